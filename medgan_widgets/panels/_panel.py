@@ -1,0 +1,230 @@
+"""What all panels share: title, status and error line, snapshot, and a clean close.
+
+The head is a small widget of its own, for two reasons. Screen readers announce
+a live region only when it stays in the page while its text changes, which the
+HTML widget does not do; and text set by ``textContent`` can never become markup.
+It also keeps Jupyter's shortcuts away from everything focusable in its panel:
+without that, typing ``d d`` on a focused button deletes the cell.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import ipywidgets
+import traitlets
+from PIL import Image
+
+from medgan_widgets.images import captioned
+
+log = logging.getLogger(__name__)
+
+_HEAD_JS = """
+const FOCUSABLE = 'a, button, input, select, textarea, summary, [tabindex], [contenteditable]';
+
+function guard(root) {
+  // Lumino asks the focused element itself, so every single one carries the mark.
+  const mark = () => root.querySelectorAll(FOCUSABLE).forEach((node) => {
+    if (!node.dataset.lmSuppressShortcuts) node.dataset.lmSuppressShortcuts = 'true';
+  });
+  mark();
+  const watch = new MutationObserver(mark);
+  watch.observe(root, { childList: true, subtree: true });
+  return () => watch.disconnect();
+}
+
+function render({ model, el }) {
+  el.classList.add('mg-head');
+  const line = (tag, name, attributes) => {
+    const node = document.createElement(tag);
+    node.className = `mg-${name}`;
+    Object.entries(attributes).forEach(([key, value]) => node.setAttribute(key, value));
+    const show = () => {
+      node.textContent = model.get(name);
+      node.classList.toggle('mg-empty', !model.get(name));
+    };
+    model.on(`change:${name}`, show);
+    show();
+    el.append(node);
+    return () => model.off(`change:${name}`, show);
+  };
+  const stop = [
+    line('div', 'title', { role: 'heading', 'aria-level': '3' }),
+    line('div', 'status', { role: 'status', 'aria-live': 'polite' }),
+    line('div', 'error', { role: 'alert', 'aria-live': 'assertive' }),
+  ];
+  let tries = 0;
+  const find = () => {
+    const root = el.closest('.mg-panel');
+    if (root) stop.push(guard(root));
+    else if (tries++ < 100) setTimeout(find, 50);
+  };
+  find();
+  return () => stop.forEach((end) => end());
+}
+export default { render };
+"""
+
+_HEAD_CSS = """
+.mg-panel { color: var(--jp-ui-font-color1, var(--vscode-foreground, #212121));
+  font-family: var(--jp-ui-font-family, system-ui, sans-serif);
+  font-size: var(--jp-ui-font-size1, 13px); max-width: 100%; overflow: visible; }
+.mg-head { display: flex; flex-wrap: wrap; gap: 2px 12px; align-items: baseline; width: 100%;
+  padding: 6px 2px; box-sizing: border-box; }
+.mg-title { font-weight: 600; font-size: 1.1em; }
+.mg-status { color: var(--jp-ui-font-color2, var(--vscode-descriptionForeground, #616161)); }
+.mg-error { flex-basis: 100%; padding: 4px 8px; border-left: 3px solid
+  var(--jp-error-color1, #d32f2f); background: var(--jp-layout-color2, transparent);
+  overflow-wrap: anywhere; }
+.mg-error.mg-empty { position: absolute; width: 0; height: 0; padding: 0; border: 0;
+  overflow: hidden; }
+.mg-panel .mg-panel .mg-title { display: none; }
+"""
+
+
+class Head(anywidget.AnyWidget):
+    """The lines at the top of a panel, as plain text."""
+
+    _esm = _HEAD_JS
+    _css = _HEAD_CSS
+    title = traitlets.Unicode("").tag(sync=True)
+    status = traitlets.Unicode("").tag(sync=True)
+    error = traitlets.Unicode("").tag(sync=True)
+
+
+class Snapshot:
+    """A static picture of a panel, with its words in it; displays without a browser.
+
+    Attributes
+    ----------
+    image
+        The picture.
+    text
+        One line that says what it shows, the same in every run.
+    """
+
+    def __init__(self, image: Image.Image, text: str) -> None:
+        self.image = image
+        self.text = text
+
+    def _repr_png_(self) -> bytes:
+        stream = io.BytesIO()
+        self.image.save(stream, format="PNG")
+        return stream.getvalue()
+
+    def save(self, path: str | Path) -> None:
+        """Write the picture as PNG."""
+        self.image.save(path, format="PNG")
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+class Panel(ipywidgets.VBox):
+    """A column of widgets under a title, a one-sentence status and an error line.
+
+    A panel of one's own sets ``self.body``, may override `_facts` (what its
+    ``repr`` says), `_picture` (what a snapshot shows) and `_release` (what to let
+    go when it is closed).
+
+    Parameters
+    ----------
+    title
+        The heading.
+    body
+        The widgets under the head.
+    status
+        The first status sentence.
+
+    Examples
+    --------
+    >>> panel = Panel("Notes", status="Nothing yet.")
+    >>> panel
+    Panel()
+    >>> panel.error = "No such model."
+    >>> panel.close()
+    """
+
+    def __init__(
+        self, title: str, body: Sequence[ipywidgets.Widget] = (), status: str = ""
+    ) -> None:
+        self.head = Head(title=title, status=status)
+        self._closed = False
+        super().__init__(children=[self.head, *body])
+        self.layout.width = "100%"
+        self.add_class("mg-panel")
+
+    @property
+    def body(self) -> tuple[ipywidgets.Widget, ...]:
+        """The widgets under the head."""
+        return tuple(self.children[1:])
+
+    @body.setter
+    def body(self, widgets: Sequence[ipywidgets.Widget]) -> None:
+        self.children = (self.head, *widgets)
+
+    @property
+    def title(self) -> str:
+        """The heading."""
+        return str(self.head.title)
+
+    @property
+    def status(self) -> str:
+        """One sentence on what the panel shows or does; screen readers hear it change."""
+        return str(self.head.status)
+
+    @status.setter
+    def status(self, text: str) -> None:
+        self.head.status = str(text)
+
+    @property
+    def error(self) -> str:
+        """One sentence on what went wrong, or an empty string."""
+        return str(self.head.error)
+
+    @error.setter
+    def error(self, problem: str | BaseException) -> None:
+        self.head.error = " ".join(str(problem).split())
+
+    def snapshot(self) -> Snapshot:
+        """Return a static picture of the panel as it is now, words included.
+
+        Saved in a notebook it is what GitHub, nbviewer and ``nbconvert`` show.
+        """
+        lines = [line for line in (self.title, self.status, self.error) if line]
+        return Snapshot(captioned(self._picture(), lines), repr(self))
+
+    def close(self) -> None:
+        """Take the panel off the page and let go of what it holds; twice does no harm."""
+        if getattr(self, "_closed", True):
+            return
+        self._closed = True
+        self._release()
+        for widget in (*self.children, self.layout):
+            widget.close()
+        super().close()
+
+    def _facts(self) -> Mapping[str, object]:
+        return {}
+
+    def _picture(self) -> Image.Image | None:
+        return None
+
+    def _release(self) -> None:
+        pass
+
+    def __repr__(self) -> str:
+        facts = ", ".join(f"{name}={value!r}" for name, value in self._facts().items())
+        return f"{type(self).__name__}({facts})"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
+        png = base64.b64encode(self.snapshot()._repr_png_()).decode()
+        return {**(data or {}), "text/plain": repr(self), "image/png": png}, metadata
