@@ -1,0 +1,333 @@
+"""ModelCard: what a model is, what it makes, how good it was found, and what it may be used for.
+
+One vocabulary for every model, ours and medigan's. A card is read from
+``card.json`` in the model's folder and checked before anything trusts it:
+unknown fields, missing ones and values outside the vocabulary are refused in
+one sentence. Strings are text and stay text: HTML in a card is never interpreted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from medgan_widgets.errors import CardError, SaveError
+from medgan_widgets.requests import Score
+
+CARD_LIMIT = 1_000_000  # bytes; a real card has a few thousand
+
+Modality = Literal["MR", "MG", "DX", "ES"]
+Organ = Literal["brain", "breast", "chest", "lung", "colon", "heart"]
+Output = Literal["image", "mask", "label"]
+Function = Literal[
+    "noise to image",
+    "class to image",
+    "noise to image and mask",
+    "image to image",
+    "mask to image",
+    "inpainting",
+]
+MODALITIES: tuple[str, ...] = get_args(Modality)
+ORGANS: tuple[str, ...] = get_args(Organ)
+FUNCTIONS: tuple[str, ...] = get_args(Function)
+
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_PORTS = {f"{port}{digit}" for port in ("com", "lpt") for digit in "123456789"}
+_WINDOWS_DEVICES = {"con", "prn", "aux", "nul"} | _PORTS
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def _safe_name(name: str) -> str:
+    """Refuse what could leave the models folder or not be a folder name at all."""
+    if not _SAFE_NAME.fullmatch(name) or name.endswith("."):
+        raise ValueError(f"must be at most 100 letters, digits, '.', '_' or '-', got {name[:60]!r}")
+    if name.split(".")[0].lower() in _WINDOWS_DEVICES:
+        raise ValueError(f"{name!r} is a reserved name on Windows")
+    return name
+
+
+def _sha256(text: str) -> str:
+    if not _SHA256.fullmatch(text.lower()):
+        raise ValueError(f"must be 64 hexadecimal digits, got {text[:80]!r}")
+    return text.lower()
+
+
+def _web_address(text: str) -> str:
+    if not text.startswith(("https://", "http://")):
+        raise ValueError(f"must be a web address (https://…), got {text[:60]!r}")
+    return text
+
+
+Text = Annotated[StrictStr, Field(min_length=1, max_length=500)]
+LongText = Annotated[StrictStr, Field(max_length=10_000)]
+SafeName = Annotated[StrictStr, AfterValidator(_safe_name)]
+Sha256 = Annotated[StrictStr, AfterValidator(_sha256)]
+WebAddress = Annotated[StrictStr, AfterValidator(_web_address), Field(max_length=500)]
+Side = Annotated[StrictInt, Field(ge=1, le=4096)]
+Count = Annotated[StrictInt, Field(ge=1)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+FactorValue = StrictStr | StrictBool | StrictInt
+Setting = StrictStr | StrictBool | StrictInt | Number
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+
+class Weights(_Part):
+    """The weights file beside the card, with what proves it is the right one."""
+
+    file: SafeName
+    sha256: Sha256
+    bytes: Count
+
+
+class Needs(_Part):
+    """What must be at hand before the model can run.
+
+    ``download_mb`` is None when the size is not known before the download;
+    ``packages`` are import names; ``python`` says why an interpreter of its
+    own is needed; ``image`` means that the model transforms an image of yours.
+    """
+
+    download_mb: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    packages: tuple[Text, ...] = ()
+    python: Text | None = None
+    image: StrictBool = False
+
+
+class Correction(_Part):
+    """A published fact that is not taken over as published, and why."""
+
+    field: Text
+    published: LongText
+    corrected: LongText
+    reason: Text
+
+
+class Network(_Part):
+    """Which network of this package the weights belong to, and its settings."""
+
+    name: Text
+    settings: dict[StrictStr, Setting] = {}
+
+
+class ScoreCard(_Part):
+    """A quality figure with all that makes it comparable: see ``requests.Score``."""
+
+    name: Text
+    value: Number | None
+    n_real: Count | None = None
+    n_fake: Count | None = None
+    extractor: Text | None = None
+    interval: tuple[Number, Number] | None = None
+    floor: Number | None = None
+
+    @field_validator("interval")
+    @classmethod
+    def _in_order(cls, interval: tuple[float, float] | None) -> tuple[float, float] | None:
+        if interval and interval[0] > interval[1]:
+            raise ValueError(f"must be (low, high), got {interval}")
+        return interval
+
+    def to_score(self) -> Score:
+        """Return the same figure as the dataclass that the metrics use."""
+        return Score(**self.model_dump())
+
+
+class ModelCard(_Part):
+    """What a model is, makes, and may be used for.
+
+    Parameters
+    ----------
+    id
+        The model's name, and its folder's: letters, digits, ``.``, ``_``, ``-``.
+    modality, organ, region
+        DICOM's code (MR, MG, DX, ES), the organ, and the view or region of it.
+    makes, outputs, function, condition
+        What comes out, from what, and which factors with which values steer it.
+    size
+        (height, width) in pixels, 1 … 4096.
+    licence
+        SPDX name where known; None when it is not stated.
+    weights, network
+        For models that run in this package; None for those known by their facts.
+    scores
+        Figures, each with n, extractor and floor where its source tells them.
+    needs, corrections, limits
+        What is needed to run it, what was corrected, what it is not good for.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        When a field is missing, unknown, or outside the vocabulary. ``read``
+        turns that into a :class:`~medgan_widgets.errors.CardError`.
+
+    Examples
+    --------
+    >>> card = ModelCard(
+    ...     id="tiny", title="Tiny", modality="MR", organ="brain", region="axial slice",
+    ...     makes="brain slice", function="noise to image", size=(32, 32), licence="MIT",
+    ...     dataset=None, year=2026, architecture="DCGAN",
+    ... )
+    >>> card.size, card.needs.image
+    ((32, 32), False)
+    """
+
+    id: SafeName
+    title: Text
+    description: LongText = ""
+    origin: Literal["local", "medigan"] = "local"
+    modality: Modality
+    organ: Organ
+    region: Text
+    makes: Text
+    outputs: Annotated[tuple[Output, ...], Field(min_length=1)] = ("image",)
+    function: Function
+    condition: dict[StrictStr, tuple[FactorValue, ...]] = {}
+    truncation: StrictBool = False
+    size: tuple[Side, Side]
+    channels: Annotated[StrictInt, Field(ge=1, le=4)] = 1
+    licence: Text | None
+    dataset: Text | None
+    year: Annotated[StrictInt, Field(ge=1990, le=2100)] | None
+    phantom: StrictBool = False
+    architecture: Text
+    network: Network | None = None
+    weights: Weights | None = None
+    scores: tuple[ScoreCard, ...] = ()
+    training: dict[StrictStr, StrictStr | StrictInt | Number] = {}
+    limits: LongText = ""
+    source: WebAddress | None = None
+    needs: Needs = Needs()
+    corrections: tuple[Correction, ...] = ()
+
+    @field_validator("condition")
+    @classmethod
+    def _values_differ(
+        cls, condition: dict[str, tuple[str | bool | int, ...]]
+    ) -> dict[str, tuple[str | bool | int, ...]]:
+        for factor, values in condition.items():
+            if not values or len({repr(value) for value in values}) < len(values):
+                raise ValueError(f"{factor!r} must have one or more values, each once")
+        return condition
+
+    @model_validator(mode="after")
+    def _weights_have_a_network(self) -> ModelCard:
+        if (self.weights is None) != (self.network is None):
+            raise ValueError("weights and network belong together: give both or neither")
+        return self
+
+    @classmethod
+    def read(cls, path: str | Path) -> ModelCard:
+        """Return the card in a file, or in the folder that holds ``card.json``.
+
+        Raises
+        ------
+        CardError
+            In one sentence, when the file is missing, too large, not JSON, or
+            its fields are missing, unknown or wrong.
+        """
+        path = Path(path)
+        if path.is_dir():
+            path = path / "card.json"
+        try:
+            return cls.model_validate_json(json.dumps(_read_json(path)))
+        except ValidationError as error:
+            raise CardError(f"{path} is not a model card: {_first_fault(error)}.") from None
+
+    def write(self, path: str | Path) -> Path:
+        """Write the card to a file, or as ``card.json`` into a folder; all of it or nothing.
+
+        Raises
+        ------
+        SaveError
+            When the disk is full, read-only, or the folder does not exist.
+        """
+        path = Path(path)
+        if path.is_dir():
+            path = path / "card.json"
+        text = json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+        try:
+            _replace(path, text)
+        except OSError as error:
+            raise SaveError(f"cannot write the card {path}: {error.strerror or error}.") from error
+        return path
+
+    def score(self, name: str) -> ScoreCard | None:
+        """Return the figure of that name, or None."""
+        return next((score for score in self.scores if score.name == name), None)
+
+
+def _replace(path: Path, text: str) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(temporary).chmod(0o644)  # mkstemp gives 0600, which others could not read
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(CARD_LIMIT + 1)  # the limit holds even if the file grows meanwhile
+    except OSError as error:
+        raise CardError(f"cannot read the card {path}: {error.strerror or error}.") from None
+    if len(raw) > CARD_LIMIT:
+        raise CardError(f"{path} is over {CARD_LIMIT:,} bytes; a model card is far smaller.")
+    try:
+        content = json.loads(raw.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise CardError(f"{path} is not UTF-8 text, so it is no model card.") from None
+    except (ValueError, RecursionError) as error:
+        reason = str(error) if isinstance(error, json.JSONDecodeError) else "nested too deep"
+        raise CardError(f"{path} is not JSON: {reason}.") from None
+    if not isinstance(content, dict):
+        raise CardError(f"{path} must hold one JSON object, got a {type(content).__name__}.")
+    return content
+
+
+def _first_fault(error: ValidationError) -> str:
+    """Say the faults as a person would: missing fields together, else the first wrong one."""
+    faults = error.errors(include_url=False)
+    missing = [_place(fault["loc"]) for fault in faults if fault["type"] == "missing"]
+    if missing:
+        return f"it lacks {', '.join(missing)}"
+    fault = faults[0]
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    if fault["type"] == "extra_forbidden":
+        return f"it has the unknown field {_place(fault['loc'])}{more}"
+    message = fault["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    got = "" if "got " in message or not fault["loc"] else f", got {_short(fault['input'])}"
+    return f"{_place(fault['loc'])}: {message}{got}{more}".lstrip(": ")
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part)[:60] for part in location)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
