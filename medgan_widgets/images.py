@@ -56,7 +56,8 @@ def windowed(images: NDArray[Any], center: float, width: float) -> NDArray[np.ui
     if not width > 0:
         raise DataError(f"window_width must be above 0, got {width}.")
     shown = (images.astype(np.float32) - (center - width / 2)) * (255.0 / width)
-    return np.rint(np.clip(shown, 0, 255)).astype(np.uint8)
+    pixels: NDArray[np.uint8] = np.rint(np.clip(shown, 0, 255)).astype(np.uint8)
+    return pixels
 
 
 def png_bytes(image: NDArray[Any], text: Mapping[str, str] | None = None) -> bytes:
@@ -182,18 +183,18 @@ def as_pil(image: NDArray[Any]) -> Image.Image:
 
 
 def _mark(sheet: Image.Image, box: tuple[int, int, int, int], seed: int) -> None:
-    """Write SYNTHETIC and the seed on a black strip; a long seed gives way to smaller letters."""
+    """Write SYNTHETIC and the seed on a black strip, one under the other where too long."""
     left, top, width, height = box
+    right, words, number = left + width - 6, "SYNTHETIC", f"seed {seed}"
     pen = ImageDraw.Draw(sheet)
     pen.rectangle((left, top, left + width - 1, top + height - 1), fill=_STRIP)
-    for size in range(13, 5, -1):
-        font = ImageFont.load_default(size)
-        room = width - 12 - pen.textlength("SYNTHETIC", font=font)
-        if pen.textlength(f"seed {seed}", font=font) <= room - 4:
-            break
-    middle = top + height // 2
-    pen.text((left + 6, middle), "SYNTHETIC", fill=_PAPER, font=font, anchor="lm")
-    pen.text((left + width - 6, middle), f"seed {seed}", fill=_PAPER, font=font, anchor="rm")
+    font = ImageFont.load_default(12)
+    upper = lower = top + height // 2
+    if pen.textlength(words + number, font=font) > width - 20:
+        font = ImageFont.load_default(10)
+        upper, lower = top + height // 4, top + 3 * height // 4
+    pen.text((left + 6, upper), words, fill=_PAPER, font=font, anchor="lm")
+    pen.text((right, lower), number, fill=_PAPER, font=font, anchor="rm")
 
 
 def captioned(picture: Image.Image | None, lines: Sequence[str], width: int = 640) -> Image.Image:

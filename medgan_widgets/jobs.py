@@ -148,7 +148,7 @@ class Job(Generic[T]):
             if hasattr(iterator, "close"):
                 iterator.close()  # a generator frees its lock and memory now, not some day
             self._finish("cancelled" if self._stop.is_set() else "done")
-        except BaseException as error:  # noqa: BLE001 - one job's error must not end the worker
+        except BaseException as error:  # one job's error must not end the worker
             log.exception("a job of %r failed", self.owner)
             self.error = error
             if hasattr(iterator, "close"):

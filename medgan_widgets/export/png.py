@@ -1,0 +1,191 @@
+"""One PNG that says what it is: synthetic in its name, its whole recipe inside."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+
+from medgan_widgets.errors import DataError, SaveError
+from medgan_widgets.images import png_bytes
+from medgan_widgets.requests import GenerateRequest, Value, whole_number
+
+RECIPE_KEY = "medgan_widgets.recipe"
+_COMMENT = "SYNTHETIC image made by a generative model; it shows no patient."
+_REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "writing there is not permitted",
+    errno.EPERM: "writing there is not permitted",
+    errno.ENOTDIR: "a part of the path is a file",
+    errno.ENOENT: "the folder does not exist",
+}
+
+
+def image_recipe(
+    recipe: Mapping[str, Any], seed: int, labels: Mapping[str, Value] | None = None
+) -> dict[str, Any]:
+    """Return the recipe of one image of a request.
+
+    Factors that were drawn stay out of ``condition``, so that they are drawn the
+    same way again; what they came to stands in ``labels``.
+
+    Examples
+    --------
+    >>> image_recipe({"model_id": "m", "seeds": [1, 2]}, 2)["seeds"]
+    [2]
+    """
+    return {
+        **recipe,
+        "seeds": [int(seed)],
+        "labels": dict(labels or {}),
+        "synthetic": True,
+        "source_type": "trainedAlgorithmicMedia",
+    }
+
+
+def file_name(recipe: Mapping[str, Any], suffix: str = ".png") -> str:
+    """Return a file name with the model, the seed and the word synthetic in it.
+
+    Examples
+    --------
+    >>> file_name({"model_id": "phantom-brain-mri", "seeds": [17]})
+    'phantom-brain-mri_seed17_synthetic.png'
+    """
+    model = re.sub(r"[^A-Za-z0-9.-]+", "-", str(recipe["model_id"])).strip(".-")[:80] or "model"
+    return f"{model}_seed{recipe['seeds'][0]}_synthetic{suffix}"
+
+
+def png_with_recipe(image: NDArray[Any], recipe: Mapping[str, Any]) -> bytes:
+    """Return an image [H, W] or [H, W, C] as PNG, with the recipe as JSON in it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> data = png_with_recipe(np.zeros((4, 4), np.uint8), {"model_id": "m", "seeds": [1]})
+    >>> b"SYNTHETIC" in data
+    True
+    """
+    text = {
+        RECIPE_KEY: json.dumps(recipe, ensure_ascii=False, sort_keys=True, default=_plain),
+        "Comment": _COMMENT,
+    }
+    return png_bytes(image, text)
+
+
+def save_png(image: NDArray[Any], recipe: Mapping[str, Any], folder: str | Path = ".") -> Path:
+    """Write one image with its recipe into a folder and return its path.
+
+    Raises
+    ------
+    SaveError
+        When the folder cannot be written; nothing half written is left.
+    """
+    return write_whole(Path(folder) / file_name(recipe), png_with_recipe(image, recipe))
+
+
+def recipe_of(path: str | Path) -> dict[str, Any]:
+    """Return the recipe stored in a PNG.
+
+    Raises
+    ------
+    DataError
+        When the file is no PNG, or holds no recipe.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            text = image.text if isinstance(image, PngImagePlugin.PngImageFile) else {}
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as a PNG image ({error}).") from error
+    try:
+        recipe = json.loads(text[RECIPE_KEY])
+    except (KeyError, ValueError):
+        recipe = None
+    if not isinstance(recipe, dict):
+        raise DataError(
+            f"{path} holds no recipe; only images saved by this package can be made again."
+        )
+    return recipe
+
+
+def restore(path: str | Path) -> GenerateRequest:
+    """Return the request that made the image in a file; running it makes it again.
+
+    Raises
+    ------
+    DataError
+        When the file is no PNG, holds no recipe, or a damaged one.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     made = save_png(np.zeros((4, 4), np.uint8), {"model_id": "m", "seeds": [17]}, folder)
+    ...     restore(made).seeds
+    (17,)
+    """
+    recipe = recipe_of(path)
+    fields = {
+        name: recipe[name]
+        for name in ("condition", "truncation_psi", "options", "mode")
+        if name in recipe
+    }
+    try:
+        seeds = tuple(whole_number(seed, "seed", 0, 2**64 - 1) for seed in recipe["seeds"])
+        return GenerateRequest(recipe["model_id"], seeds=seeds, **fields)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"the recipe in {path} is damaged: {error}") from error
+
+
+def write_whole(path: Path, data: bytes) -> Path:
+    """Write a file under a temporary name beside its place, then rename it.
+
+    Raises
+    ------
+    SaveError
+        One sentence with the reason; nothing half written is left.
+    """
+    temporary: str | None = None
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
+        raise SaveError(
+            f"{path.name} was not saved in {path.parent}: {reason}; choose another folder "
+            "or make room, then save again."
+        ) from error
+    return path
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def _plain(value: object) -> Any:
+    """Numpy scalars and tuples of labels, as JSON knows them."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        return dict(value)
+    return str(value)

@@ -1,0 +1,122 @@
+"""What leaves the notebook says it is synthetic, and can be made again."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medgan_widgets.errors import DataError, SaveError
+from medgan_widgets.export import (
+    file_name,
+    image_recipe,
+    recipe_of,
+    restore,
+    save_png,
+    save_zip,
+    zip_bytes,
+)
+from medgan_widgets.requests import GenerateRequest
+
+BIG = 2**64 - 1
+REQUEST = GenerateRequest(
+    "phantom-brain-mri", seeds=(5, BIG), condition={"tumour": True}, truncation_psi=0.5
+)
+RECIPE = image_recipe(REQUEST.to_dict(), BIG, {"tumour": True, "contrast": "T2"})
+IMAGE = np.random.default_rng(2).integers(0, 256, (16, 16, 1), np.uint8)
+
+
+def test_a_saved_png_gives_back_its_request_and_its_pixels(tmp_path):
+    path = save_png(IMAGE, RECIPE, tmp_path)
+    assert path.name == f"phantom-brain-mri_seed{BIG}_synthetic.png"
+    again = restore(path)
+    assert again == GenerateRequest(
+        "phantom-brain-mri", seeds=(BIG,), condition={"tumour": True}, truncation_psi=0.5
+    )
+    assert np.array_equal(np.asarray(Image.open(path)), IMAGE[..., 0])
+    assert recipe_of(path)["synthetic"] is True
+    assert recipe_of(path)["labels"]["contrast"] == "T2", "drawn, so not in the condition"
+    assert [item.name for item in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "a b/c", "..", "名"])
+def test_a_model_id_cannot_lead_out_of_the_folder(tmp_path, name):
+    recipe = {**RECIPE, "model_id": name}
+    assert Path(file_name(recipe)).name == file_name(recipe)
+    assert save_png(IMAGE, recipe, tmp_path).parent == tmp_path
+
+
+def test_other_files_are_refused_in_one_sentence(tmp_path):
+    (tmp_path / "text.png").write_text("no picture")
+    Image.fromarray(IMAGE[..., 0]).save(tmp_path / "foreign.png")
+    damaged = save_png(IMAGE, {**RECIPE, "seeds": ["ten"]}, tmp_path)
+    for path, words in [
+        (tmp_path / "text.png", "cannot be read as a PNG"),
+        (tmp_path / "foreign.png", "holds no recipe"),
+        (damaged, "is damaged: seed must be a whole number"),
+        (tmp_path / "absent.png", "cannot be read"),
+    ]:
+        with pytest.raises(DataError, match=words):
+            restore(path)
+
+
+def test_a_truncated_png_is_refused(tmp_path):
+    path = save_png(IMAGE, RECIPE, tmp_path)
+    path.write_bytes(path.read_bytes()[:-60])
+    with pytest.raises(DataError, match="cannot be read"):
+        restore(path)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "read-only"), (errno.EACCES, "permitted")],
+)
+def test_a_full_or_read_only_disk_is_one_sentence_and_leaves_nothing(
+    tmp_path, monkeypatch, number, words
+):
+    def refuse(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    before = save_png(IMAGE, RECIPE, tmp_path).read_bytes()
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(SaveError, match=words) as caught:
+        save_png(255 - IMAGE, RECIPE, tmp_path)
+    assert str(caught.value).count(".") <= 3
+    assert [item.read_bytes() for item in tmp_path.iterdir()] == [before], "the old file stays"
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(SaveError, match="the folder does not exist"):
+        save_png(IMAGE, RECIPE, tmp_path / "absent")
+
+
+def test_the_zip_is_stored_and_its_manifest_fits_its_files():
+    recipes = [RECIPE, RECIPE, image_recipe(REQUEST.to_dict(), 5, {"tumour": True})]
+    data = zip_bytes([IMAGE, IMAGE, 255 - IMAGE], recipes)
+    assert data == zip_bytes([IMAGE, IMAGE, 255 - IMAGE], recipes), "the same bytes each time"
+    archive = zipfile.ZipFile(io.BytesIO(data))
+    assert {item.compress_type for item in archive.infolist()} == {zipfile.ZIP_STORED}
+    rows = [json.loads(line) for line in archive.read("manifest.jsonl").splitlines()]
+    assert [row["seed"] for row in rows] == [BIG, BIG, 5]
+    assert len({row["file_name"] for row in rows}) == 3
+    for row in rows:
+        assert "synthetic" in row["file_name"]
+        assert row["file_name"] in archive.namelist()
+    assert archive.read("manifest.csv").decode().splitlines()[0].startswith("file_name,synthetic")
+    inside = np.asarray(Image.open(io.BytesIO(archive.read(rows[2]["file_name"]))))
+    assert np.array_equal(inside, 255 - IMAGE[..., 0])
+
+
+def test_a_saved_zip_says_synthetic_and_needs_images(tmp_path):
+    path = save_zip([IMAGE], [RECIPE], tmp_path / "selection")
+    assert path.name == "selection_synthetic.zip"
+    assert zipfile.ZipFile(path).testzip() is None
+    with pytest.raises(DataError, match="needs its recipe"):
+        zip_bytes([], [])
