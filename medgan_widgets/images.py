@@ -188,13 +188,21 @@ def _mark(sheet: Image.Image, box: tuple[int, int, int, int], seed: int) -> None
     right, words, number = left + width - 6, "SYNTHETIC", f"seed {seed}"
     pen = ImageDraw.Draw(sheet)
     pen.rectangle((left, top, left + width - 1, top + height - 1), fill=_STRIP)
-    font = ImageFont.load_default(12)
+    fonts = {size: ImageFont.load_default(size) for size in (12, 11, 10, 9)}
+    size = next((n for n in (12, 11, 10) if _fits(pen, words + number, fonts[n], width - 18)), 0)
     upper = lower = top + height // 2
-    if pen.textlength(words + number, font=font) > width - 20:
-        font = ImageFont.load_default(10)
+    if not size:
+        if not _fits(pen, number, fonts[10], width - 12):
+            number = str(seed)  # twenty digits speak for themselves
+        size = 10 if _fits(pen, number, fonts[10], width - 12) else 9
         upper, lower = top + height // 4, top + 3 * height // 4
+    font = fonts[size]
     pen.text((left + 6, upper), words, fill=_PAPER, font=font, anchor="lm")
     pen.text((right, lower), number, fill=_PAPER, font=font, anchor="rm")
+
+
+def _fits(pen: ImageDraw.ImageDraw, text: str, font: Any, room: float) -> bool:
+    return pen.textlength(text, font=font) <= room
 
 
 def captioned(picture: Image.Image | None, lines: Sequence[str], width: int = 640) -> Image.Image:
