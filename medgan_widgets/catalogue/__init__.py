@@ -1,0 +1,18 @@
+"""Every model known here: where cards lie (shelf), how they are found (words), how they compare."""
+
+from medgan_widgets.catalogue._catalogue import FACETS, Catalogue, Nearest
+from medgan_widgets.catalogue.figures import Metric, size_text
+from medgan_widgets.catalogue.shelf import Broken, RunsHere, Shadowed, bundled, importable
+
+__all__ = [
+    "FACETS",
+    "Broken",
+    "Catalogue",
+    "Metric",
+    "Nearest",
+    "RunsHere",
+    "Shadowed",
+    "bundled",
+    "importable",
+    "size_text",
+]

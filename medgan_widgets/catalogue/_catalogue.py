@@ -1,0 +1,327 @@
+"""Every model known here, ours and medigan's: search, filter, rank, compare.
+
+Each step gives a catalogue again. Cards are read from the folder a person
+names, then ``./models``, then the models that come with the package; the
+first id wins. What cannot be read is listed as broken and hides nothing else.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from medgan_widgets.cards import ModelCard
+from medgan_widgets.catalogue import shelf, words
+from medgan_widgets.catalogue.figures import (
+    Metric,
+    metric_named,
+    metrics_of,
+    row_of,
+    size_text,
+    value_of,
+)
+from medgan_widgets.catalogue.shelf import Broken, RunsHere, Shadowed
+from medgan_widgets.errors import ModelNotFoundError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FACETS = ("modality", "organ", "outputs", "function", "licence", "size", "origin", "runs_here")
+
+
+class Nearest(NamedTuple):
+    """What to look at when nothing fits: a search that has hits, and a sentence about it."""
+
+    search: str
+    ids: tuple[str, ...]
+    sentence: str
+
+
+class Catalogue:
+    """The models known here, or some of them.
+
+    Parameters
+    ----------
+    folder
+        Where to look first for models; then ``./models``, then the bundled ones.
+
+    Examples
+    --------
+    >>> catalogue = Catalogue()
+    >>> [card.id for card in catalogue.search("breast mri")]
+    ['00023_PIX2PIXHD_BREAST_DCEMRI']
+    >>> catalogue[1].organ
+    'breast'
+    """
+
+    def __init__(self, folder: str | Path | None = None) -> None:
+        self._folder = folder
+        self._shelf = shelf.load(folder)
+        self._ids: tuple[str, ...] = tuple(self._shelf.cards)
+        self._whole = True
+        self.nearest: Nearest | None = None
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __iter__(self) -> Iterator[ModelCard]:
+        return iter([self._shelf.cards[name] for name in self._ids])
+
+    def __contains__(self, model_id: object) -> bool:
+        return model_id in self._ids
+
+    def __repr__(self) -> str:
+        return f"Catalogue({len(self)} of {len(self._shelf.cards)} models)"
+
+    def __getitem__(self, model_id: str | int) -> ModelCard:
+        """Return a card by its id, by the beginning of it, or by medigan's number.
+
+        Raises
+        ------
+        ModelNotFoundError
+            When no model has that id, naming the nearest, or when several begin so.
+        """
+        return self._shelf.cards[self._find(model_id)]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids, in the order of this catalogue."""
+        return self._ids
+
+    @property
+    def broken(self) -> tuple[Broken, ...]:
+        """The cards and folders that could not be read: (path, reason)."""
+        return self._shelf.broken
+
+    @property
+    def shadowed(self) -> tuple[Shadowed, ...]:
+        """The models hidden by one of the same id found earlier: (id, path, used)."""
+        return self._shelf.shadowed
+
+    def refresh(self) -> Catalogue:
+        """Read all folders again and return this catalogue; models gone meanwhile are left out."""
+        self._shelf = shelf.load(self._folder)
+        known = self._shelf.cards
+        kept = known if self._whole else (name for name in self._ids if name in known)
+        self._ids = tuple(kept)
+        return self
+
+    def folder_of(self, model_id: str | int) -> Path:
+        """Return the folder of a local model.
+
+        Raises
+        ------
+        ModelNotFoundError
+            When there is no such model, it has no folder here, or the folder is gone.
+        """
+        name = self._find(model_id)
+        folder = self._shelf.folders.get(name)
+        if folder is None:
+            raise ModelNotFoundError(f"{name} is known by its facts alone; it has no folder here.")
+        if not folder.is_dir():
+            raise ModelNotFoundError(
+                f"the folder of {name}, {folder}, is gone; put it back, or call refresh()."
+            )
+        return folder
+
+    def runs_here(self, model: str | int | ModelCard) -> RunsHere:
+        """Return whether a model can generate on this machine now, and if not, what it needs."""
+        name = model.id if isinstance(model, ModelCard) else self._find(model)
+        card = self._shelf.cards.get(name)
+        if card is None:
+            raise ModelNotFoundError(f"there is no model {name!r} in this catalogue.")
+        return shelf.runs_here(card, self._shelf)
+
+    def search(self, text: str) -> Catalogue:
+        """Return the models that fit every word, as people type them; best hits first.
+
+        Synonyms count as the same word (``MRI``, ``magnetic resonance``), words
+        may be begun only, and ``128`` or ``224x192`` look for a size. Without a
+        hit, ``nearest`` of the result says what is near.
+        """
+        wanted = words.words(str(text))
+        if not wanted:
+            return self._some(self._ids)
+        hits = [(self._fit(name, wanted), place) for place, name in enumerate(self._ids)]
+        found = [self._ids[place] for fit, place in sorted(hits, key=_best_first) if fit]
+        return self._some(found, None if found else self._near(str(text), wanted))
+
+    def filter(
+        self,
+        *,
+        modality: str | Sequence[str] | None = None,
+        organ: str | Sequence[str] | None = None,
+        outputs: str | Sequence[str] | None = None,
+        function: str | Sequence[str] | None = None,
+        licence: str | Sequence[str] | None = None,
+        size: str | int | Sequence[str | int] | None = None,
+        origin: str | Sequence[str] | None = None,
+        runs_here: str | Sequence[str] | None = None,
+    ) -> Catalogue:
+        """Return the models that have, for each facet given, one of the values given.
+
+        Values are those of :meth:`facets`; ``licence="not stated"`` finds the
+        models without one. Without a hit, ``nearest`` says which values there are.
+        """
+        given: dict[str, object] = {
+            "modality": modality,
+            "organ": organ,
+            "outputs": outputs,
+            "function": function,
+        }
+        given |= {"licence": licence, "size": size, "origin": origin, "runs_here": runs_here}
+        wanted = {facet: _several(value) for facet, value in given.items() if value is not None}
+        found = [
+            name for name in self._ids if all(self._has(name, *want) for want in wanted.items())
+        ]
+        return self._some(found, None if found else self._without(wanted))
+
+    def facets(self) -> dict[str, dict[str, int]]:
+        """Return how many models of this catalogue have each value: {facet: {value: count}}."""
+        counts: dict[str, dict[str, int]] = {}
+        for facet in FACETS:
+            counter = Counter(value for name in self._ids for value in self._values(name, facet))
+            counts[facet] = dict(sorted(counter.items(), key=lambda item: (-item[1], item[0])))
+        return counts
+
+    def metrics(self) -> list[Metric]:
+        """Return what these models can be ranked by, most reported first."""
+        return metrics_of(self)
+
+    def rank(self, name: str, *, extractor: str | None = None) -> Catalogue:
+        """Return the same models, best first by a figure; those without it come last.
+
+        Raises
+        ------
+        RequestError
+            When no model here has that figure, or when several extractors
+            measured it: values of two extractors do not compare, so name one.
+        """
+        metric = metric_named(self.metrics(), name, extractor)
+        values = {one: value_of(self._shelf.cards[one], metric) for one in self._ids}
+        sign = -1.0 if metric.higher_is_better else 1.0
+        with_it = [one for one in self._ids if values[one] is not None]
+        with_it.sort(key=lambda one: sign * (values[one] or 0.0))
+        return self._some(with_it + [one for one in self._ids if values[one] is None])
+
+    def compare(self, ids: Iterable[str | int]) -> pd.DataFrame:
+        """Return some models side by side: a row for each fact or figure, a column each model."""
+        import pandas as pd
+
+        names = list(dict.fromkeys(self._find(one) for one in ids))
+        columns = {name: row_of(self._shelf.cards[name], self.runs_here(name)) for name in names}
+        rows = dict.fromkeys(key for column in columns.values() for key in column)
+        table = {name: [column.get(row) for row in rows] for name, column in columns.items()}
+        return pd.DataFrame(table, index=pd.Index(list(rows), name="fact"), dtype=object)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return these models as a table, a row each; figures of two extractors in two columns."""
+        import pandas as pd
+
+        rows = [row_of(card, self.runs_here(card)) for card in self]
+        index = pd.Index(self._ids, name="id", dtype=object)
+        return pd.DataFrame(rows, index=index) if rows else pd.DataFrame(index=index)
+
+    def _some(self, names: Iterable[str], nearest: Nearest | None = None) -> Catalogue:
+        part = object.__new__(Catalogue)
+        part._folder, part._shelf, part._whole = self._folder, self._shelf, False
+        part._ids, part.nearest = tuple(names), nearest
+        return part
+
+    def _find(self, model_id: str | int) -> str:
+        name = _as_id(model_id)
+        if name in self._ids:
+            return name
+        begins = [one for one in self._ids if one.lower().startswith(name.lower())]
+        exact = [one for one in begins if one.lower() == name.lower()]
+        if len(begins) == 1 or exact:
+            return (exact or begins)[0]
+        if begins:
+            raise ModelNotFoundError(
+                f"{name!r} fits {len(begins)} models: {_list(begins)}; say more."
+            )
+        raise ModelNotFoundError(f"there is no model {name!r}{self._did_you_mean(name)}.")
+
+    def _did_you_mean(self, name: str) -> str:
+        inside = [one for one in self._ids if name.lower() in one.lower()] if len(name) > 2 else []
+        near = inside or words.near(name.lower(), [one.lower() for one in self._ids])
+        found = [one for one in self._ids if one in near or one.lower() in near]
+        if found:
+            return f"; nearest: {_list(found)}"
+        return f"; there are {len(self)}, the first of them {_list(list(self._ids[:3]))}" * bool(
+            self
+        )
+
+    def _values(self, name: str, facet: str) -> tuple[str, ...]:
+        card = self._shelf.cards[name]
+        if facet == "runs_here":
+            return (self.runs_here(card).kind,)
+        if facet == "outputs":
+            return card.outputs
+        if facet == "size":
+            return (size_text(card),)
+        if facet == "licence":
+            return (card.licence or "not stated",)
+        return (str(getattr(card, facet)),)
+
+    def _has(self, name: str, facet: str, wanted: Sequence[str]) -> bool:
+        have = {words.canonical(value) for value in self._values(name, facet)}
+        return any(words.canonical(value) in have for value in wanted)
+
+    def _without(self, wanted: dict[str, Sequence[str]]) -> Nearest:
+        """Say which facet is in the way, and what there is instead."""
+        for facet, values in wanted.items():
+            if not any(self._has(name, facet, values) for name in self._ids):
+                there = ", ".join(self.facets()[facet]) or "nothing"
+                sentence = f"No model here has {facet} {', '.join(values)}; there is: {there}."
+                return Nearest("", self._ids, sentence)
+        for facet in wanted:
+            rest = {key: value for key, value in wanted.items() if key != facet}
+            ids = [n for n in self._ids if all(self._has(n, *want) for want in rest.items())]
+            if ids:
+                sentence = f"No model has all of these; without {facet}: {_models(len(ids))}."
+                return Nearest("", tuple(ids), sentence)
+        return Nearest("", (), "No model has all of these; take some filters away.")
+
+    def _fit(self, name: str, wanted: Sequence[str]) -> float:
+        return words.fit(wanted, self._shelf.words[name])
+
+    def _near(self, text: str, wanted: Sequence[str]) -> Nearest:
+        """Mend mistyped words, then leave out the fewest words until something fits."""
+        known = {word for name in self._ids for word in self._shelf.words[name]}
+        mended = [words.mend(word, known) for word in wanted]
+        for kept in words.fewer([word for word in mended if word]):
+            ids = tuple(name for name in self._ids if self._fit(name, kept))
+            if ids:
+                search = " ".join(kept)
+                sentence = f"No model fits {text!r}; nearest: {search!r}, {_models(len(ids))}."
+                return Nearest(search, ids, sentence)
+        there = ", ".join(f"{value} {n}" for value, n in self.facets()["organ"].items())
+        return Nearest("", self._ids, f"No model fits {text!r}; there is: {there}.")
+
+
+def _best_first(hit: tuple[float, int]) -> tuple[float, int]:
+    return -hit[0], hit[1]
+
+
+def _several(value: object) -> Sequence[str]:
+    given = value if isinstance(value, (list, tuple, set, frozenset)) else [value]
+    return [str(one) for one in given]
+
+
+def _models(number: int) -> str:
+    return f"{number} model{'s' * (number != 1)}"
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names[:6]) + (" …" if len(names) > 6 else "")
+
+
+def _as_id(model_id: object) -> str:
+    """Accept 1, "1" and "00001" for medigan's first."""
+    if isinstance(model_id, bool) or not isinstance(model_id, (str, int)) or not str(model_id):
+        raise ModelNotFoundError(f"a model id is a name or a number, got {model_id!r}.")
+    name = str(model_id).strip()
+    return name.zfill(5) if name.isascii() and name.isdigit() else name

@@ -1,0 +1,88 @@
+"""Facts of medigan's 23 models as model cards, in this package's vocabulary.
+
+medigan (Osuala et al., J Med Imaging 10(6):061403, 2023; version 1.0.0)
+publishes metadata whose types, names and sometimes values contradict each
+other. ``facts.json`` holds the facts in one form; every value that differs in
+substance from the published one is a ``Correction`` on its card, with the
+reason. Left out silently: synonyms and capitals (``MMG`` and ``Mammography``
+are both MG), years as text, and differences that the listed figures give.
+
+Figures: medigan publishes one number of images for both sides of an FID, and
+a ratio, which is the real-against-real distance divided by the FID. The
+``floor`` here is that ratio times the FID (models of the same data and n agree
+on it: 68.2 for BCDR's masses, 24.3 for NODE21). ``FID`` uses Inception features
+of ImageNet, ``FID_RadImageNet`` those of RadImageNet: they never compare.
+Package names are import names, so any distribution of ``cv2`` will do.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from medgan_widgets.cards import ModelCard
+
+EXTRACTORS = {"FID": "Inception v3, ImageNet", "FID_RadImageNet": "Inception v3, RadImageNet"}
+_COPIED = (
+    *("id", "title", "architecture", "function", "outputs", "condition", "modality", "organ"),
+    *("region", "makes", "size", "channels", "licence", "dataset", "year", "limits"),
+)
+
+
+@cache
+def medigan_cards() -> tuple[ModelCard, ...]:
+    """Return the 23 cards, 00001 first.
+
+    Examples
+    --------
+    >>> cards = medigan_cards()
+    >>> len(cards), cards[0].id
+    (23, '00001_DCGAN_MMG_CALC_ROI')
+    >>> cards[0].score("FID").floor  # 67.6 x 0.497
+    33.6
+    """
+    facts = json.loads(Path(__file__).with_name("facts.json").read_text(encoding="utf-8"))
+    return tuple(_card(record, facts["shared"]) for record in facts["models"])
+
+
+def _card(record: dict[str, Any], shared: dict[str, list[str]]) -> ModelCard:
+    content: dict[str, Any] = {name: record[name] for name in _COPIED if name in record}
+    content["origin"] = "medigan"
+    content["source"] = f"https://zenodo.org/records/{record['zenodo']}"
+    content["needs"] = {
+        name: record[name]
+        for name in ("packages", "image", "python", "download_mb")
+        if name in record
+    }
+    content["scores"] = [*_distances(record["fid"]), *_others(record.get("other", {}))]
+    notes = [shared[key] for key in record.get("shared", ())] + record.get("corrections", [])
+    names = ("field", "published", "corrected", "reason")
+    content["corrections"] = [dict(zip(names, note, strict=True)) for note in notes]
+    return ModelCard.model_validate_json(json.dumps(content))
+
+
+def _distances(fid: dict[str, Any]) -> list[dict[str, Any]]:
+    """Turn [value, ratio] into scores; the floor keeps three digits, as many as the ratio."""
+    n = fid.get("n")
+    scores = []
+    for name, extractor in EXTRACTORS.items():
+        if name in fid:
+            value, ratio = fid[name]
+            floor = None if ratio is None else float(f"{value * ratio:.3g}")
+            scores.append(
+                {
+                    "name": name,
+                    "value": value,
+                    "n_real": n,
+                    "n_fake": n,
+                    "extractor": extractor,
+                    "floor": floor,
+                }
+            )
+    return scores
+
+
+def _others(figures: dict[str, float]) -> list[dict[str, Any]]:
+    return [{"name": name, "value": value} for name, value in figures.items()]
