@@ -1,0 +1,165 @@
+"""Weights on disk: written atomically, read with every check.
+
+Only safetensors: a pickle can carry code. What is read is compared with the
+card's SHA-256 and with the network's own shapes before a number of it is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_from_bytes
+from safetensors.torch import save as bytes_from_tensors
+from torch import Tensor, nn
+
+from medgan_widgets.errors import SaveError, WeightsError
+from medgan_widgets.networks import GENERATORS
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: to a temporary name first, then renamed.
+
+    Raises
+    ------
+    SaveError
+        When the disk is full or may not be written; nothing is left behind.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise SaveError(
+            f"{path} could not be written ({error.strerror or error}); free some space "
+            "or choose a folder you may write to."
+        ) from error
+
+
+def sha256_of(content: bytes) -> str:
+    """Return the SHA-256 of some bytes as 64 hex digits.
+
+    Examples
+    --------
+    >>> sha256_of(b"")[:8]
+    'e3b0c442'
+    """
+    return hashlib.sha256(content).hexdigest()
+
+
+def write_weights(path: Path, network: nn.Module, half: bool = True) -> tuple[str, int]:
+    """Write a network's weights as safetensors; return their SHA-256 and size in bytes.
+
+    ``half`` stores fp16, half the size; the network is run in fp32 either way.
+    """
+    tensors = {
+        name: (tensor.half() if half and tensor.is_floating_point() else tensor)
+        .detach()
+        .contiguous()
+        for name, tensor in network.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    content = bytes_from_tensors(tensors)
+    write_bytes(path, content)
+    return sha256_of(content), len(content)
+
+
+def build_generator(name: str, settings: dict[str, Any]) -> nn.Module:
+    """Build a generator on the meta device: shapes without memory, filled by its weights.
+
+    Raises
+    ------
+    WeightsError
+        When there is no such network, or it does not take these settings.
+    """
+    if name not in GENERATORS:
+        have = ", ".join(sorted(GENERATORS))
+        raise WeightsError(f"network must be one of {have}; the card says {name!r}.")
+    try:
+        with torch.device("meta"):
+            return GENERATORS[name](**settings)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"the {name} network cannot be built as its card says: {error}") from (
+            error
+        )
+
+
+def read_generator(
+    path: Path, name: str, settings: dict[str, Any], sha256: str | None = None
+) -> nn.Module:
+    """Read a generator: network and weights, on the CPU, fp32, every value checked.
+
+    Parameters
+    ----------
+    path
+        A safetensors file.
+    name, settings
+        The network's name and the arguments it is built with.
+    sha256
+        What the file must hash to; None skips this check.
+
+    Raises
+    ------
+    WeightsError
+        When the file is missing, truncated, altered, holds values that are not
+        finite, or does not fit the network.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(
+            f"the weights {path} cannot be read ({error.strerror or error}); "
+            "restore the file or remove the model's folder."
+        ) from error
+    if sha256 is not None and (found := sha256_of(content)) != sha256:
+        raise WeightsError(
+            f"the weights {path.name} are not the ones of the card: expected SHA-256 "
+            f"{sha256[:12]}…, got {found[:12]}…; the file is damaged or was replaced."
+        )
+    try:
+        tensors = tensors_from_bytes(content)
+    except SafetensorError as error:
+        raise WeightsError(f"{path.name} is not a whole safetensors file: {error}.") from error
+    network = build_generator(name, settings)
+    network.load_state_dict(_checked(tensors, network, path.name), strict=False, assign=True)
+    return network.eval().requires_grad_(False)
+
+
+def _checked(tensors: dict[str, Tensor], network: nn.Module, file: str) -> dict[str, Tensor]:
+    expected = {
+        k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")
+    }
+    missing, extra = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
+    if missing or extra:
+        name = sorted(missing or extra)[0]
+        raise WeightsError(
+            f"{file} does not fit the network: {len(missing)} tensors are missing and "
+            f"{len(extra)} are unknown, e.g. {name!r}."
+        )
+    ready = {}
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            raise WeightsError(
+                f"{file} does not fit the network: {name} has shape {tuple(tensor.shape)}, "
+                f"expected {tuple(expected[name].shape)}."
+            )
+        if not torch.isfinite(tensor).all():
+            raise WeightsError(f"{file} holds values that are not finite, first in {name}.")
+        ready[name] = tensor.float() if tensor.is_floating_point() else tensor
+    # A counter of training steps; nothing reads it, but no tensor may stay on the meta device.
+    for name, tensor in network.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            ready[name] = torch.zeros_like(tensor, device="cpu")
+    return ready

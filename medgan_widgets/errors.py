@@ -1,0 +1,58 @@
+"""Every error this package raises on purpose, in one tree.
+
+::
+
+    MedganError
+    ├── RequestError          (ValueError)   a request that cannot be made
+    ├── ModelNotFoundError    (LookupError)  no such model, or several
+    ├── CardError             (ValueError)   a card that cannot be read
+    ├── WeightsError          (ValueError)   weights missing, damaged or of another shape
+    ├── DataError             (ValueError)   images or features that cannot be used
+    ├── NotRunnableError      (RuntimeError) known, but it cannot run here, and why
+    ├── DeviceMemoryError     (MemoryError)  the device is full, also after making room
+    ├── SaveError             (OSError)      a file that cannot be written
+    └── JobCancelled                         somebody pressed Cancel
+
+Each message is one sentence a person can act on: what happened, what was
+expected, what was found, what to do.
+"""
+
+
+class MedganError(Exception):
+    """The root: catch this to catch them all."""
+
+
+class RequestError(MedganError, ValueError):
+    """A request holds a value that no model can answer."""
+
+
+class ModelNotFoundError(MedganError, LookupError):
+    """A model id matches no model, or more than one."""
+
+
+class CardError(MedganError, ValueError):
+    """A model card is not JSON, lacks fields, or holds values outside the vocabulary."""
+
+
+class WeightsError(MedganError, ValueError):
+    """Weights are missing, damaged, not finite, or do not fit their network."""
+
+
+class DataError(MedganError, ValueError):
+    """Images, labels or features cannot be used as they are."""
+
+
+class NotRunnableError(MedganError, RuntimeError):
+    """A known model cannot run here: it needs a download, packages, or an image of yours."""
+
+
+class DeviceMemoryError(MedganError, MemoryError):
+    """The device has no room, even after other models were let go."""
+
+
+class SaveError(MedganError, OSError):
+    """A file could not be written; nothing half written is left behind."""
+
+
+class JobCancelled(MedganError):
+    """The job was cancelled, or a newer request of the same panel replaced it."""

@@ -1,0 +1,14 @@
+"""Architectures, one a file: torch only, no files, no engine.
+
+A generator is called with latents ``z`` [N, z_dim], one-hot classes ``y``
+[N, classes] and a list of noise maps, one for each of ``noise_shapes``, and
+returns images in -1 … 1, [N, C, H, W]. ``for_inference()`` returns it ready to
+generate: batch norm folded into the convolutions, weights laid out once.
+"""
+
+from medgan_widgets.networks import dcgan, residual
+
+GENERATORS = {"residual": residual.Generator, "dcgan": dcgan.Generator}
+DISCRIMINATORS = {"residual": residual.Discriminator, "dcgan": dcgan.Discriminator}
+
+__all__ = ["DISCRIMINATORS", "GENERATORS"]

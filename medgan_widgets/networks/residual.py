@@ -1,0 +1,160 @@
+"""The shipped networks: small, quick on a CPU, conditional on several factors.
+
+Generator: mapping of ``z`` to ``w``, then nearest-neighbour up-sampling and
+3x3 convolutions with batch norm, learned noise at every resolution and
+scale-and-shift by ``w`` and class; the last step is a pixel shuffle.
+Discriminator: pixel unshuffle, residual blocks without norm, minibatch
+standard deviation, projection of the class (Miyato and Koyama 2018).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+
+def _stages(size: int) -> int:
+    """Return how often 4 pixels double until half of ``size``."""
+    if size < 16 or size & (size - 1):
+        raise ValueError(f"size must be a power of two of at least 16, got {size}.")
+    return int(math.log2(size)) - 3
+
+
+def _widths(size: int, width: int) -> list[int]:
+    """Return the channels at 4, 8, … size / 2 pixels: narrow where the maps are large."""
+    return [min(width * 2 ** (stage // 1), width * 8) for stage in range(_stages(size), -1, -1)]
+
+
+class Stage(nn.Module):
+    """One resolution of the generator: up, convolve, norm, noise, scale and shift."""
+
+    def __init__(self, before: int, after: int, style: int, noise: int, up: bool) -> None:
+        super().__init__()
+        self.up = up
+        self.conv = nn.Conv2d(before, after, 3, padding=1, bias=False)
+        self.norm: nn.Module = nn.BatchNorm2d(after)
+        self.noise_strength = nn.Parameter(torch.zeros(after, noise, 1, 1))
+        self.style = nn.Linear(style, 2 * after)
+        nn.init.zeros_(self.style.bias)
+
+    def forward(self, x: Tensor, style: Tensor, noise: Tensor) -> Tensor:
+        """Return the next map, [N, after, H, W]."""
+        if self.up:
+            x = F.interpolate(x, scale_factor=2, mode="nearest")
+        x = self.norm(self.conv(x)) + F.conv2d(noise, self.noise_strength)
+        scale, shift = self.style(style)[:, :, None, None].chunk(2, dim=1)
+        return F.relu(torch.addcmul(shift, x, 1 + scale))
+
+
+class Generator(nn.Module):
+    """Latents, classes and noise to images of ``size`` pixels, -1 … 1."""
+
+    def __init__(
+        self,
+        size: int = 128,
+        channels: int = 1,
+        z_dim: int = 64,
+        classes: int = 0,
+        width: int = 16,
+    ) -> None:
+        super().__init__()
+        widths = _widths(size, width)
+        style = z_dim + classes
+        self.z_dim, self.classes, self.size, self.channels = z_dim, classes, size, channels
+        self.mapping = nn.Sequential(
+            nn.Linear(z_dim, z_dim), nn.LeakyReLU(0.2), nn.Linear(z_dim, z_dim)
+        )
+        self.register_buffer("w_mean", torch.zeros(z_dim))
+        self.start = nn.Linear(style, widths[0] * 16)
+        # At the finest stage noise has a channel for each of the four pixels to come.
+        self.noise_shapes = [(1, 4 * 2**i, 4 * 2**i) for i in range(len(widths))]
+        self.noise_shapes += [(4, size // 2, size // 2)]
+        pairs = [(widths[0], widths[0])] + list(zip(widths, widths[1:], strict=False))
+        pairs += [(widths[-1], widths[-1])]
+        self.stages = nn.ModuleList(
+            Stage(a, b, style, noise[0], up=0 < i < len(widths))
+            for i, ((a, b), noise) in enumerate(zip(pairs, self.noise_shapes, strict=True))
+        )
+        self.last = nn.Conv2d(widths[-1], 4 * channels, 3, padding=1)
+
+    def forward(
+        self, z: Tensor, y: Tensor, noise: list[Tensor], truncation_psi: float = 1.0
+    ) -> Tensor:
+        """Return images [N, C, size, size]; ``truncation_psi`` < 1 pulls ``w`` to its mean."""
+        w = self.mapping(F.normalize(z, dim=1) * self.z_dim**0.5)
+        if truncation_psi != 1.0:
+            w = self.w_mean + truncation_psi * (w - self.w_mean)
+        style = torch.cat([w, y], dim=1)
+        x = self.start(style).view(len(z), -1, 4, 4)
+        x = x.contiguous(memory_format=torch.channels_last)
+        for stage, grain in zip(self.stages, noise, strict=True):
+            x = stage(x, style, grain)
+        return torch.tanh(F.pixel_shuffle(self.last(x), 2))
+
+    def for_inference(self) -> Generator:
+        """Return a copy with batch norm folded into the convolutions, channels last."""
+        network = copy.deepcopy(self).eval()
+        for stage in network.stages:
+            assert isinstance(stage, Stage) and isinstance(stage.norm, nn.BatchNorm2d)
+            stage.conv = fuse_conv_bn_eval(stage.conv, stage.norm)
+            stage.norm = nn.Identity()
+        return network.to(memory_format=torch.channels_last).requires_grad_(False)
+
+
+class Block(nn.Module):
+    """Two convolutions and a shortcut, then half the resolution."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(before, before, 3, padding=1)
+        self.second = nn.Conv2d(before, after, 3, stride=2, padding=1)
+        self.shortcut = nn.Conv2d(before, after, 2, stride=2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the map at half the resolution, [N, after, H / 2, W / 2]."""
+        inner = F.relu(self.second(F.relu(self.first(x))))
+        return (inner + self.shortcut(x)) * 0.7071
+
+
+class Discriminator(nn.Module):
+    """Images and classes to one logit each: how real they look."""
+
+    def __init__(
+        self, size: int = 128, channels: int = 1, classes: int = 0, width: int = 16
+    ) -> None:
+        super().__init__()
+        widths = _widths(size, width)[::-1]
+        self.first = nn.Conv2d(4 * channels, widths[0], 3, padding=1)
+        self.blocks = nn.Sequential(
+            *(Block(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        )
+        self.last = nn.Conv2d(widths[-1] + 1, widths[-1], 3, padding=1)
+        self.feature = nn.Linear(widths[-1] * 16, widths[-1])
+        self.logit = nn.Linear(widths[-1], 1)
+        self.project = nn.Linear(classes, widths[-1], bias=False) if classes else None
+
+    def forward(self, images: Tensor, y: Tensor) -> Tensor:
+        """Return logits [N]."""
+        x = F.pixel_unshuffle(images, 2).contiguous(memory_format=torch.channels_last)
+        x = self.blocks(F.relu(self.first(x)))
+        x = torch.cat([x, _minibatch_deviation(x)], dim=1)
+        x = F.relu(self.last(x))
+        x = F.relu(self.feature(x.flatten(1)))
+        logit = self.logit(x)[:, 0]
+        if self.project is not None:
+            logit = logit + (self.project(y) * x).sum(dim=1) / x.shape[1] ** 0.5
+        return logit
+
+
+def _minibatch_deviation(x: Tensor, group: int = 4) -> Tensor:
+    """Return one map that tells how different the images of a group are (Karras 2018)."""
+    n, c, h, w = x.shape
+    size = group if n % group == 0 else n
+    grouped = x.float().reshape(size, -1, c, h, w)
+    deviation = (grouped.var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))
+    return deviation.repeat(size)[:, None, None, None].expand(n, 1, h, w).to(x.dtype)
