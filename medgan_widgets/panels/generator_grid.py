@@ -1,0 +1,365 @@
+"""The generator grid: ask a model for images and watch them appear."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import numpy as np
+import traitlets
+from numpy.typing import NDArray
+from PIL import Image
+
+from medgan_widgets.errors import JobCancelled, MedganError, NotRunnableError, RequestError
+from medgan_widgets.export import file_name, image_recipe, png_with_recipe, zip_bytes
+from medgan_widgets.images import contact_sheet
+from medgan_widgets.jobs import Job, submit
+from medgan_widgets.panels._panel import Panel
+from medgan_widgets.panels._tiles import Feed, Pictures
+from medgan_widgets.requests import (
+    SEED_LIMIT,
+    Batch,
+    GenerateRequest,
+    Value,
+    seeds_from,
+    whole_number,
+)
+
+log = logging.getLogger(__name__)
+
+MOST_IMAGES = 64
+MOST_COLUMNS = 16
+
+
+class _Canvas(anywidget.AnyWidget):
+    """The page's half: controls, tiles and the large view."""
+
+    _esm = Path(__file__).with_name("generator_grid.js")
+    _css = Path(__file__).with_name("generator_grid.css")
+    models = traitlets.List().tag(sync=True)  # what the model list offers
+    controls = traitlets.Dict().tag(sync=True)  # what the controls show
+    columns = traitlets.Int(4).tag(sync=True)
+    picture = traitlets.Dict().tag(sync=True)  # the last images as one PNG
+
+
+class GeneratorGrid(Panel):
+    """A grid of synthetic images that fills while they are made.
+
+    Everything the controls do can be done from Python. A click, like
+    `generate`, starts a job and returns at once; a newer one replaces it.
+
+    Parameters
+    ----------
+    model
+        A model of the catalogue that runs now.
+    images
+        How many, 1 to 64.
+    seed
+        The first image's; the others follow: seed + 1, …
+    columns
+        Images in a row, 1 to 16.
+    condition
+        Factors of the model and their values; what is left out is drawn.
+    truncation_psi
+        0 to 1, for models that have it.
+    engine, catalogue
+        Other ones than the shared engine and its catalogue.
+
+    Raises
+    ------
+    RequestError
+        For numbers that no grid can have.
+    ModelNotFoundError, NotRunnableError
+        For a model that is not there, or does not run here.
+    """
+
+    def __init__(
+        self,
+        model: str = "phantom-brain-mri",
+        images: int = 16,
+        seed: int = 0,
+        columns: int = 4,
+        condition: Mapping[str, Value] | None = None,
+        truncation_psi: float | None = None,
+        engine: Any = None,
+        catalogue: Any = None,
+    ) -> None:
+        if engine is None:
+            from medgan_widgets.engine import shared_engine  # torch is slow to load
+
+            engine = shared_engine()
+        self._engine = engine
+        self._catalogue = engine.catalogue if catalogue is None else catalogue
+        self._wanted = self._checked(
+            {
+                "model": model,
+                "images": images,
+                "seed": seed,
+                "condition": dict(condition or {}),
+                "psi": truncation_psi,
+            }
+        )
+        self._number = 0
+        self._job: Job[Batch] | None = None
+        self._lock = threading.Lock()
+        self.canvas = _Canvas(columns=whole_number(columns, "columns", 1, MOST_COLUMNS))
+        self._feed = Feed(self.canvas)
+        self._show_wanted()
+        self.canvas.on_msg(self._on_message)
+        super().__init__("Generate", [self.canvas], "Press Generate to make synthetic images.")
+        self.use(model)
+
+    @property
+    def model(self) -> str:
+        """The model the next images come from."""
+        return str(self._wanted["model"])
+
+    @property
+    def images(self) -> int:
+        """How many images the next request makes."""
+        return int(self._wanted["images"])
+
+    @property
+    def seed(self) -> int:
+        """The first seed of the next request."""
+        return int(self._wanted["seed"])
+
+    @property
+    def columns(self) -> int:
+        """Images in a row."""
+        return int(self.canvas.columns)
+
+    @property
+    def request(self) -> GenerateRequest:
+        """The request that Generate would send now."""
+        wanted = self._wanted
+        return GenerateRequest(
+            wanted["model"],
+            seeds=seeds_from(wanted["seed"], wanted["images"]),
+            condition=wanted["condition"],
+            truncation_psi=wanted["psi"],
+        )
+
+    @property
+    def job(self) -> Job[Batch] | None:
+        """The newest job, or None before the first."""
+        return self._job
+
+    @property
+    def images_array(self) -> NDArray[Any]:
+        """The images on screen, [N, H, W, C]; N is 0 before the first."""
+        images = list(self._feed.shown.images)
+        return np.stack(images) if images else np.empty((0, 0, 0, 1), np.uint8)
+
+    def use(self, model_id: str) -> None:
+        """Choose the model of the next images; those on screen stay.
+
+        Raises
+        ------
+        ModelNotFoundError, NotRunnableError
+            For a model that is not there, or does not run here; the error line says so too.
+        """
+        try:
+            known = self._runnable()
+            card = self._catalogue[model_id]
+            if card.id not in known:
+                reason = self._catalogue.runs_here(card).text
+                raise NotRunnableError(f"{card.id} cannot generate here: {reason}")
+        except MedganError as error:
+            self.error = error
+            raise
+        self._wanted = {**self._wanted, "model": card.id}
+        if set(self._wanted["condition"]) - set(card.condition):
+            self._wanted["condition"] = {}
+        if not card.truncation:
+            self._wanted["psi"] = None
+        self.error = ""
+        self.canvas.models = [
+            {
+                "id": each.id,
+                "title": each.title,
+                "condition": {name: list(values) for name, values in each.condition.items()},
+                "truncation": each.truncation,
+            }
+            for each in known.values()
+        ]
+        self._show_wanted()
+
+    def generate(self) -> Job[Batch]:
+        """Start the images of `request` and return their job.
+
+        ``grid.generate().wait()`` in a script, ``await grid.generate()`` in a notebook.
+        """
+        request = self.request
+        with self._lock:
+            self._number += 1
+            pictures = Pictures(self._number, request)
+        count = len(request.seeds)
+        self._feed.progress("queued", 0, count)
+        self.error = ""
+        self.status = f"Making {_images(count)} with {request.model_id}."
+        self._job = submit(
+            lambda: self._engine.generate(request),
+            owner=self,
+            on_item=lambda batch: self._feed.add(pictures, batch),
+            on_done=lambda job: self._on_done(job, pictures),
+        )
+        return self._job
+
+    def cancel(self) -> None:
+        """Stop the newest job; the images made so far stay."""
+        if self._job is not None:
+            self._job.cancel()
+
+    def _on_done(self, job: Job[Batch], pictures: Pictures) -> None:
+        if pictures.number != self._number:  # a newer request speaks now
+            return
+        made, asked = len(pictures.images), len(pictures.request.seeds)
+        if made and pictures.recipe is None:
+            pictures.recipe = self._engine.recipe(pictures.request)
+        self._feed.finish(job.state, made, asked)
+        seeds = pictures.request.seeds
+        if job.state == "done":
+            self.status = (
+                f"{_images(made).capitalize()} of {pictures.request.model_id}, "
+                f"{_seeds(seeds)}, made on {self._engine.device}."
+            )
+        elif job.state == "cancelled":
+            self.status = f"Cancelled after {made} of {_images(asked)}."
+        else:
+            self.status = f"Stopped after {made} of {_images(asked)}."
+            self.error = _sentence(job.error)
+
+    def _on_message(self, _: object, content: Mapping[str, Any], buffers: Sequence[Any]) -> None:
+        """Hear the page, on whatever thread: note, enqueue, answer, and never take long."""
+        kind = content.get("kind")
+        try:
+            if kind == "hello":
+                # This answer goes out from here, so that the kernel hears us while a cell runs.
+                self.canvas.send({"kind": "welcome"})
+                self._feed.hello(int(content.get("id", 0)), content.get("have", ()))
+            elif kind == "painted":
+                self._feed.painted(int(content.get("frame", 0)))
+            elif kind == "generate":
+                self._wanted = self._checked(content)
+                self._show_wanted()
+                self.generate()
+            elif kind == "cancel":
+                self.cancel()
+            elif kind == "export":
+                threading.Thread(target=self._export, args=(dict(content),), daemon=True).start()
+        except MedganError as error:
+            self.error = error
+            shown = self._feed.shown
+            if self._job is None or self._job.done:
+                self._feed.progress("refused", len(shown.images), len(shown.request.seeds))
+
+    def _export(self, content: Mapping[str, Any]) -> None:
+        """Answer one view with a file or a recipe."""
+        answer: dict[str, Any] = {"kind": "nothing", "nonce": content.get("nonce")}
+        buffers: list[bytes] = []
+        try:
+            pictures = self._feed.shown
+            places = [place for place in content["tiles"] if 0 <= place < len(pictures.images)]
+            if pictures.number != content["id"] or not places:
+                raise RequestError("the images have changed meanwhile; select them once more.")
+            recipes = [self._recipe(pictures, place) for place in places]
+            images = [pictures.images[place] for place in places]
+            if content["what"] == "recipe":
+                answer.update(kind="text", text=_as_json(recipes[0]))
+            elif content["what"] == "png":
+                answer.update(kind="file", mime="image/png", name=file_name(recipes[0]))
+                buffers = [png_with_recipe(images[0], recipes[0])]
+            else:
+                name = file_name(recipes[0]).split("_seed")[0]
+                name = f"{name}_{len(images)}_synthetic_images.zip"
+                answer.update(kind="file", mime="application/zip", name=name)
+                buffers = [zip_bytes(images, recipes)]
+        except Exception as error:  # on a thread of its own nobody else would hear of it
+            log.exception("saving failed")
+            self.error = _sentence(error)
+        self.canvas.send(answer, buffers=buffers)
+
+    def _recipe(self, pictures: Pictures, place: int) -> dict[str, Any]:
+        if pictures.recipe is None:
+            pictures.recipe = self._engine.recipe(pictures.request)
+        return image_recipe(
+            pictures.recipe, pictures.request.seeds[place], pictures.labels[place]
+        )
+
+    def _runnable(self) -> dict[str, Any]:
+        """The local models that run now, by id."""
+        return {
+            card.id: card
+            for card in self._catalogue
+            if card.origin == "local" and self._catalogue.runs_here(card).kind == "now"
+        }
+
+    def _checked(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        images = whole_number(_number(wanted["images"]), "images", 1, MOST_IMAGES)
+        seed = whole_number(_number(wanted["seed"]), "seed", 0, SEED_LIMIT - 1)
+        checked = {
+            "model": wanted["model"],
+            "images": images,
+            "seed": seed,
+            "condition": dict(wanted.get("condition") or {}),
+            "psi": wanted.get("psi"),
+        }
+        GenerateRequest(
+            checked["model"],
+            seeds=seeds_from(seed, images),
+            condition=checked["condition"],
+            truncation_psi=checked["psi"],
+        )
+        return checked
+
+    def _show_wanted(self) -> None:
+        self.canvas.controls = {**self._wanted, "seed": str(self._wanted["seed"])}
+
+    def _facts(self) -> Mapping[str, object]:
+        return {"model": self.model, "images": self.images, "seed": self.seed}
+
+    def _picture(self) -> Image.Image | None:
+        images, seeds = self.images_array, self._feed.shown.seeds
+        if not len(images):
+            return None
+        return contact_sheet(images, seeds[: len(images)], columns=self.columns)
+
+    def _release(self) -> None:
+        self.cancel()
+        self._job = None
+        self._feed = Feed(self.canvas)
+
+
+def _number(value: object) -> object:
+    """Return digits typed as text as a number; anything else as it is, for the error to quote."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    return int(text) if re.fullmatch(r"[+-]?[0-9]{1,40}", text) else text[:40]
+
+
+def _sentence(error: BaseException | None) -> str:
+    if isinstance(error, (MedganError, JobCancelled)):
+        return str(error)
+    kind = type(error).__name__
+    return f"Something went wrong ({kind}: {error}); the log has the details."
+
+
+def _images(count: int) -> str:
+    return f"{count} synthetic image" + ("s" if count != 1 else "")
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
+
+
+def _as_json(recipe: Iterable[Any]) -> str:
+    import json
+
+    return json.dumps(recipe, indent=2, ensure_ascii=False, default=str)
