@@ -289,6 +289,8 @@ def _replace(path: Path, text: str) -> None:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        raise CardError(f"cannot read the card {path}: it is not a file.")
     try:
         with path.open("rb") as file:
             raw = file.read(CARD_LIMIT + 1)  # the limit holds even if the file grows meanwhile

@@ -290,6 +290,7 @@ class Catalogue:
 
     def _near(self, text: str, wanted: Sequence[str]) -> Nearest:
         """Mend mistyped words, then leave out the fewest words until something fits."""
+        text = text if len(text) <= 60 else text[:57] + "..."
         known = {word for name in self._ids for word in self._shelf.words[name]}
         mended = [words.mend(word, known) for word in wanted]
         for kept in words.fewer([word for word in mended if word]):

@@ -126,8 +126,9 @@ def mend(word: str, known: Collection[str]) -> str | None:
         numbers = [int(other) for other in known if other.isdigit() and len(other) < 5]
         sizes = [number for number in numbers if number < 1990]
         return str(min(sizes, key=lambda size: abs(size - int(word)))) if sizes else None
-    found = near(word, known)
-    return found[0] if found else None
+    synonyms = {other for other, same in _CANONICAL.items() if same in known}
+    found = near(word, {*known, *synonyms})
+    return _one(found[0]) if found else None
 
 
 def fewer(given: Sequence[str], most: int = 8) -> Iterator[Sequence[str]]:
