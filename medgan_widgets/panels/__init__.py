@@ -1,0 +1,1 @@
+"""The panels: the only place that knows widgets."""

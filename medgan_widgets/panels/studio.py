@@ -1,0 +1,134 @@
+"""The Studio: every panel in one, under tabs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+from PIL import Image
+
+from medgan_widgets.panels._panel import Panel
+from medgan_widgets.panels.generator_grid import GeneratorGrid
+from medgan_widgets.panels.model_explorer import ModelExplorer
+from medgan_widgets.requests import Value
+
+TABS = ("Explore", "Generate")
+EXPLORE, GENERATE = range(2)
+
+
+class _Top(anywidget.AnyWidget):
+    """Title, device line and tabs."""
+
+    _esm = Path(__file__).with_name("studio.js")
+    _css = Path(__file__).with_name("studio.css")
+    title = traitlets.Unicode("MedGAN Studio").tag(sync=True)
+    about = traitlets.Unicode("synthetic medical images, for research and teaching only").tag(
+        sync=True
+    )
+    device = traitlets.Unicode("").tag(sync=True)
+    tabs = traitlets.List(traitlets.Unicode(), list(TABS)).tag(sync=True)
+    hints = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    selected = traitlets.Int(0, min=0, max=len(TABS) - 1).tag(sync=True)
+
+
+class Studio(Panel):
+    """Explore the models, then generate with one of them.
+
+    Parameters
+    ----------
+    model
+        The model that Generate starts with.
+    images, seed, columns, condition, truncation_psi
+        As for `GeneratorGrid`.
+    engine, catalogue
+        Other ones than the shared engine and its catalogue.
+
+    Attributes
+    ----------
+    explorer
+        The `ModelExplorer`; *Use this model* there opens Generate with that model.
+    grid
+        The `GeneratorGrid`.
+    """
+
+    def __init__(
+        self,
+        model: str = "phantom-brain-mri",
+        images: int = 16,
+        seed: int = 0,
+        columns: int = 4,
+        condition: Mapping[str, Value] | None = None,
+        truncation_psi: float | None = None,
+        engine: Any = None,
+        catalogue: Any = None,
+    ) -> None:
+        if engine is None:
+            from medgan_widgets.engine import shared_engine  # torch is slow to load
+
+            engine = shared_engine()
+        self._engine = engine
+        catalogue = engine.catalogue if catalogue is None else catalogue
+        self.grid = GeneratorGrid(
+            model, images, seed, columns, condition, truncation_psi, engine, catalogue
+        )
+        self.explorer = ModelExplorer(catalogue, on_use=self.use)
+        self.top = _Top()
+        for index, page in enumerate((self.explorer, self.grid)):
+            page.add_class("mg-page")
+            page.add_class(f"mg-page-{index}")
+        super().__init__("MedGAN Studio", [self.top, self.explorer, self.grid])
+        self.add_class("mg-studio")
+        self._count = len(catalogue)
+        self._show()
+        self.grid.head.observe(self._show, "status")
+
+    @property
+    def tab(self) -> str:
+        """The tab in front, ``"Explore"`` or ``"Generate"``."""
+        return TABS[self.top.selected]
+
+    def use(self, model_id: str) -> None:
+        """Carry a model to Generate and open that tab.
+
+        A model that does not run here leaves the tab as it is; the error line says why.
+
+        Raises
+        ------
+        ModelNotFoundError, NotRunnableError
+            For a model that is not there, or does not run here.
+        """
+        try:
+            self.grid.use(model_id)
+        except Exception as problem:
+            self.error = problem
+            raise
+        self.error = self.grid.error = ""
+        self._show()
+        self.top.selected = GENERATE
+
+    def _show(self, _: object = None) -> None:
+        """Say where images are made, and what to press first."""
+        resident = len(self._engine.resident)
+        models = "no model" if not resident else f"{resident} model" + "s" * (resident > 1)
+        self.top.device = f"{self._engine.device_name} · {models} resident"
+        start = (
+            f"Start here: choose a model and press Use this model, or open Generate: "
+            f"{self.grid.model} is ready."
+        )
+        self.top.hints = [start, ""]
+
+    def _facts(self) -> Mapping[str, object]:
+        grid = self.grid
+        return {
+            "model": grid.model,
+            "images": grid.images,
+            "seed": grid.seed,
+            "models": self._count,
+        }
+
+    def _picture(self) -> Image.Image | None:
+        picture = self.grid._picture()
+        return self.explorer._picture() if picture is None else picture
