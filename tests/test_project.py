@@ -23,14 +23,7 @@ def project(root):
 @pytest.fixture(scope="module")
 def binder(root):
     written = yaml.safe_load((root / "binder" / "environment.yml").read_text("utf-8"))
-    found = (
-        Requirement(
-            line.replace("=3", "==3", 1)
-            if "==" not in line and re.match(r"python=\d", line)
-            else line
-        )
-        for line in written["dependencies"]
-    )
+    found = map(Requirement, written["dependencies"])
     return {requirement.name: requirement for requirement in found}
 
 
