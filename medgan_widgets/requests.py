@@ -312,6 +312,23 @@ def labels_from_seeds(
     return labels
 
 
+def one_hot(
+    labels: Mapping[str, Sequence[Value]], factors: Mapping[str, Sequence[Value]], count: int
+) -> NDArray[np.float32]:
+    """Return classes as one-hot columns, one block a factor, float32 [N, classes].
+
+    Examples
+    --------
+    >>> one_hot({"tumour": (True, False)}, {"tumour": (False, True)}, 2).tolist()
+    [[0.0, 1.0], [1.0, 0.0]]
+    """
+    blocks = [np.zeros((count, 0), np.float32)]
+    for name, values in factors.items():
+        places = [list(values).index(value) for value in labels[name]]
+        blocks.append(np.eye(len(values), dtype=np.float32)[places])
+    return np.concatenate(blocks, axis=1)
+
+
 def _known_value(name: str, value: Value, values: Sequence[Value]) -> Value:
     for known in values:  # True == 1 in Python, but a class is not a number
         if known == value and isinstance(known, bool) == isinstance(value, bool):

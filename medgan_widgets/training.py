@@ -34,7 +34,7 @@ from medgan_widgets.errors import DataError, RequestError
 from medgan_widgets.images import mosaic, png_bytes
 from medgan_widgets.networks import DISCRIMINATORS, GENERATORS
 from medgan_widgets.phantoms import KINDS, draw_phantoms
-from medgan_widgets.requests import Value, whole_number
+from medgan_widgets.requests import Value, one_hot, whole_number
 
 log = logging.getLogger(__name__)
 
@@ -97,23 +97,6 @@ class TrainingImages:
     images: NDArray[np.uint8]
     classes: NDArray[np.float32]
     factors: dict[str, tuple[Value, ...]]
-
-
-def one_hot(
-    labels: dict[str, tuple[Value, ...]], factors: dict[str, tuple[Value, ...]], count: int
-) -> NDArray[np.float32]:
-    """Return the classes as one-hot columns, one block a factor, float32 [N, classes].
-
-    Examples
-    --------
-    >>> one_hot({"tumour": (True, False)}, {"tumour": (False, True)}, 2).tolist()
-    [[0.0, 1.0], [1.0, 0.0]]
-    """
-    blocks = [np.zeros((count, 0), np.float32)]
-    for name, values in factors.items():
-        places = [values.index(value) for value in labels[name]]
-        blocks.append(np.eye(len(values), dtype=np.float32)[places])
-    return np.concatenate(blocks, axis=1)
 
 
 def phantom_images(kind: str, size: int, count: int) -> TrainingImages:

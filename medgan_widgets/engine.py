@@ -1,0 +1,405 @@
+"""One engine for everything: a request becomes batches of images.
+
+Generators stay resident on the device, so only the first request of a model
+pays for reading it. In ``exact`` mode a network always runs in chunks of one
+fixed size, padded where a request ends within one: matrix libraries choose
+other kernels for other sizes, and the last bit differs. So an image has the
+same pixels alone, in any batch and in any order.
+
+No widgets here: the same lines work in a script, beside the panels, and in
+several threads (one lock a device, held for one chunk).
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import platform
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from medgan_widgets.cards import ModelCard
+from medgan_widgets.catalogue import Catalogue
+from medgan_widgets.checkpoints import read_generator
+from medgan_widgets.errors import DeviceMemoryError, NotRunnableError, RequestError
+from medgan_widgets.requests import (
+    Batch,
+    GenerateRequest,
+    Value,
+    labels_from_seeds,
+    latents_from_seeds,
+    normals_from_seed,
+    one_hot,
+)
+
+log = logging.getLogger(__name__)
+
+# The chunk is part of the pixels: measured once for each network (see
+# tests/benchmarks/engine_speed.py), never adapted to the request or the memory.
+EXACT_CHUNK = {"residual": 4, "dcgan": 4}
+FAST_CHUNK = 16
+IDLE_SECONDS = 600.0  # a GPU is shared: what nobody used so long leaves it
+
+
+@dataclass
+class Resident:
+    """A generator on the device, ready to run."""
+
+    card: ModelCard
+    network: nn.Module
+    bytes: int
+
+
+class Engine:
+    """Generators resident on one device, and the images they make.
+
+    Parameters
+    ----------
+    device
+        ``"auto"`` (the CUDA device with most free memory, else MPS, else CPU)
+        or a torch device.
+    catalogue
+        Where model ids are looked up; by default the models known here.
+    memory_bytes
+        How much the resident generators may take together; by default half
+        of what was free at the start. The least recently used ones leave.
+
+    Raises
+    ------
+    RequestError
+        When the device does not exist here.
+
+    Examples
+    --------
+    >>> engine = Engine(device="cpu")
+    >>> request = GenerateRequest("phantom-brain-mri", seeds=range(2))
+    >>> engine.images(request).shape
+    (2, 128, 128, 1)
+    """
+
+    def __init__(
+        self,
+        device: str = "auto",
+        *,
+        catalogue: Catalogue | None = None,
+        memory_bytes: int | None = None,
+    ) -> None:
+        self._device = _checked_device(device)
+        self.catalogue = Catalogue() if catalogue is None else catalogue
+        self.lock = device_lock(str(self._device))
+        self._memory = _free_bytes(self._device) // 2 if memory_bytes is None else memory_bytes
+        self._resident: OrderedDict[tuple[str, str, str], Resident] = OrderedDict()
+        self._idle: threading.Timer | None = None
+
+    # ------------------------------------------------------------ what a person asks
+
+    def generate(self, request: GenerateRequest) -> Iterator[Batch]:
+        """Return an iterator of batches; all of the request is checked before it starts.
+
+        Raises
+        ------
+        ModelNotFoundError, NotRunnableError, RequestError, WeightsError
+            Before the first batch, when the request cannot be answered.
+        DeviceMemoryError
+            When the device is full even after other models were let go.
+        """
+        card = self._checked_card(request)
+        self._ready(card, request.mode)
+        return self._batches(card, request)
+
+    def images(self, request: GenerateRequest) -> NDArray[np.uint8]:
+        """Return all images of a request at once, uint8 [N, H, W, C].
+
+        Raises
+        ------
+        RequestError
+            When they would not fit in memory: iterate over ``generate`` instead.
+        """
+        card = self._checked_card(request)
+        shape = (len(request.seeds), *card.size, card.channels)
+        needed, free = int(np.prod(shape, dtype=object)), psutil.virtual_memory().available
+        if needed > free // 2:
+            raise RequestError(
+                f"{shape[0]:,} images at once would take {needed / 1e9:,.1f} GB of the "
+                f"{free / 1e9:.1f} GB that are free; iterate over generate(request) instead."
+            )
+        images = np.empty(shape, np.uint8)
+        done = 0
+        for batch in self.generate(request):
+            images[done : done + len(batch.seeds)] = batch.images
+            done += len(batch.seeds)
+        return images
+
+    def release(self, model_id: str | None = None) -> None:
+        """Let one model, or all, leave the device; the next request reads it again."""
+        with self.lock:
+            for key in [key for key in self._resident if model_id in (None, key[0])]:
+                del self._resident[key]
+            self._empty_cache()
+
+    def recipe(self, request: GenerateRequest) -> dict[str, Any]:
+        """Return all that the pixels of a request depend on, as plain JSON values."""
+        card = self._checked_card(request)
+        return {
+            **request.to_dict(),
+            "weights_sha256": card.weights.sha256 if card.weights else None,
+            "device": self._device.type,
+            "dtype": "float32" if request.mode == "exact" else "bfloat16",
+            "chunk": self._chunk(card, request.mode),
+            "threads": torch.get_num_threads() if self._device.type == "cpu" else None,
+            "backend": _backend(self._device),
+            "versions": {"torch": torch.__version__, "numpy": np.__version__},
+            "synthetic": True,
+        }
+
+    @property
+    def device(self) -> str:
+        """The device, as torch names it."""
+        return str(self._device)
+
+    @property
+    def device_name(self) -> str:
+        """The device in words, for the screen."""
+        if self._device.type == "cuda":
+            return f"{self._device} ({torch.cuda.get_device_name(self._device)})"
+        if self._device.type == "cpu":
+            threads = torch.get_num_threads()
+            return f"cpu · {threads} thread{'s' if threads > 1 else ''}"
+        return str(self._device)
+
+    @property
+    def resident(self) -> tuple[str, ...]:
+        """The models on the device, least recently used first."""
+        return tuple(dict.fromkeys(key[0] for key in list(self._resident)))
+
+    @property
+    def resident_bytes(self) -> int:
+        """What their weights take, in bytes."""
+        return sum(resident.bytes for resident in list(self._resident.values()))
+
+    # ------------------------------------------------------------ from request to pixels
+
+    def _checked_card(self, request: GenerateRequest) -> ModelCard:
+        card = self.catalogue[request.model_id]
+        if card.network is None or card.weights is None:
+            reason = self.catalogue.runs_here(card).text
+            raise NotRunnableError(f"{card.id} cannot generate here yet: {reason}.")
+        labels_from_seeds([0], card.condition, request.condition)
+        if request.truncation_psi is not None and not card.truncation:
+            raise RequestError(f"{card.id} has no truncation; leave truncation_psi out.")
+        for name in ("mix", "inputs", "options"):
+            if getattr(request, name):
+                raise RequestError(f"{card.id} takes no {name}; leave it out.")
+        return card
+
+    def _batches(self, card: ModelCard, request: GenerateRequest) -> Iterator[Batch]:
+        chunk, seeds = self._chunk(card, request.mode), request.seeds
+        for start in range(0, len(seeds), chunk):
+            part = tuple(seeds[start : start + chunk])
+            labels = labels_from_seeds(part, card.condition, request.condition)
+            started = time.perf_counter()
+            images = self._with_room(card, request, part, labels, chunk)
+            yield Batch(
+                images=images, seeds=part, labels=labels, seconds=time.perf_counter() - started
+            )
+        self._arm_idle()
+
+    def _with_room(
+        self,
+        card: ModelCard,
+        request: GenerateRequest,
+        seeds: Sequence[int],
+        labels: dict[str, tuple[Value, ...]],
+        chunk: int,
+    ) -> NDArray[np.uint8]:
+        """Run a chunk; when memory runs out, let the other models go and try once more."""
+        for last_try in (False, True):
+            resident = self._ready(card, request.mode)
+            try:
+                with self.lock:
+                    return self._forward(resident, request, seeds, labels, chunk)
+            except (MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                if last_try:
+                    raise DeviceMemoryError(
+                        f"{self.device} has no room for {card.id}, even after other models were "
+                        "let go; close what else uses the device or choose a smaller model."
+                    ) from error
+            log.warning("%s is full; letting other models go.", self.device)
+            self._leave_only(card)
+        raise AssertionError  # the loop returns or raises
+
+    @torch.inference_mode()
+    def _forward(
+        self,
+        resident: Resident,
+        request: GenerateRequest,
+        seeds: Sequence[int],
+        labels: dict[str, tuple[Value, ...]],
+        chunk: int,
+    ) -> NDArray[np.uint8]:
+        network = resident.network
+        rows = chunk if request.mode == "exact" else len(seeds)
+        dtype = torch.float32 if request.mode == "exact" else torch.bfloat16
+
+        def on_device(values: NDArray[np.float32]) -> Tensor:
+            padded = np.zeros((rows, *values.shape[1:]), np.float32)
+            padded[: len(values)] = values
+            return torch.from_numpy(padded).to(self._device, dtype)
+
+        z = on_device(latents_from_seeds(seeds, network.z_dim))
+        y = on_device(one_hot(labels, resident.card.condition, len(seeds)))
+        noise = [on_device(grain) for grain in _noise(seeds, network.noise_shapes)]
+        psi = 1.0 if request.truncation_psi is None else request.truncation_psi
+        made = network(z, y, noise, psi)[: len(seeds)]
+        pixels = made.float().clamp_(-1, 1).add_(1).mul_(127.5).round_().to(torch.uint8)
+        return np.ascontiguousarray(pixels.permute(0, 2, 3, 1).cpu().numpy())
+
+    def _chunk(self, card: ModelCard, mode: str) -> int:
+        assert card.network is not None
+        return EXACT_CHUNK[card.network.name] if mode == "exact" else FAST_CHUNK
+
+    # ------------------------------------------------------------ which models stay
+
+    def _ready(self, card: ModelCard, mode: str) -> Resident:
+        """Return the generator, read and laid out if it is not on the device yet."""
+        assert card.weights is not None and card.network is not None
+        key = (card.id, card.weights.sha256, mode)
+        with self.lock:
+            if key in self._resident:
+                self._resident.move_to_end(key)
+                return self._resident[key]
+            network = read_generator(
+                self.catalogue.folder_of(card.id) / card.weights.file,
+                card.network.name,
+                dict(card.network.settings),
+                card.weights.sha256,
+            )
+            _check_fits(network, card)
+            size = 4 * sum(p.numel() for p in network.parameters())
+            self._make_room(size)
+            ready = network.for_inference().to(self._device)  # type: ignore[operator]
+            if mode == "fast":
+                ready, size = ready.to(torch.bfloat16), size // 2
+            self._resident[key] = Resident(card, ready, size)
+            return self._resident[key]
+
+    def _make_room(self, needed: int) -> None:
+        while self._resident and self.resident_bytes + needed > self._memory:
+            (model_id, _, _), _ = self._resident.popitem(last=False)
+            log.info("%s left %s to make room.", model_id, self.device)
+            self._empty_cache()
+
+    def _leave_only(self, card: ModelCard) -> None:
+        for model_id in set(self.resident) - {card.id}:
+            self.release(model_id)
+        gc.collect()
+        self._empty_cache()
+
+    def _empty_cache(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _arm_idle(self) -> None:
+        if self._device.type == "cpu":
+            return
+        if self._idle is not None:
+            self._idle.cancel()
+        self._idle = threading.Timer(IDLE_SECONDS, self.release)
+        self._idle.daemon = True
+        self._idle.start()
+
+
+@cache
+def device_lock(device: str) -> threading.RLock:
+    """Return the one lock of a device, shared by every engine on it."""
+    return threading.RLock()
+
+
+@cache
+def _shared_engine() -> Engine:
+    return Engine()
+
+
+_first = threading.Lock()
+
+
+def shared_engine() -> Engine:
+    """Return the engine that panels and scripts of this process share.
+
+    Examples
+    --------
+    >>> shared_engine() is shared_engine()
+    True
+    """
+    with _first:  # two panels may ask at the same moment
+        return _shared_engine()
+
+
+def _checked_device(device: str) -> torch.device:
+    if device == "auto":
+        if torch.cuda.is_available():
+            free = [torch.cuda.mem_get_info(i)[0] for i in range(torch.cuda.device_count())]
+            return torch.device("cuda", int(np.argmax(free)))
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(1, device=found)
+    except (RuntimeError, AssertionError, ValueError, TypeError) as error:
+        raise RequestError(
+            f"device {device!r} is not here; use 'auto', 'cpu', or a device torch can see."
+        ) from error
+    return found
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
+
+
+def _backend(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"cuda {torch.version.cuda}, {torch.cuda.get_device_name(device)}"
+    return f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+    return known or "can't allocate memory" in str(error) or "out of memory" in str(error)
+
+
+def _check_fits(network: nn.Module, card: ModelCard) -> None:
+    """Refuse weights that would make other images than their card promises."""
+    classes = sum(len(values) for values in card.condition.values())
+    made = (network.size, network.size), network.channels, network.classes
+    if made != (tuple(card.size), card.channels, classes):
+        raise NotRunnableError(
+            f"the card of {card.id} promises {card.size} pixels, {card.channels} channels and "
+            f"{classes} classes, its network makes {made[0]}, {made[1]} and {made[2]}; "
+            "correct the card."
+        )
+
+
+def _noise(
+    seeds: Sequence[int], shapes: Sequence[tuple[int, int, int]]
+) -> list[NDArray[np.float32]]:
+    """Return the noise maps of some seeds, [N, *shape] for every shape."""
+    sizes = [int(np.prod(shape)) for shape in shapes]
+    drawn = np.stack([normals_from_seed(seed, "noise", sum(sizes)) for seed in seeds])
+    parts = np.split(drawn, np.cumsum(sizes)[:-1], axis=1) if sizes else []
+    return [
+        part.reshape(len(seeds), *shape) for part, shape in zip(parts, shapes, strict=True)
+    ]
