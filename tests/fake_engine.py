@@ -26,7 +26,9 @@ CHEST = SimpleNamespace(
     condition={"nodule": (False, True)},
     truncation=True,
 )
-POLYP = SimpleNamespace(id="00013", title="Polyps", origin="medigan", condition={}, truncation=False)
+POLYP = SimpleNamespace(
+    id="00013", title="Polyps", origin="medigan", condition={}, truncation=False
+)
 
 
 class FakeCatalogue:
@@ -44,7 +46,9 @@ class FakeCatalogue:
 
     def runs_here(self, card: Any) -> Any:
         kind = "now" if card.origin == "local" else "download"
-        return SimpleNamespace(kind=kind, text=kind if kind == "now" else "after a download of 9 MB")
+        return SimpleNamespace(
+            kind=kind, text=kind if kind == "now" else "after a download of 9 MB"
+        )
 
 
 class FakeEngine:

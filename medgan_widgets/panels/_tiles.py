@@ -67,7 +67,7 @@ class Pictures:
         return list(self.images[0].shape) if self.images else []
 
     def tile(self, place: int) -> dict[str, Any]:
-        """What the page writes on a tile; the seed as text, JavaScript's numbers end at 2^53."""
+        """Return what the page writes on a tile; the seed as text: its numbers end at 2^53."""
         return {"seed": str(self.request.seeds[place]), "labels": self.labels[place]}
 
 
@@ -166,8 +166,9 @@ class Feed:
             "drawn": shown.drawn,
             "tiles": [{"place": place, **shown.tile(place)} for place in new],
             **self._progress,
-            "rate": self._progress["done"] / spent if self._progress["state"] == "running" else
-            (len(shown.images) / shown.seconds if shown.seconds else 0),
+            "rate": self._progress["done"] / spent
+            if self._progress["state"] == "running"
+            else (len(shown.images) / shown.seconds if shown.seconds else 0),
             "seconds": shown.seconds,
         }
         return message, [to_uint8(shown.images[place]).tobytes() for place in new]

@@ -161,15 +161,16 @@ function makeControls(model, store, note) {
     select.value = wanted.model;
     images.value = wanted.images;
     seed.value = wanted.seed;
-    columns.value = model.get('columns');
+    showColumns();
     psi.value = wanted.psi ?? 1;
     psiText.textContent = Number(psi.value).toFixed(2);
     factors(wanted.condition);
   }
+  const showColumns = () => { columns.value = model.get('columns'); };
   const node = h('div', { class: 'mg-controls', role: 'group', 'aria-label': 'what to generate' },
     field('model', select), field('images', images), field('columns', columns),
-    h('span', { class: 'mg-field' }, h('label', {}, h('span', {}, 'seed'), seed), dice), slots, psiField,
-    h('button', { type: 'button', class: 'mg-generate', onclick: generate }, 'Generate'), cancel);
+    h('span', { class: 'mg-field' }, h('label', {}, h('span', {}, 'seed'), seed), dice), slots, psiField);
+  const go = h('button', { type: 'button', class: 'mg-generate', onclick: generate }, 'Generate');
   const progress = () => {
     clearTimeout(silent);
     note.say('');
@@ -177,7 +178,7 @@ function makeControls(model, store, note) {
   };
   cancel.setAttribute('aria-disabled', String(!busy()));
   show();
-  return { node, show, progress };
+  return { node, buttons: [go, cancel], show, progress, columns: showColumns };
 }
 
 function makeSide(store, look, act) {
@@ -188,13 +189,13 @@ function makeSide(store, look, act) {
   const slider = (name, key, max) => h('input', { type: 'range', min: name === 'window' ? 1 : 0, max, 'aria-label': name, 'data-key': key,
     oninput: (event) => act.window({ ...look.window, [key]: Number(event.target.value) }) });
   const sliders = [slider('window', 'width', 510), slider('level', 'center', 255)];
-  const values = h('span');
-  const reset = h('button', { type: 'button', class: 'mg-link', onclick: () => act.reset() }, 'reset W/L');
+  const values = [h('output'), h('output')];
+  const reset = h('button', { type: 'button', onclick: () => act.reset() }, 'Reset W/L');
   const copied = h('span', { class: 'mg-copied', role: 'status' });
   const copy = h('button', { type: 'button', onclick: () => act.recipe(copied) }, 'Copy recipe');
   const close = h('button', { type: 'button', onclick: () => act.open(null) }, 'Close');
   const detail = h('div', { class: 'mg-detail' }, frame, facts, chart,
-    h('div', { class: 'mg-levels' }, values, reset), ...sliders, h('div', { class: 'mg-buttons' }, copy, close, copied));
+    ...['window', 'level'].map((name, n) => h('label', { class: 'mg-levels' }, h('span', {}, name), sliders[n], values[n])), h('div', { class: 'mg-buttons' }, reset, copy, close, copied));
   const hint = h('p', { class: 'mg-hint' });
   const node = h('aside', { class: 'mg-side', 'aria-label': 'one image, large' }, detail, hint);
 
@@ -222,8 +223,10 @@ function makeSide(store, look, act) {
     facts.replaceChildren(...rows.flatMap(([name, value, drawn]) => [h('dt', {}, name),
       h('dd', {}, value, ...(drawn ? [h('i', {}, ' (drawn)')] : []))]));
     histogram(tile);
-    values.textContent = `window ${Math.round(look.window.width)} · level ${Math.round(look.window.center)}`;
-    sliders.forEach((input) => { input.value = look.window[input.dataset.key]; });
+    sliders.forEach((input, n) => {
+      input.value = look.window[input.dataset.key];
+      values[n].textContent = Math.round(look.window[input.dataset.key]);
+    });
   }
   return { node, frame, show };
 }
@@ -352,14 +355,12 @@ function makeView(model, el, store) {
   const count = h('span');
   const chosen = h('span');
   const timing = h('span', { class: 'mg-timing' });
-  const recipeStatus = h('span', { class: 'mg-copied', role: 'status' });
   const button = (label, title, onclick) => h('button', { type: 'button', title, onclick }, label);
   const foot = h('div', { class: 'mg-foot', role: 'group', 'aria-label': 'save' }, chosen,
     button('PNG', 'one image with its recipe inside', () => act.save('png')),
-    button('Zip', 'the selected images, or all, each with its recipe', () => act.save('zip')),
-    button('Copy recipe', 'what makes this image again', () => act.recipe(recipeStatus)), recipeStatus, timing);
+    button('Zip', 'the selected images, or all, each with its recipe', () => act.save('zip')), timing);
   const root = h('div', { class: 'mg-grid' }, controls.node,
-    h('div', { class: 'mg-progress' }, bar, count, noteText),
+    h('div', { class: 'mg-progress' }, ...controls.buttons, bar, count, noteText),
     h('div', { class: 'mg-body' }, cells, side.node), foot);
 
   function rebuild() {
@@ -392,6 +393,7 @@ function makeView(model, el, store) {
       node.setAttribute('aria-label', describe(store, place) + (look.chosen.has(place) ? ', selected' : ''));
       node.classList.toggle('mg-opened', place === look.open);
     });
+    foot.querySelectorAll('button').forEach((each) => each.setAttribute('aria-disabled', String(!store.tiles.size)));
     chosen.textContent = look.chosen.size ? `${look.chosen.size} selected` : store.tiles.size ? `none selected, Zip takes all ${store.tiles.size}` : 'no images yet';
   }
   function repaint() { store.tiles.forEach((_, place) => draw(place)); side.show(); }
@@ -445,7 +447,7 @@ function makeView(model, el, store) {
   watchPointer(side.frame, () => side.frame, look, act, true);
   const connection = new MutationObserver(() => note.disconnected() || note.say(''));
   connection.observe(el, { attributes: true, attributeFilter: ['class'] });
-  const changes = { 'change:columns': () => { controls.show(); rebuild(); }, 'change:controls': () => { controls.show(); store.total || rebuild(); },
+  const changes = { 'change:columns': () => { controls.columns(); rebuild(); }, 'change:controls': () => { controls.show(); store.total || rebuild(); },
     'change:models': () => controls.show() };
   for (const [name, call] of Object.entries(changes)) model.on(name, call);
   store.views.add(hear);

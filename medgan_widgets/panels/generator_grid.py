@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medgan_widgets.errors import JobCancelled, MedganError, NotRunnableError, RequestError
-from medgan_widgets.export import file_name, image_recipe, png_with_recipe, zip_bytes
 from medgan_widgets.images import contact_sheet
 from medgan_widgets.jobs import Job, submit
+from medgan_widgets.panels._downloads import saved
 from medgan_widgets.panels._panel import Panel
 from medgan_widgets.panels._tiles import Feed, Pictures
 from medgan_widgets.requests import (
@@ -41,7 +41,7 @@ class _Canvas(anywidget.AnyWidget):
 
     _esm = Path(__file__).with_name("generator_grid.js")
     _css = Path(__file__).with_name("generator_grid.css")
-    models = traitlets.List().tag(sync=True)  # what the model list offers
+    models: Any = traitlets.List().tag(sync=True)  # what the model list offers
     controls = traitlets.Dict().tag(sync=True)  # what the controls show
     columns = traitlets.Int(4).tag(sync=True)
     picture = traitlets.Dict().tag(sync=True)  # the last images as one PNG
@@ -100,7 +100,7 @@ class GeneratorGrid(Panel):
                 "model": model,
                 "images": images,
                 "seed": seed,
-                "condition": dict(condition or {}),
+                "condition": condition,
                 "psi": truncation_psi,
             }
         )
@@ -261,39 +261,22 @@ class GeneratorGrid(Panel):
 
     def _export(self, content: Mapping[str, Any]) -> None:
         """Answer one view with a file or a recipe."""
-        answer: dict[str, Any] = {"kind": "nothing", "nonce": content.get("nonce")}
+        answer: dict[str, Any] = {"kind": "nothing"}
         buffers: list[bytes] = []
         try:
             pictures = self._feed.shown
-            places = [place for place in content["tiles"] if 0 <= place < len(pictures.images)]
-            if pictures.number != content["id"] or not places:
+            if pictures.number != content["id"]:
                 raise RequestError("the images have changed meanwhile; select them once more.")
-            recipes = [self._recipe(pictures, place) for place in places]
-            images = [pictures.images[place] for place in places]
-            if content["what"] == "recipe":
-                answer.update(kind="text", text=_as_json(recipes[0]))
-            elif content["what"] == "png":
-                answer.update(kind="file", mime="image/png", name=file_name(recipes[0]))
-                buffers = [png_with_recipe(images[0], recipes[0])]
-            else:
-                name = file_name(recipes[0]).split("_seed")[0]
-                name = f"{name}_{len(images)}_synthetic_images.zip"
-                answer.update(kind="file", mime="application/zip", name=name)
-                buffers = [zip_bytes(images, recipes)]
+            if pictures.recipe is None:
+                pictures.recipe = self._engine.recipe(pictures.request)
+            answer, buffers = saved(pictures, content["what"], content["tiles"])
         except Exception as error:  # on a thread of its own nobody else would hear of it
             log.exception("saving failed")
             self.error = _sentence(error)
-        self.canvas.send(answer, buffers=buffers)
-
-    def _recipe(self, pictures: Pictures, place: int) -> dict[str, Any]:
-        if pictures.recipe is None:
-            pictures.recipe = self._engine.recipe(pictures.request)
-        return image_recipe(
-            pictures.recipe, pictures.request.seeds[place], pictures.labels[place]
-        )
+        self.canvas.send({**answer, "nonce": content.get("nonce")}, buffers=buffers)
 
     def _runnable(self) -> dict[str, Any]:
-        """The local models that run now, by id."""
+        """Return the local models that run now, by id."""
         return {
             card.id: card
             for card in self._catalogue
@@ -303,20 +286,19 @@ class GeneratorGrid(Panel):
     def _checked(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
         images = whole_number(_number(wanted["images"]), "images", 1, MOST_IMAGES)
         seed = whole_number(_number(wanted["seed"]), "seed", 0, SEED_LIMIT - 1)
-        checked = {
-            "model": wanted["model"],
+        request = GenerateRequest(
+            wanted["model"],
+            seeds=seeds_from(seed, images),
+            condition=wanted.get("condition") or {},
+            truncation_psi=wanted.get("psi"),
+        )
+        return {
+            "model": request.model_id,
             "images": images,
             "seed": seed,
-            "condition": dict(wanted.get("condition") or {}),
-            "psi": wanted.get("psi"),
+            "condition": dict(request.condition),
+            "psi": request.truncation_psi,
         }
-        GenerateRequest(
-            checked["model"],
-            seeds=seeds_from(seed, images),
-            condition=checked["condition"],
-            truncation_psi=checked["psi"],
-        )
-        return checked
 
     def _show_wanted(self) -> None:
         self.canvas.controls = {**self._wanted, "seed": str(self._wanted["seed"])}
@@ -357,9 +339,3 @@ def _images(count: int) -> str:
 
 def _seeds(seeds: Sequence[int]) -> str:
     return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
-
-
-def _as_json(recipe: Iterable[Any]) -> str:
-    import json
-
-    return json.dumps(recipe, indent=2, ensure_ascii=False, default=str)

@@ -1,0 +1,365 @@
+"""The grid's Python half through a fake wire: what it sends, hears, refuses and leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medgan_widgets.errors import (
+    JobCancelled,
+    ModelNotFoundError,
+    NotRunnableError,
+    RequestError,
+    WeightsError,
+)
+from medgan_widgets.export import restore
+from medgan_widgets.panels.generator_grid import GeneratorGrid
+from tests.fake_engine import FakeEngine
+
+
+class Page:
+    """Plays the browser: catches what is sent, and talks back."""
+
+    def __init__(self, grid: GeneratorGrid, *, acknowledge: bool = True) -> None:
+        self.grid, self.acknowledge = grid, acknowledge
+        self.messages: list[dict[str, Any]] = []
+        self.tiles: dict[tuple[int, int], bytes] = {}
+        self.files: list[bytes] = []
+        grid.canvas.send = self._catch  # type: ignore[method-assign]
+
+    def _catch(self, content: dict[str, Any], buffers: list[bytes] | None = None) -> None:
+        json.dumps(content, allow_nan=False)  # what travels is plain JSON
+        self.messages.append(content)
+        if content["kind"] == "frame":
+            for tile, data in zip(content["tiles"], buffers or [], strict=True):
+                self.tiles[content["id"], tile["place"]] = bytes(data)
+            if self.acknowledge:
+                self.say(kind="painted", frame=content["frame"])
+        else:
+            self.files.extend(bytes(part) for part in buffers or [])
+
+    def say(self, **content: Any) -> None:
+        self.grid.canvas._handle_custom_msg(content, [])
+
+    def generate(self, **changes: Any) -> None:
+        asked = {
+            "model": "phantom-brain-mri",
+            "images": "4",
+            "seed": "7",
+            "condition": {},
+            "psi": None,
+        }
+        self.say(kind="generate", **{**asked, **changes})
+
+    def answer(self, **content: Any) -> dict[str, Any]:
+        self.say(kind="export", nonce="n", **content)
+        until(lambda: any(m.get("nonce") == "n" for m in self.messages))
+        found = next(m for m in self.messages if m.get("nonce") == "n")
+        self.messages.remove(found)
+        return found
+
+    @property
+    def frames(self) -> list[dict[str, Any]]:
+        return [m for m in self.messages if m["kind"] == "frame"]
+
+
+def until(condition: Callable[[], Any], seconds: float = 5.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def grid(engine: FakeEngine) -> Iterator[GeneratorGrid]:
+    made = GeneratorGrid(images=4, seed=7, engine=engine)
+    yield made
+    engine.hold = False
+    engine.go.release(100)
+    made.close()
+
+
+@pytest.fixture
+def page(grid: GeneratorGrid) -> Page:
+    made = Page(grid)
+    made.say(kind="hello", id=0, have=[])
+    return made
+
+
+def test_generate_sends_every_image_to_the_page_as_raw_bytes(grid, engine, page):
+    grid.generate().wait(5)
+    assert page.tiles == {(1, n): engine.pixels(7 + n).tobytes() for n in range(4)}
+    assert page.frames[-1]["state"] == "done"
+    assert np.array_equal(grid.images_array, [engine.pixels(7 + n) for n in range(4)])
+    assert grid.status == "4 synthetic images of phantom-brain-mri, seeds 7 to 10, made on cpu."
+    assert grid.error == ""
+
+
+def test_tiles_come_while_the_rest_is_still_being_made(grid, engine, page):
+    engine.hold = True
+    job = grid.generate()
+    engine.go.release()
+    until(lambda: len(page.tiles) == 2)
+    assert job.state == "running"
+    assert page.frames[-1]["done"] == 2
+    engine.go.release()
+    job.wait(5)
+    assert len(page.tiles) == 4
+
+
+def test_a_page_gets_labels_seeds_as_text_and_what_was_drawn(grid, engine, page):
+    last = 2**64 - 1
+    page.generate(images="1", seed=str(last), condition={"tumour": True})
+    grid.job.wait(5)
+    (tile,) = page.frames[-1]["tiles"] or page.frames[-2]["tiles"]
+    assert tile["seed"] == str(last)
+    assert tile["labels"]["tumour"] is True
+    assert page.frames[-1]["drawn"] == ["contrast"]
+    assert engine.requests[-1].seeds[0] == last
+
+
+def test_a_second_page_gets_only_what_it_lacks(grid, page):
+    grid.generate().wait(5)
+    page.messages.clear()
+    page.say(kind="hello", id=1, have=[0, 2])
+    until(lambda: page.frames)
+    assert [tile["place"] for tile in page.frames[0]["tiles"]] == [1, 3]
+    page.messages.clear()
+    page.say(kind="hello", id=0, have=[])
+    until(lambda: page.frames)
+    assert len(page.frames[0]["tiles"]) == 4
+    assert page.frames[0]["state"] == "done"
+
+
+def test_without_a_page_nothing_is_sent_and_the_picture_is_kept(grid, engine):
+    page = Page(grid)
+    grid.generate().wait(5)
+    assert page.messages == []
+    picture = grid.canvas.picture
+    sheet = np.asarray(Image.open(io.BytesIO(picture["png"])))
+    assert np.array_equal(sheet[:16, 16:32], engine.pixels(8)[..., 0])
+    assert [tile["seed"] for tile in picture["tiles"]] == ["7", "8", "9", "10"]
+
+
+def test_a_slow_page_gets_few_messages_with_many_tiles(engine):
+    engine.chunk = 1
+    grid = GeneratorGrid(images=64, engine=engine)
+    page = Page(grid, acknowledge=False)
+    page.say(kind="hello", id=0, have=[])
+    grid.generate().wait(10)
+    assert len(page.tiles) == 64
+    assert len(page.frames) <= 8
+    grid.close()
+
+
+def test_fifty_clicks_in_a_second_end_with_the_last_ones_images(grid, engine, page):
+    for click in range(50):
+        page.generate(seed=str(click))
+    grid.job.wait(10)
+    assert grid.seed == 49
+    assert np.array_equal(grid.images_array[0], engine.pixels(49))
+    assert page.frames[-1]["state"] == "done"
+    assert "seeds 49 to 52" in grid.status
+    assert len(page.frames) < 60
+
+
+def test_cancel_keeps_what_is_made(grid, engine, page):
+    engine.hold = True
+    page.generate()
+    engine.go.release()
+    until(lambda: len(page.tiles) == 2)
+    page.say(kind="cancel")
+    engine.go.release()
+    with pytest.raises(JobCancelled):
+        grid.job.wait(5)
+    assert len(grid.images_array) == 2
+    assert page.frames[-1]["state"] == "cancelled"
+    assert grid.status == "Cancelled after 2 of 4 synthetic images."
+    assert len(grid.canvas.picture["tiles"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"images": "0"}, "images must be from 1 to 64, got 0"),
+        ({"images": "-1"}, "images must be from 1 to 64, got -1"),
+        ({"images": "65"}, "images must be from 1 to 64"),
+        ({"images": "1000000000"}, "images must be from 1 to 64"),
+        ({"images": "2.5"}, "images must be a whole number, got '2.5'"),
+        ({"images": ""}, "images must be a whole number, got ''"),
+        ({"images": None}, "images must be a whole number, got None"),
+        ({"seed": "ten"}, "seed must be a whole number, got 'ten'"),
+        ({"seed": "-1"}, "seed must be from 0 to 18446744073709551615, got -1"),
+        ({"seed": "2.5"}, "seed must be a whole number"),
+        ({"seed": "18446744073709551616"}, "seed must be from 0 to"),
+        ({"seed": "9" * 9999}, "seed must be a whole number"),
+        ({"seed": "18446744073709551615"}, "passes the last seed"),
+        ({"psi": 1.5}, "truncation_psi must be from 0 to 1"),
+        ({"condition": {"contrast": "PET"}}, "contrast must be one of 'T1', 'T2', 'FLAIR'"),
+        ({"condition": {"age": 5}}, "no factor 'age'"),
+        ({"condition": "T1"}, "condition must"),
+        ({"model": "nope"}, "there is no model 'nope'"),
+        ({"model": 7}, "model_id must be the name"),
+    ],
+)
+def test_a_bad_request_is_one_sentence_and_the_picture_stays(grid, page, asked, words):
+    grid.generate().wait(5)
+    before = grid.images_array
+    page.messages.clear()
+    page.generate(**asked)
+    until(lambda: grid.error)
+    assert words in grid.error
+    assert "\n" not in grid.error
+    assert len(grid.error) < 200
+    until(lambda: page.frames and page.frames[-1]["state"] in ("refused", "failed"))
+    assert np.array_equal(grid.images_array, before)
+    page.generate()
+    grid.job.wait(5)
+    assert grid.error == "", "a good request clears it"
+
+
+@pytest.mark.parametrize("after", [0, 2])
+def test_an_engine_that_fails_leaves_a_sentence_and_the_last_picture(grid, engine, page, after):
+    grid.generate().wait(5)
+    before = grid.images_array
+    engine.failure, engine.fail_after = WeightsError("the weights are damaged."), after
+    page.generate(seed="90")
+    with pytest.raises(WeightsError):
+        grid.job.wait(5)
+    assert grid.error == "the weights are damaged."
+    assert page.frames[-1]["state"] == "failed"
+    assert len(grid.images_array) == (2 if after else 4)
+    assert after or np.array_equal(grid.images_array, before)
+    engine.failure = RuntimeError("surprise")
+    page.generate()
+    until(lambda: "surprise" in grid.error)
+    assert grid.error == "Something went wrong (RuntimeError: surprise); the log has the details."
+
+
+def test_the_constructor_refuses_what_no_grid_can_have(engine):
+    for wrong in ({"images": 65}, {"seed": -1}, {"images": "ten"}, {"columns": 0}, {"images": 2.5}):
+        with pytest.raises(RequestError):
+            GeneratorGrid(engine=engine, **wrong)
+    with pytest.raises(ModelNotFoundError):
+        GeneratorGrid("nope", engine=engine)
+    with pytest.raises(NotRunnableError, match="after a download of 9 MB"):
+        GeneratorGrid("00013", engine=engine)
+
+
+def test_use_changes_the_model_and_its_factors(grid):
+    grid.use("phantom-chest-xray")
+    assert grid.model == grid.canvas.controls["model"] == "phantom-chest-xray"
+    assert [each["id"] for each in grid.canvas.models] == [
+        "phantom-brain-mri",
+        "phantom-chest-xray",
+    ]
+    with pytest.raises(NotRunnableError):
+        grid.use("00013")
+    assert "00013 cannot generate here" in grid.error
+    assert grid.model == "phantom-chest-xray"
+
+
+def test_a_model_deleted_while_listed_is_a_sentence(grid, engine, page):
+    del engine.catalogue.cards["phantom-chest-xray"]
+    page.generate(model="phantom-chest-xray")
+    until(lambda: grid.error)
+    assert grid.error == "there is no model 'phantom-chest-xray'."
+
+
+def test_one_png_gives_back_its_request(grid, engine, page, tmp_path):
+    page.generate(condition={"tumour": True})
+    grid.job.wait(5)
+    answer = page.answer(what="png", id=1, tiles=[2])
+    assert answer["name"] == "phantom-brain-mri_seed9_synthetic.png"
+    (tmp_path / "it.png").write_bytes(page.files[0])
+    request = restore(tmp_path / "it.png")
+    assert request.seeds == (9,)
+    assert dict(request.condition) == {"tumour": True}
+    image = next(iter(engine.generate(request))).images[0]
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "it.png")), image[..., 0])
+
+
+def test_the_zip_holds_the_selection_with_recipes(grid, page):
+    grid.generate().wait(5)
+    answer = page.answer(what="zip", id=1, tiles=[1, 3])
+    assert "synthetic" in answer["name"]
+    archive = zipfile.ZipFile(io.BytesIO(page.files[0]))
+    assert [name for name in archive.namelist() if name.endswith(".png")] == [
+        "phantom-brain-mri_seed8_synthetic.png",
+        "phantom-brain-mri_seed10_synthetic.png",
+    ]
+
+
+def test_the_copied_recipe_is_json_of_one_image(grid, page):
+    grid.generate().wait(5)
+    recipe = json.loads(page.answer(what="recipe", id=1, tiles=[0])["text"])
+    assert recipe["seeds"] == [7]
+    assert recipe["synthetic"] is True
+
+
+def test_saving_pictures_that_have_changed_is_refused(grid, page):
+    grid.generate().wait(5)
+    for wrong, words in (
+        ({"id": 9, "tiles": [0]}, "changed"),
+        ({"id": 1, "tiles": [9]}, "none of"),
+    ):
+        assert page.answer(what="png", **wrong)["kind"] == "nothing"
+        assert words in grid.error
+
+
+def test_two_grids_do_not_disturb_each_other(engine):
+    one, two = (GeneratorGrid(images=2, seed=seed, engine=engine) for seed in (1, 50))
+    jobs = [one.generate(), two.generate()]
+    assert [len(job.wait(5)) for job in jobs] == [1, 1]
+    assert not np.array_equal(one.images_array, two.images_array)
+    one.close()
+    two.generate().wait(5)
+    two.close()
+
+
+def test_await_works_in_a_notebook(grid):
+    async def story() -> int:
+        await grid.generate()
+        return len(grid.images_array)
+
+    assert asyncio.run(story()) == 4
+
+
+def test_without_a_browser_it_shows_an_honest_picture(grid):
+    assert repr(grid) == "GeneratorGrid(model='phantom-brain-mri', images=4, seed=7)"
+    empty = grid.snapshot()
+    grid.generate().wait(5)
+    full = grid.snapshot()
+    assert full.image.height > empty.image.height + 100
+    data, _ = grid._repr_mimebundle_()
+    assert data["text/plain"] == repr(grid)
+    assert "application/vnd.jupyter.widget-view+json" in data
+    png = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
+    assert np.array_equal(np.asarray(png), np.asarray(full.image))
+    assert repr(full) == repr(grid)
+
+
+def test_a_closed_grid_lets_go(engine):
+    engine.hold = True
+    grid = GeneratorGrid(images=4, engine=engine)
+    job = grid.generate()
+    grid.close()
+    grid.close()
+    engine.go.release(10)
+    until(lambda: job.done)
+    assert job.state == "cancelled"
