@@ -1,0 +1,233 @@
+"""A model card in words: its row in the table, and everything the detail card says of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+from medgan_widgets.cards import ModelCard, ScoreCard, Weights
+from medgan_widgets.catalogue import Catalogue, Metric, RunsHere, size_text
+
+MODALITIES = {
+    "MR": "magnetic resonance",
+    "MG": "mammography",
+    "DX": "X-ray",
+    "ES": "endoscopy",
+}
+RUNS = {
+    "now": "runs now",
+    "download": "after a download",
+    "image": "needs your image",
+    "packages": "needs packages",
+    "interpreter": "needs its own Python",
+    "damaged": "damaged",
+}
+_RUNS_SHORT = {
+    "now": "now",
+    "download": "download",
+    "image": "your image",
+    "packages": "packages",
+    "interpreter": "own Python",
+    "damaged": "damaged",
+}
+LICENCE_MISSING = "not stated: ask its authors before any use but looking"
+
+
+def short_name(card: ModelCard) -> str:
+    """Return what the table calls a model: medigan's by number."""
+    return card.id.split("_")[0] if card.origin == "medigan" else card.id
+
+
+def short_licence(card: ModelCard) -> str:
+    return card.licence.split(" (")[0] if card.licence else "none"
+
+
+def short_runs(card: ModelCard, runs: RunsHere) -> str:
+    if runs.kind == "download" and card.needs.download_mb:
+        return f"{card.needs.download_mb:g} MB"
+    return _RUNS_SHORT[runs.kind]
+
+
+def row(card: ModelCard, runs: RunsHere) -> dict[str, Any]:
+    """Return the cells of a model's row, as plain text."""
+    return {
+        "id": card.id,
+        "name": short_name(card),
+        "title": card.title,
+        "modality": card.modality,
+        "organ": card.organ,
+        "makes": card.makes,
+        "size": size_text(card),
+        "licence": short_licence(card),
+        "stated": card.licence is not None,
+        "runs": short_runs(card, runs),
+        "now": runs.kind == "now",
+        "why": runs.text,
+    }
+
+
+def score_cell(card: ModelCard, metric: Metric | None) -> str:
+    """Return the figure that the table ranks by, else the card's first one with its name."""
+    if metric is not None:
+        key = (metric.name, metric.extractor)
+        found = [score for score in card.scores if (score.name, score.extractor) == key]
+        return number(found[0].value) if found else "–"
+    first = card.scores[0] if card.scores else None
+    return f"{first.name} {number(first.value)}" if first else "–"
+
+
+def number(value: float | None) -> str:
+    """Return three or four digits, never in the form 1e+03.
+
+    Examples
+    --------
+    >>> number(225.85), number(0.4333), number(None)
+    ('225.9', '0.433', 'not reported')
+    """
+    if value is None:
+        return "not reported"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def detail(card: ModelCard, runs: RunsHere) -> dict[str, Any]:
+    """Return the detail card as lines of plain text: terms, what they say, and quiet notes."""
+    return {
+        "id": card.id,
+        "title": card.title,
+        "about": _about(card),
+        "lines": [line for line in (*_what(card), *_figures(card), *_terms(card, runs)) if line],
+        "corrections": [correction.model_dump() for correction in card.corrections],
+        "source": card.source or "",
+        "runs": runs.kind == "now",
+        "why": "" if runs.kind == "now" else runs.text,
+        "marks": _marks(card),
+    }
+
+
+def comparison(catalogue: Catalogue, ids: list[str]) -> dict[str, Any]:
+    """Return models side by side: rows in which they differ are marked."""
+    table = catalogue.compare(ids)
+    rows = []
+    for fact, cells in table.iterrows():
+        values = ["–" if _empty(value) else _cell(value) for value in cells]
+        rows.append({"fact": str(fact), "values": values, "differ": len(set(values)) > 1})
+    names = [short_name(catalogue[name]) for name in table.columns]
+    return {"names": names, "ids": list(table.columns), "rows": rows}
+
+
+def picture(rows: list[dict[str, Any]], scores: dict[str, str], selected: str) -> Image.Image:
+    """Draw the table, for pages that have no browser's widgets."""
+    columns = {"name": 150, "modality": 70, "organ": 60, "makes": 330, "size": 75, "licence": 60}
+    names = ["model", "modality", "organ", "makes", "size", "licence", "score", "runs here"]
+    font = ImageFont.load_default(12)
+    sheet = Image.new("RGB", (sum(columns.values()) + 190, 24 * (len(rows) + 1) + 8), "white")
+    pen = ImageDraw.Draw(sheet)
+    lines = [names] + [
+        [str(one[key]) for key in columns] + [scores.get(one["id"], "–"), one["runs"]]
+        for one in rows
+    ]
+    for index, cells in enumerate(lines):
+        top, left = 24 * index + 4, 8
+        if index and rows[index - 1]["id"] == selected:
+            pen.rectangle((0, top, sheet.width, top + 23), fill="#e3eefb")
+        for text, width in zip(cells, [*columns.values(), 105, 85], strict=True):
+            pen.text((left, top + 4), text, fill="#5f6368" if index == 0 else "#212121", font=font)
+            left += width
+        pen.line((0, top + 23, sheet.width, top + 23), fill="#e0e0e0")
+    return sheet
+
+
+def _line(
+    term: str, text: str, note: str = "", *, tone: str = "", whole: str = ""
+) -> dict[str, str]:
+    return {"term": term, "text": text, "note": note, "tone": tone, "whole": whole}
+
+
+def _about(card: ModelCard) -> str:
+    if card.description:
+        return card.description
+    return f"{card.makes[0].upper()}{card.makes[1:]}, {card.region}."
+
+
+def _what(card: ModelCard) -> list[dict[str, str]]:
+    height, width = card.size
+    channels = "grey" if card.channels == 1 else f"{card.channels} channels"
+    made_from = card.function + ("" if not card.needs.image else ", from an image of yours")
+    data = card.dataset or ("procedural phantoms" if card.phantom else "not stated")
+    note = ", no patient behind them" if card.phantom else ""
+    kimg = card.training.get("kimg")
+    trained = f"{data}{note}" + (f"; {kimg:g} kimg" if isinstance(kimg, (int, float)) else "")
+    lines = [
+        _line("makes", ", ".join(card.outputs), f"{height} × {width}, {channels}"),
+        _line("how", made_from, card.architecture),
+        _line("trained on", trained, str(card.year or "year not stated")),
+    ]
+    for factor, values in card.condition.items():
+        text = " / ".join(_value(value) for value in values)
+        lines.append(_line("condition", f"{factor}: {text}"))
+    return lines
+
+
+def _figures(card: ModelCard) -> list[dict[str, str]]:
+    return [_figure(score) for score in card.scores] or [_line("scores", "none published")]
+
+
+def _figure(score: ScoreCard) -> dict[str, str]:
+    notes = []
+    if score.interval:
+        notes.append(f"[{number(score.interval[0])}, {number(score.interval[1])}]")
+    if score.n_real or score.n_fake:
+        sides = [f"{n:,}" if n else "?" for n in (score.n_real, score.n_fake)]
+        notes.append(f"n {sides[0]} real / {sides[1]} synthetic")
+    elif score.extractor:
+        notes.append("n not reported")
+    if score.floor is not None:
+        notes.append(f"floor {number(score.floor)}")
+    if score.extractor:
+        notes.append(score.extractor)
+    return _line(score.name.replace("_", " "), number(score.value), " · ".join(notes))
+
+
+def _terms(card: ModelCard, runs: RunsHere) -> list[dict[str, str]]:
+    if card.licence is None:
+        licence = _line("licence", LICENCE_MISSING, tone="warn")
+    else:
+        licence = _line("licence", card.licence)
+    lines = [licence, _line("runs here", runs.text, tone="" if runs.kind == "now" else "warn")]
+    if card.weights is not None:
+        digest = card.weights.sha256
+        lines.append(
+            _line("weights", _weight(card.weights), f"sha256 {digest[:12]}…", whole=digest)
+        )
+    training = {name: value for name, value in card.training.items() if name != "kimg"}
+    if training:
+        text = " · ".join(f"{name} {_cell(value)}" for name, value in training.items())
+        lines.append(_line("training", text))
+    if card.limits:
+        lines.append(_line("limits", card.limits))
+    return lines
+
+
+def _marks(card: ModelCard) -> list[str]:
+    marks = ["phantom: no patient behind it"] if card.phantom else []
+    return [*marks, "reproducible: same seed, same pixels"] if card.network else marks
+
+
+def _weight(weights: Weights) -> str:
+    kib = weights.bytes / 1024
+    return f"{kib:,.0f} KiB" if kib < 2048 else f"{kib / 1024:,.1f} MiB"
+
+
+def _value(value: str | bool | int) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+def _empty(value: object) -> bool:
+    return value is None or value == "" or value != value  # pandas may turn None into NaN
+
+
+def _cell(value: object) -> str:
+    return number(value) if isinstance(value, float) else str(value)
