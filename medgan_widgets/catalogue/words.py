@@ -35,7 +35,7 @@ _SAME = {
     "tumour": ("tumor", "glioma", "cancer"),
     "mask": ("segmentation", "annotation", "segmented"),
     "colour": ("color", "rgb", "coloured", "colored"),
-    "ageing": ("aging", "age", "older", "younger"),
+    "ageing": ("aging", "age", "aged", "older", "younger"),
     "licence": ("license", "licensed"),
     "mass": ("masses",),
     "malignancy": ("malignant", "benign"),
@@ -85,7 +85,10 @@ def words_of(card: ModelCard) -> Mapping[str, float]:
     number = card.id.split("_")[0] if card.origin == "medigan" else ""
     parts = (
         (3.0, f"{exact} {number} {height}x{width} {height if height == width else ''}"),
-        (2.0, f"{card.title} {card.region} {card.architecture} {factors} {card.function}"),
+        (
+            2.0,
+            f"{card.title} {card.region} {card.architecture} {factors} {card.function}",
+        ),
         (1.0, f"{card.id.replace('_', ' ')} {card.id} {card.dataset or ''} {card.licence or ''}"),
         (1.0, f"{card.year or ''} {card.origin} {'phantom' if card.phantom else 'patients'}"),
         (0.5, f"{'colour' if card.channels == 3 else ''} {'' if card.licence else 'notstated'}"),

@@ -26,7 +26,17 @@ from medgan_widgets.cards import ModelCard
 
 EXTRACTORS = {"FID": "Inception v3, ImageNet", "FID_RadImageNet": "Inception v3, RadImageNet"}
 _COPIED = (
-    *("id", "title", "architecture", "function", "outputs", "condition", "modality", "organ"),
+    *(
+        "id",
+        "title",
+        "description",
+        "architecture",
+        "function",
+        "outputs",
+        "condition",
+        "modality",
+        "organ",
+    ),
     *("region", "makes", "size", "channels", "licence", "dataset", "year", "limits"),
 )
 

@@ -113,7 +113,9 @@ def comparison(catalogue: Catalogue, ids: list[str]) -> dict[str, Any]:
     rows = []
     for fact, cells in table.iterrows():
         values = ["–" if _empty(value) else _cell(value) for value in cells]
-        rows.append({"fact": str(fact), "values": values, "differ": len(set(values)) > 1})
+        rows.append(
+            {"fact": str(fact).replace("_", " "), "values": values, "differ": len(set(values)) > 1}
+        )
     names = [short_name(catalogue[name]) for name in table.columns]
     return {"names": names, "ids": list(table.columns), "rows": rows}
 
@@ -134,6 +136,7 @@ def picture(rows: list[dict[str, Any]], scores: dict[str, str], selected: str) -
         if index and rows[index - 1]["id"] == selected:
             pen.rectangle((0, top, sheet.width, top + 23), fill="#e3eefb")
         for text, width in zip(cells, [*columns.values(), 105, 85], strict=True):
+            text = text.replace("–", "-").replace("×", "x").replace("↔", "-")  # Pillow's own font
             pen.text((left, top + 4), text, fill="#5f6368" if index == 0 else "#212121", font=font)
             left += width
         pen.line((0, top + 23, sheet.width, top + 23), fill="#e0e0e0")

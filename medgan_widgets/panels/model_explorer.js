@@ -308,6 +308,7 @@ function render({ model, el }) {
     if (document.activeElement !== search) search.value = model.get('search_text');
     count.textContent = `${ids.length} of ${Object.keys(model.get('rows')).length}`;
     nearest.hidden = ids.length > 0;
+    table.table.hidden = !ids.length;
     nearest.replaceChildren(near.sentence || 'No model fits.');
     if (near.search) nearest.append(' ', h('button', { type: 'button', class: 'mg-link',
       onclick: () => { search.value = near.search; send(); } }, `search “${near.search}”`));
