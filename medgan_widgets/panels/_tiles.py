@@ -97,7 +97,8 @@ class Feed:
     def add(self, pictures: Pictures, batch: Batch) -> None:
         """Take a batch; the first one of a request replaces the pictures before it."""
         with self._lock:
-            if pictures is not self.shown:
+            first = pictures is not self.shown
+            if first:
                 self.shown, self._sent = pictures, set()
             pictures.add(batch)
             self._progress = {
@@ -105,7 +106,7 @@ class Feed:
                 "done": len(pictures.images),
                 "of": len(pictures.request.seeds),
             }
-        _publisher().poke(self)
+        _publisher().poke(self, urgent=first)  # the first tile waits for no pause
 
     def finish(self, state: str, done: int, of: int, timeout: float = 5.0) -> None:
         """Send what is left, store the picture in the trait, and return when both are done."""

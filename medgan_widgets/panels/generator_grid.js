@@ -445,10 +445,10 @@ function makeView(model, el, store) {
   });
   watchPointer(cells, (node) => node.closest('.mg-tile'), look, act, false);
   watchPointer(side.frame, () => side.frame, look, act, true);
-  const connection = new MutationObserver(() => note.disconnected() || note.say(''));
-  connection.observe(el, { attributes: true, attributeFilter: ['class'] });
   const changes = { 'change:columns': () => { controls.columns(); rebuild(); }, 'change:controls': () => { controls.show(); store.total || rebuild(); },
-    'change:models': () => controls.show() };
+    'change:models': () => controls.show(),
+    // The front end marks the views a moment after it has lost or found the kernel.
+    comm_live_update: () => setTimeout(() => note.disconnected() || note.say(''), 100) };
   for (const [name, call] of Object.entries(changes)) model.on(name, call);
   store.views.add(hear);
   el.append(root);
@@ -457,7 +457,6 @@ function makeView(model, el, store) {
   progress();
   return () => {
     store.views.delete(hear);
-    connection.disconnect();
     for (const [name, call] of Object.entries(changes)) model.off(name, call);
   };
 }

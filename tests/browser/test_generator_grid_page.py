@@ -302,7 +302,8 @@ def test_a_newer_request_replaces_the_tiles_only_with_its_first_image(full):
 
 def test_a_lost_kernel_is_said_and_the_images_stay(full):
     full.page.evaluate(
-        "document.querySelector('.view').classList.add('jupyter-widgets-disconnected')"
+        "document.querySelector('.view').classList.add('jupyter-widgets-disconnected');"
+        "model.emit('comm_live_update')"
     )
     full.page.wait_for_function("document.querySelector('.mg-note').textContent.includes('gone')")
     full.page.get_by_role("button", name="Generate").click()
