@@ -81,7 +81,6 @@ class Studio(Panel):
             page.add_class(f"mg-page-{index}")
         super().__init__("MedGAN Studio", [self.top, self.explorer, self.grid])
         self.add_class("mg-studio")
-        self._count = len(catalogue)
         self._show()
         self.grid.head.observe(self._show, "status")
 
@@ -93,19 +92,12 @@ class Studio(Panel):
     def use(self, model_id: str) -> None:
         """Carry a model to Generate and open that tab.
 
-        A model that does not run here leaves the tab as it is; the error line says why.
-
         Raises
         ------
         ModelNotFoundError, NotRunnableError
-            For a model that is not there, or does not run here.
+            For a model that is not there, or does not run here; the tab stays as it is.
         """
-        try:
-            self.grid.use(model_id)
-        except Exception as problem:
-            self.error = problem
-            raise
-        self.error = self.grid.error = ""
+        self.grid.use(model_id)
         self._show()
         self.top.selected = GENERATE
 
@@ -114,20 +106,14 @@ class Studio(Panel):
         resident = len(self._engine.resident)
         models = "no model" if not resident else f"{resident} model" + "s" * (resident > 1)
         self.top.device = f"{self._engine.device_name} · {models} resident"
-        start = (
-            f"Start here: choose a model and press Use this model, or open Generate: "
-            f"{self.grid.model} is ready."
-        )
-        self.top.hints = [start, ""]
+        self.top.hints = [
+            "Start here: choose a model and press Use this model; "
+            f"or open Generate, where {self.grid.model} is ready.",
+            "",
+        ]
 
     def _facts(self) -> Mapping[str, object]:
-        grid = self.grid
-        return {
-            "model": grid.model,
-            "images": grid.images,
-            "seed": grid.seed,
-            "models": self._count,
-        }
+        return self.grid._facts()
 
     def _picture(self) -> Image.Image | None:
         picture = self.grid._picture()
