@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medgan_widgets.catalogue import Catalogue
+from medgan_widgets.engine import Engine
 from medgan_widgets.errors import (
     JobCancelled,
     ModelNotFoundError,
@@ -25,6 +27,7 @@ from medgan_widgets.errors import (
 from medgan_widgets.export import restore
 from medgan_widgets.panels.generator_grid import GeneratorGrid
 from tests.fake_engine import FakeEngine
+from tests.tiny import write_model
 
 
 class Page:
@@ -292,6 +295,20 @@ def test_one_png_gives_back_its_request(grid, engine, page, tmp_path):
     assert dict(request.condition) == {"tumour": True}
     image = next(iter(engine.generate(request))).images[0]
     assert np.array_equal(np.asarray(Image.open(tmp_path / "it.png")), image[..., 0])
+
+
+def test_a_saved_png_makes_its_very_pixels_again_with_the_real_engine(tmp_path):
+    write_model(tmp_path / "models")
+    engine = Engine(device="cpu", catalogue=Catalogue(tmp_path / "models"))
+    grid = GeneratorGrid("tiny", images=5, seed=2**63, engine=engine)
+    page = Page(grid)
+    grid.generate().wait(60)
+    page.answer(what="png", id=1, tiles=[3])
+    (tmp_path / "it.png").write_bytes(page.files[0])
+    again = engine.images(restore(tmp_path / "it.png"))
+    assert np.array_equal(again[0, ..., 0], np.asarray(Image.open(tmp_path / "it.png")))
+    assert np.array_equal(again[0], grid.images_array[3])
+    grid.close()
 
 
 def test_the_zip_holds_the_selection_with_recipes(grid, page):

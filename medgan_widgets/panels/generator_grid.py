@@ -220,8 +220,8 @@ class GeneratorGrid(Panel):
         if pictures.number != self._number:  # a newer request speaks now
             return
         made, asked = len(pictures.images), len(pictures.request.seeds)
-        if made and pictures.recipe is None:
-            pictures.recipe = self._engine.recipe(pictures.request)
+        if made:
+            self._note_recipe(pictures)
         self._feed.finish(job.state, made, asked)
         seeds = pictures.request.seeds
         if job.state == "done":
@@ -267,13 +267,20 @@ class GeneratorGrid(Panel):
             pictures = self._feed.shown
             if pictures.number != content["id"]:
                 raise RequestError("the images have changed meanwhile; select them once more.")
-            if pictures.recipe is None:
-                pictures.recipe = self._engine.recipe(pictures.request)
+            self._note_recipe(pictures)
             answer, buffers = saved(pictures, content["what"], content["tiles"])
         except Exception as error:  # on a thread of its own nobody else would hear of it
             log.exception("saving failed")
             self.error = _sentence(error)
         self.canvas.send({**answer, "nonce": content.get("nonce")}, buffers=buffers)
+
+    def _note_recipe(self, pictures: Pictures) -> None:
+        """Keep what the pixels depended on, while the model is still what it was."""
+        if pictures.recipe is None:
+            try:
+                pictures.recipe = self._engine.recipe(pictures.request)
+            except MedganError:  # its folder is gone: the request alone is still a recipe
+                pictures.recipe = pictures.request.to_dict()
 
     def _runnable(self) -> dict[str, Any]:
         """Return the local models that run now, by id."""
