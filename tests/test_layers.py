@@ -20,8 +20,8 @@ LAYERS = (
     ("export",),
     ("engine", "training"),
     ("catalogue", "medigan", "runs", "memorisation", "reader_study"),
-    ("metrics", "checkpoints", "datasets"),
-    ("networks", "features", "phantoms", "images"),
+    ("metrics", "features", "checkpoints", "datasets"),
+    ("networks", "phantoms", "images"),
     ("cards", "requests", "downloads"),
     ("errors",),
 )
