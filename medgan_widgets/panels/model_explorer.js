@@ -141,6 +141,14 @@ function makeTable(model, { ask, select }, tick) {
     cell('licence', row.licence, row.stated ? {} : { class: 'mg-c-licence mg-warn', title: 'licence not stated' }),
     cell('score', score), cell('runs', row.runs, { title: row.why }));
   };
+  const show = (tr) => { // scroll the list, never the page
+    const list = table.parentElement;
+    if (!tr || !list) return;
+    const head = table.tHead.offsetHeight;
+    if (tr.offsetTop < list.scrollTop + head) list.scrollTop = tr.offsetTop - head;
+    const low = tr.offsetTop + tr.offsetHeight - list.clientHeight;
+    if (low > list.scrollTop) list.scrollTop = low;
+  };
   const draw = () => {
     const focused = document.activeElement;
     const held = body.contains(focused) ? focused.closest('tr')?.dataset.id : null;
@@ -156,6 +164,7 @@ function makeTable(model, { ask, select }, tick) {
     if (!body.querySelector('[tabindex="0"]')) {
       body.querySelector('button.mg-name')?.setAttribute('tabindex', '0');
     }
+    show(body.querySelector('tr.mg-on'));
     if (held) [...body.children].find((tr) => tr.dataset.id === held)
       ?.querySelector(tag === 'INPUT' ? 'input' : 'button')?.focus({ preventScroll: true });
   };
@@ -198,7 +207,8 @@ function makeDetail(model) {
       pane.replaceChildren(h('p', { class: 'mg-quiet' }, 'Choose a model to see its card.'));
       return;
     }
-    pane.replaceChildren(h('h4', {}, card.id),
+    const name = card.id.split(/(?<=[_-])/).flatMap((part) => [part, h('wbr')]); // long ids break here
+    pane.replaceChildren(h('h4', {}, ...name),
       card.title !== card.id ? h('p', {}, card.title) : '',
       h('p', { class: 'mg-quiet mg-about' }, card.about), shots,
       h('dl', {}, ...card.lines.flatMap(entry)),

@@ -1,0 +1,293 @@
+"""The explorer's page in an empty browser page; the real Python half plays the kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import medgan_widgets.panels
+from medgan_widgets.catalogue import Catalogue
+from medgan_widgets.panels.model_explorer import ModelExplorer
+from tests.browser.bare import BareWidget
+from tests.test_catalogue import model
+
+HERE = Path(medgan_widgets.panels.__file__).parent
+NASTY = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
+TRAITS = (
+    *("search_text", "filters", "rank_by", "sort", "selected", "ticked", "asked", "rows"),
+    *("metrics", "labels", "found", "detail", "preview", "comparison", "broken"),
+)
+
+
+class Session:
+    """A page and the kernel's half; `answer` carries over what the page asked, and the reply."""
+
+    def __init__(self, bare: Callable[..., BareWidget], explorer: ModelExplorer, **kind: Any):
+        self.explorer, self.used = explorer, explorer.on_use
+        self.read = self.told = 0
+        css = (HERE / "model_explorer.css").read_text("utf-8")
+        self.widget = bare(HERE / "model_explorer.js", self.state(), css=css, **kind)
+        self.page = self.widget.page
+
+    def state(self) -> dict[str, Any]:
+        return {name: getattr(self.explorer.view, name) for name in TRAITS}
+
+    def answer(self) -> None:
+        self.page.wait_for_timeout(150)  # the search box waits for the next key
+        saved, sent = self.widget.saved(), self.widget.sent()
+        before = self.state()
+        for changes in saved[self.read :]:
+            self.explorer.view.set_state(changes)
+        for message in sent[self.told :]:
+            self.explorer.view._handle_custom_msg(message["content"], [])
+        self.read, self.told = len(saved), len(sent)
+        for name, value in self.state().items():
+            if value != before[name]:
+                self.widget.set(name, value)
+
+    def names(self) -> list[str]:
+        found: list[str] = self.page.locator("button.mg-name").all_text_contents()
+        return found
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr("medgan_widgets.catalogue.shelf.bundled", lambda: tmp_path / "bundled")
+    folder = tmp_path / "mine"
+    brain = model(folder, "phantom-brain-mri", size=[16, 16])
+    grey = np.repeat(np.arange(8, dtype=np.uint8) * 30, 16)[None].repeat(16, 0)
+    Image.fromarray(grey).save(brain / "preview.png")
+    model(folder, "phantom-mammogram", modality="MG", organ="breast", makes="mammogram patch")
+    return folder
+
+
+@pytest.fixture
+def session(bare: Callable[..., BareWidget], root: Path) -> Iterator[Session]:
+    used: list[str] = []
+    one = Session(bare, ModelExplorer(Catalogue(root), on_use=used.append))
+    one.used = used  # type: ignore[assignment]
+    yield one
+    assert one.widget.errors() == []
+
+
+def test_it_opens_with_every_model_and_one_card(session: Session) -> None:
+    assert len(session.names()) == 25
+    assert session.page.locator(".mg-total").text_content() == "25 of 25"
+    assert session.page.locator(".mg-detail h4").text_content() == "phantom-brain-mri"
+    figure = session.page.locator("dd", has_text="floor 0.43").text_content()
+    assert "11.8 [11.2, 12.5]" in figure
+    assert "n 3,000 real / 3,000 synthetic" in figure
+
+
+def test_typing_narrows_the_table(session: Session) -> None:
+    session.page.get_by_role("searchbox", name="search models").type("polyp mask")
+    session.answer()
+    assert session.names() == ["00009", "00010", "00011"]
+    assert session.page.locator(".mg-total").text_content() == "3 of 25"
+
+
+def test_a_slip_is_mended_with_one_click(session: Session) -> None:
+    session.page.get_by_role("searchbox").fill("brian mri")
+    session.answer()
+    assert session.names() == []
+    session.page.get_by_role("button", name="search “brain mri”").click()
+    session.answer()
+    assert session.names() == ["phantom-brain-mri", "00007", "00021"]
+    assert session.page.get_by_role("searchbox").input_value() == "brain mri"
+
+
+def test_pills_filter_and_keep_the_focus(session: Session) -> None:
+    pill = session.page.get_by_role("button", name="endoscopy, 3 models")
+    pill.focus()
+    session.page.keyboard.press("Enter")
+    session.answer()
+    assert session.names() == ["00009", "00010", "00011"]
+    assert pill.get_attribute("aria-pressed") == "true"
+    assert session.page.evaluate("document.activeElement.dataset.key") == "modality/ES"
+    session.page.get_by_role("button", name="clear filters").click()
+    session.answer()
+    assert len(session.names()) == 25
+
+
+def test_more_filters_open_and_close(session: Session) -> None:
+    more = session.page.get_by_role("button", name="more filters")
+    assert session.page.get_by_role("button", name="not stated, 3 models").is_hidden()
+    more.click()
+    assert more.get_attribute("aria-expanded") == "true"
+    session.page.get_by_role("button", name="not stated, 3 models").click()
+    session.answer()
+    assert session.names() == ["00007", "00021", "00022"]
+    assert "not stated" in (session.page.locator("dd .mg-warn").first.text_content() or "")
+
+
+def test_headers_sort_and_say_so(session: Session) -> None:
+    head = session.page.get_by_role("columnheader", name="size")
+    button = head.get_by_role("button")
+    button.focus()
+    for way in ("ascending", "descending", "none"):
+        session.page.keyboard.press("Enter")
+        session.answer()
+        assert head.get_attribute("aria-sort") == way
+    button.click()
+    button.click()  # twice before any answer: the later question counts
+    session.answer()
+    assert session.names()[0] in {"00003", "00013", "00014", "00015", "00016"}
+
+
+def test_a_click_on_score_ranks_best_first(session: Session) -> None:
+    head = session.page.get_by_role("columnheader", name="score")
+    head.get_by_role("button").click()
+    session.answer()
+    assert session.names()[0] == "00023"
+    assert session.page.get_by_label("rank by").input_value().startswith("FID ·")
+    assert "Lower is better" in (session.page.locator(".mg-note").text_content() or "")
+    session.page.get_by_label("rank by").select_option("")
+    session.answer()
+    assert session.names()[0] == "phantom-brain-mri"
+
+
+def test_arrow_keys_walk_through_the_models(session: Session) -> None:
+    session.page.get_by_role("searchbox").focus()
+    session.page.keyboard.press("ArrowDown")
+    for _ in range(2):
+        session.page.keyboard.press("ArrowDown")
+        session.answer()
+    assert session.page.locator(".mg-detail h4").text_content() == "00001_DCGAN_MMG_CALC_ROI"
+    assert session.page.evaluate("document.activeElement.textContent") == "00001"
+    session.page.keyboard.press("End")
+    session.answer()
+    assert session.page.locator(".mg-detail h4").text_content().startswith("00023")
+    chosen = session.page.locator("tr.mg-on")
+    assert chosen.get_attribute("aria-selected") == "true"
+    inside = """(row) => { const list = row.closest('.mg-list').getBoundingClientRect();
+      const box = row.getBoundingClientRect(); return box.bottom <= list.bottom + 1; }"""
+    assert chosen.evaluate(inside), "the selected row is scrolled into the list"
+
+
+def test_every_focusable_thing_keeps_jupyters_shortcuts_away(session: Session) -> None:
+    session.page.get_by_role("button", name="more filters").click()
+    session.page.locator("tr", has_text="00021").click()
+    session.answer()
+    unmarked = session.page.evaluate(
+        """() => [...document.querySelectorAll(
+        'a, button, input, select, summary, textarea, [tabindex]')].filter((node) =>
+        node.dataset.lmSuppressShortcuts !== 'true').map((node) => node.outerHTML.slice(0, 90))"""
+    )
+    assert unmarked == []
+
+
+def test_a_model_that_runs_is_used_and_another_says_why_not(session: Session) -> None:
+    use = session.page.get_by_role("button", name="Use this model")
+    use.click()
+    session.answer()
+    assert session.used == ["phantom-brain-mri"]
+    session.page.locator("tr", has_text="00022").click()
+    session.answer()
+    assert use.get_attribute("aria-disabled") == "true"
+    assert "not built yet" in (session.page.locator(".mg-why").text_content() or "")
+    sent = len(session.widget.sent())
+    use.click(force=True)
+    assert len(session.widget.sent()) == sent
+
+
+def test_ticked_models_stand_side_by_side(session: Session) -> None:
+    compare = session.page.get_by_role("button", name="Compare")
+    assert compare.get_attribute("aria-disabled") == "true"
+    session.page.get_by_role("checkbox", name="compare 00001").check()
+    session.page.get_by_role("checkbox", name="compare 00010").check()
+    session.answer()
+    session.page.get_by_role("button", name="Compare 2…").click()
+    session.answer()
+    table = session.page.locator(".mg-comparison table")
+    assert table.locator("thead th").all_text_contents() == ["", "00001", "00010"]
+    session.page.get_by_role("button", name="Close").click()
+    session.answer()
+    assert session.page.locator(".mg-comparison").is_hidden()
+    assert session.page.get_by_role("checkbox", name="compare 00001").is_checked() is False
+
+
+def test_previews_are_cut_into_tiles_and_marked(session: Session) -> None:
+    canvases = session.page.locator(".mg-thumb canvas")
+    canvases.first.wait_for()
+    assert canvases.count() == 8
+    grey = canvases.nth(5).evaluate("(c) => c.getContext('2d').getImageData(3, 3, 1, 1).data[0]")
+    assert grey == 150
+    assert session.page.locator(".mg-thumb span").all_text_contents() == ["SYNTHETIC"] * 8
+    session.page.locator("tr", has_text="00001").click()
+    session.answer()
+    assert canvases.count() == 0
+
+
+def test_markup_in_a_card_is_shown_as_text(bare: Callable[..., BareWidget], root: Path) -> None:
+    nasty = {
+        "title": NASTY,
+        "description": NASTY,
+        "limits": NASTY,
+        "makes": NASTY,
+        "licence": NASTY,
+    }
+    model(root, "nasty", **nasty, condition={NASTY: [NASTY]}, dataset=NASTY)
+    (model(root, "worse") / "card.json").write_text(f'{{"modality": "{NASTY[:4]}"')
+    explorer = ModelExplorer(Catalogue(root))
+    explorer.selected = "nasty"
+    explorer.compare(["nasty", 1])
+    session = Session(bare, explorer)
+    session.page.wait_for_timeout(200)
+    assert session.page.evaluate("window.hacked") is None
+    assert session.page.locator(".mg-explorer img, .mg-explorer script").count() == 0
+    assert session.page.locator(".mg-detail p", has_text=NASTY).count() >= 1
+    assert session.page.locator("td.mg-c-makes", has_text=NASTY).count() == 1
+
+
+def test_a_second_view_shows_and_follows_the_same(session: Session) -> None:
+    session.widget.add_view()
+    session.page.locator("input[type=search]").first.fill("polyp")
+    session.answer()
+    assert session.names() == ["00009", "00010", "00011"] * 2
+    session.widget.close_view(0)
+    assert session.names() == ["00009", "00010", "00011"]
+
+
+def test_a_silent_kernel_is_said(session: Session) -> None:
+    session.page.clock.install()
+    session.page.get_by_role("searchbox").fill("polyp")
+    session.page.clock.run_for(7000)
+    message = session.page.locator(".mg-message")
+    assert "No answer from the kernel" in (message.text_content() or "")
+    session.page.clock.resume()
+    session.answer()
+    assert message.is_hidden()
+
+
+@pytest.mark.parametrize(
+    ("width", "dark"), [(1000, False), (1000, True), (1600, True), (700, False)]
+)
+def test_nothing_is_cut_or_overlaps(
+    bare: Callable[..., BareWidget], root: Path, width: int, dark: bool
+) -> None:
+    session = Session(bare, ModelExplorer(Catalogue(root)), width=width, dark=dark)
+    page = session.page
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    wide = page.locator(".mg-list").evaluate("(node) => node.scrollWidth - node.clientWidth")
+    assert wide == 0, "the table fits its place"
+    cut = page.evaluate(
+        """() => [...document.querySelectorAll('.mg-explorer :is(td, th, button, dd, dt, h4)')]
+        .filter((node) => node.offsetParent && getComputedStyle(node).overflow !== 'hidden'
+          && node.scrollWidth > node.clientWidth + 1).map((node) => node.textContent)"""
+    )
+    assert cut == []
+    table, card = (page.locator(name).bounding_box() for name in (".mg-left", ".mg-detail"))
+    beside = card["x"] >= table["x"] + table["width"] - 1
+    under = card["y"] >= table["y"] + table["height"] - 1
+    assert beside if width >= 1000 else under
+    paper = page.locator(".mg-explorer").evaluate(
+        "(node) => getComputedStyle(node).backgroundColor"
+    )
+    assert (paper == "rgb(255, 255, 255)") is not dark
