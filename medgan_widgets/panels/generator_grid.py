@@ -194,6 +194,8 @@ class GeneratorGrid(Panel):
         """Start the images of `request` and return their job.
 
         ``grid.generate().wait()`` in a script, ``await grid.generate()`` in a notebook.
+        Where the kernel answers on its main thread only (VS Code, Colab, older
+        JupyterLab), Cancel waits for the running cell unless that cell awaits the job.
         """
         request = self.request
         with self._lock:
