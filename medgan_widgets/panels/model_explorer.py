@@ -32,18 +32,20 @@ class _View(anywidget.AnyWidget):
     search_text = traitlets.Unicode("").tag(sync=True)
     filters = traitlets.Dict().tag(sync=True)  # facet -> values
     rank_by = traitlets.Unicode("").tag(sync=True)  # a label of `metrics`
-    sort = traitlets.List().tag(sync=True)  # [column, "ascending" or "descending"]
+    sort: traitlets.List[Any] = traitlets.List().tag(
+        sync=True
+    )  # [column, "ascending" or "descending"]
     selected = traitlets.Unicode("").tag(sync=True)
-    ticked = traitlets.List().tag(sync=True)
+    ticked: traitlets.List[Any] = traitlets.List().tag(sync=True)
     asked = traitlets.Int(0).tag(sync=True)  # the page counts its questions ...
     rows = traitlets.Dict().tag(sync=True)  # id -> cells
-    metrics = traitlets.List().tag(sync=True)
+    metrics: traitlets.List[Any] = traitlets.List().tag(sync=True)
     labels = traitlets.Dict().tag(sync=True)  # facet -> value -> words
     found = traitlets.Dict().tag(sync=True)  # ... and this says which one it answers
     detail = traitlets.Dict().tag(sync=True)
     preview = traitlets.Bytes().tag(sync=True)
     comparison = traitlets.Dict().tag(sync=True)
-    broken = traitlets.List().tag(sync=True)
+    broken: traitlets.List[Any] = traitlets.List().tag(sync=True)
 
 
 class ModelExplorer(Panel):
