@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 
 # The chunk is part of the pixels: measured once for each network (see
 # tests/benchmarks/engine_speed.py), never adapted to the request or the memory.
-EXACT_CHUNK = {"residual": 4, "dcgan": 4}
+EXACT_CHUNK = {"residual": 2, "dcgan": 4}
 FAST_CHUNK = 16
 IDLE_SECONDS = 600.0  # a GPU is shared: what nobody used so long leaves it
 

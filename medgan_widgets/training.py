@@ -55,10 +55,13 @@ class Preset:
     ema: float = 0.998  # weight of the past in the averaged generator, a step
     bf16: bool = True
     decay_from: float = 0.5  # share of the run after which the learning rate falls to 0
+    noise_start: float = 0.0  # first strength of the generator's noise, standard deviation
 
 
 PRESETS = {
     "residual": Preset(),
+    # Noise from the first step on, for images that are mostly texture and grain.
+    "texture": Preset(noise_start=0.2),
     # PyTorch's tutorial: BCE on logits, Adam 2e-4 (0.5, 0.999), 128 a batch, fp32, no average.
     "dcgan": Preset("dcgan", 64, 100, False, 128, 2e-4, (0.5, 0.999), 0.0, 8, 0.0, False, 1.0),
 }
@@ -184,6 +187,9 @@ def _loop(
     random = np.random.default_rng(seed)
     settings = config["network"]
     generator = _channels_last(GENERATORS[preset.network](**settings))
+    for name, weights in generator.named_parameters():
+        if preset.noise_start and name.endswith("noise_strength"):
+            nn.init.normal_(weights, std=preset.noise_start)
     discriminator = _channels_last(DISCRIMINATORS[preset.network](**_without_z(settings)))
     averaged = copy.deepcopy(generator).requires_grad_(False)
     steps = {

@@ -1,0 +1,57 @@
+"""Explore, generate, judge and trace synthetic medical images in JupyterLab.
+
+The table of contents. Names load when first used, so ``import medgan_widgets``
+is quick, and a script that never asks for a panel never imports a widget.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from medgan_widgets.cards import ModelCard as ModelCard
+    from medgan_widgets.catalogue import Catalogue as Catalogue
+    from medgan_widgets.engine import Engine as Engine
+    from medgan_widgets.engine import shared_engine as shared_engine
+    from medgan_widgets.export import restore as restore
+    from medgan_widgets.panels import GeneratorGrid as GeneratorGrid
+    from medgan_widgets.panels import ModelExplorer as ModelExplorer
+    from medgan_widgets.panels import Studio as Studio
+    from medgan_widgets.phantoms import draw_phantoms as draw_phantoms
+    from medgan_widgets.requests import Batch as Batch
+    from medgan_widgets.requests import GenerateRequest as GenerateRequest
+    from medgan_widgets.requests import Score as Score
+    from medgan_widgets.training import train as train
+
+_HOMES = {
+    # in a notebook
+    "Studio": "panels",
+    "ModelExplorer": "panels",
+    "GeneratorGrid": "panels",
+    # what is known, and what is asked
+    "Catalogue": "catalogue",
+    "ModelCard": "cards",
+    "GenerateRequest": "requests",
+    "Batch": "requests",
+    "Score": "requests",
+    # what works
+    "Engine": "engine",
+    "shared_engine": "engine",
+    "train": "training",
+    "draw_phantoms": "phantoms",
+    "restore": "export",
+}
+
+__all__ = sorted(_HOMES)
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

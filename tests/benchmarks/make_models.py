@@ -1,0 +1,255 @@
+"""Make a shipped model of a finished training run: weights, card, figures, pictures.
+
+Run it after the two trainings that a model's card names::
+
+    python -m medgan_widgets.training runs/brain --data brain_mri --cpu-seconds 1380 --seed 1
+    python -m medgan_widgets.training runs/brain-dcgan --preset dcgan \
+        --data brain_mri --cpu-seconds 1380 --seed 1
+    python tests/benchmarks/make_models.py phantom-brain-mri runs/brain runs/brain-dcgan
+
+The Fréchet distance is measured on what the engine makes from the shipped
+file, against phantoms that neither the generator nor the extractor has seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+import medgan_widgets as mw
+from medgan_widgets.cards import ModelCard, Network, ScoreCard, Weights
+from medgan_widgets.checkpoints import read_generator, write_bytes, write_weights
+from medgan_widgets.features import PHANTOM_CNN, features_from_images
+from medgan_widgets.images import mosaic, png_bytes
+from medgan_widgets.metrics import frechet_score
+from medgan_widgets.phantoms import draw_phantoms
+from medgan_widgets.requests import Score
+
+MODELS = Path(__file__).parents[2] / "models"
+COUNT = 3000
+REAL, OTHER = 2**40, 2**41  # seeds of phantoms kept for evaluation
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """What the card says that no run knows."""
+
+    title: str
+    modality: str
+    organ: str
+    region: str
+    makes: str
+    limits: str
+
+
+COMMON = (
+    " A phantom: no patient is behind any image, trained on or made. For research and teaching, "
+    "never for diagnosis."
+)
+SHIPPED = {
+    "phantom-brain-mri": Shipped(
+        "Brain MRI phantom, axial", "MR", "brain", "axial slice",
+        "brain slice in T1, T2 or FLAIR, with or without tumour",
+        "One slice level, one scanner, tumours of one kind; anatomy is schematic." + COMMON,
+    ),
+    "phantom-chest-xray": Shipped(
+        "Chest X-ray phantom, frontal", "DX", "chest", "PA view",
+        "chest X-ray, with or without lung nodule",
+        "Adult proportions, no devices and no disease but nodules; anatomy is schematic." + COMMON,
+    ),
+    "phantom-mammogram": Shipped(
+        "Mammogram phantom, region of interest", "MG", "breast", "mass ROI",
+        "breast tissue, with or without mass",
+        "Texture and masses only: no calcifications, skin or muscle." + COMMON,
+    ),
+}  # fmt: skip
+
+
+def main() -> None:
+    """Read the command line and make one model."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model_id", choices=sorted(SHIPPED))
+    parser.add_argument("run", type=Path)
+    parser.add_argument("baseline", type=Path)
+    parser.add_argument("--models", type=Path, default=MODELS)
+    parser.add_argument("--count", type=int, default=COUNT)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    make_model(given.model_id, given.run, given.baseline, given.models, given.count)
+
+
+def make_model(model_id: str, run: Path, baseline: Path, models: Path, count: int) -> None:
+    """Write the model's folder: first without figures, then with what was measured."""
+    folder = models / model_id
+    config, ticks = _read_run(run)
+    card = _card(model_id, folder, run, config, ticks)
+    card.write(folder / "card.json")
+    size = config["size"]
+    real, other = (
+        features_from_images(draw_phantoms(config["data"], range(s, s + count), size=size).images)
+        for s in (REAL, OTHER)
+    )
+    engine = mw.Engine(device="cpu", catalogue=mw.Catalogue(models))
+    made = engine.images(mw.GenerateRequest(model_id, seeds=range(count)))
+    score, dcgan = (
+        frechet_score(real, features_from_images(images), extractor=PHANTOM_CNN, floor_from=other)
+        for images in (made, _baseline_images(baseline, count))
+    )
+    scores = (ScoreCard(**score.to_dict()),)
+    card = card.model_copy(update={"scores": scores})
+    card.write(folder / "card.json")
+    _, baseline_ticks = _read_run(baseline)
+    readme = _readme(card, score, dcgan, config, ticks, baseline_ticks)
+    write_bytes(folder / "README.md", readme.encode())
+    write_bytes(folder / "preview.png", png_bytes(mosaic(made[:8], columns=8)))
+    print(f"{model_id}: {_figure(score)}; DCGAN {_figure(dcgan)}")
+
+
+def _read_run(run: Path) -> tuple[dict[str, Any], list[dict[str, float]]]:
+    lines = (run / "stats.jsonl").read_text().splitlines()
+    return json.loads((run / "config.json").read_text()), [json.loads(line) for line in lines]
+
+
+def _card(
+    model_id: str, folder: Path, run: Path, config: dict[str, Any], ticks: list[dict[str, float]]
+) -> ModelCard:
+    about, network = SHIPPED[model_id], config["network"]
+    name = config["settings"]["network"]
+    generator = read_generator(run / "checkpoint" / "generator.safetensors", name, network)
+    sha256, size = write_weights(folder / "generator.safetensors", generator)
+    seconds = round(config["cpu_seconds"])
+    return ModelCard(
+        id=model_id,
+        title=about.title,
+        description="Made from procedural phantoms with known truth, on a CPU.",
+        modality=about.modality,
+        organ=about.organ,
+        region=about.region,
+        makes=about.makes,
+        function="class to image",
+        condition={k: tuple(v) for k, v in config["factors"].items()},
+        truncation=True,
+        size=(network["size"], network["size"]),
+        channels=network["channels"],
+        licence="MIT",
+        dataset=f"procedural phantoms ({config['data']})",
+        year=2026,
+        phantom=True,
+        architecture="residual GAN",
+        network=Network(name=name, settings=network),
+        weights=Weights(file="generator.safetensors", sha256=sha256, bytes=size),
+        training={
+            "preset": config["preset"],
+            "kimg": round(ticks[-1]["kimg"], 1),
+            "seed": config["seed"],
+            "data": f"{config['pool']} phantoms, seeds 0 to {config['pool'] - 1}",
+            "cpu_seconds": seconds,
+            "command": (
+                f"python -m medgan_widgets.training runs/{model_id} --data {config['data']} "
+                f"--size {network['size']} --cpu-seconds {seconds} --seed {config['seed']}"
+            ),
+        },
+        limits=about.limits,
+    )
+
+
+@torch.inference_mode()
+def _baseline_images(run: Path, count: int) -> np.ndarray:
+    """Return images of the baseline's own generator, uint8 [N, H, W, C]."""
+    config, _ = _read_run(run)
+    name = config["settings"]["network"]
+    network = read_generator(
+        run / "checkpoint" / "generator.safetensors", name, config["network"]
+    ).for_inference()
+    torch.manual_seed(0)
+    parts = []
+    for start in range(0, count, 50):
+        z = torch.randn(min(50, count - start), network.z_dim)
+        made = network(z, z[:, :0], [])
+        parts.append(((made.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy())
+    return np.concatenate(parts)
+
+
+def _figure(score: Score) -> str:
+    assert score.value is not None and score.interval is not None and score.floor is not None
+    low, high = score.interval
+    return (
+        f"{score.value:.2f} [{low:.2f}, {high:.2f}], n {score.n_real} / {score.n_fake}, "
+        f"floor {score.floor:.2f}"
+    )
+
+
+def _readme(
+    card: ModelCard,
+    score: Score,
+    dcgan: Score,
+    config: dict[str, Any],
+    ticks: list[dict[str, float]],
+    baseline_ticks: list[dict[str, float]],
+) -> str:
+    assert score.value and dcgan.value and score.floor and card.weights
+    seconds = card.training["cpu_seconds"]
+    factors = "; ".join(f"{k}: {', '.join(map(str, v))}" for k, v in card.condition.items())
+    return f"""# {card.title}
+
+Synthetic images: {card.makes}. Not real, and nobody's: the generator was trained on procedural
+phantoms whose shapes and noise are known, not on patients.
+
+![Eight synthetic images, seeds 0 to 7](preview.png)
+
+| | |
+|---|---|
+| size | {card.size[0]} x {card.size[1]} pixels, {card.channels} channel |
+| condition | {factors} |
+| data | {card.training["data"]}, kind `{config["data"]}` of `medgan_widgets.phantoms` |
+| preset | `{config["preset"]}`, width {config["network"]["width"]}, seed {config["seed"]} |
+| trained | {seconds} CPU seconds on one thread, {ticks[-1]["kimg"]:.0f} thousand images |
+| weights | {card.weights.bytes / 1024:.0f} KiB, safetensors, fp16 |
+| licence | {card.licence} |
+
+## Figures
+
+Fréchet distance on features of `{score.extractor}`, a small network that reads the phantoms' own
+parameters; lower is better. The interval is 95 %; the floor is real phantoms against other real
+phantoms at the same n. The baseline is the DCGAN of PyTorch's tutorial, grown to this size and
+trained for the same {seconds} CPU seconds ({baseline_ticks[-1]["kimg"]:.0f} thousand images).
+
+| | FD | interval | n real / synthetic | floor |
+|---|---|---|---|---|
+| this model | {score.value:.2f} | {_interval(score)} | {score.n_real} / {score.n_fake} | \
+{score.floor:.2f} |
+| DCGAN baseline | {dcgan.value:.2f} | {_interval(dcgan)} | {dcgan.n_real} / {dcgan.n_fake} | \
+{dcgan.floor:.2f} |
+
+These values compare with each other only: never with a FID, nor with another extractor's FD.
+
+## Limits
+
+{card.limits} How well the statistics of the anatomy are met beyond the figure above was not
+measured; whether the generator repeats training images was not assessed.
+
+## Train it again
+
+```bash
+{card.training["command"]}
+```
+
+The run stops after that much processor time, so a faster machine sees more images and the weights
+differ; the figures above are of the shipped file.
+"""
+
+
+def _interval(score: Score) -> str:
+    assert score.interval is not None
+    return f"{score.interval[0]:.2f} to {score.interval[1]:.2f}"
+
+
+if __name__ == "__main__":
+    main()
