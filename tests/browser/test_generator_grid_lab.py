@@ -39,7 +39,7 @@ def expected(seed: int) -> Any:
 
 
 def test_generate_paints_and_the_buttons_work_while_another_cell_runs(lab):
-    opened = lab.open(lab.write("a.ipynb", SET_UP + "grid", "import time; time.sleep(8)"))
+    opened = lab.open(lab.write("a.ipynb", SET_UP + "grid", "import time; time.sleep(12)"))
     page = opened.page
     opened.run(0)
     page.get_by_role("button", name="Generate").click()
@@ -51,9 +51,13 @@ def test_generate_paints_and_the_buttons_work_while_another_cell_runs(lab):
     page.get_by_role("button", name="Generate").click()
     page.wait_for_function(
         "() => document.querySelector('[data-place=\"5\"]').innerText.includes('seed 105')",
-        timeout=6_000,
+        timeout=11_000,
     )
-    assert "100 to 105" in page.locator(".mg-status").inner_text()
+    page.wait_for_function(
+        "() => document.querySelector('.mg-status').textContent.includes('100 to 105')"
+    )
+    running = "() => jupyterapp.shell.currentWidget.content.widgets[1].model.executionState"
+    assert page.evaluate(running) == "running", "all that happened beside the other cell"
     assert np.array_equal(pixels(page, 0), expected(100))
     assert opened.console_errors == []
     opened.finished(1)
