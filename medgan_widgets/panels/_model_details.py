@@ -179,7 +179,8 @@ def _figures(card: ModelCard) -> list[dict[str, str]]:
 
 
 def _figure(score: ScoreCard) -> dict[str, str]:
-    notes = []
+    name, _, task = score.name.partition(" (")
+    notes = [task.rstrip(")")] if task else []
     if score.interval:
         notes.append(f"[{number(score.interval[0])}, {number(score.interval[1])}]")
     if score.n_real or score.n_fake:
@@ -191,7 +192,7 @@ def _figure(score: ScoreCard) -> dict[str, str]:
         notes.append(f"floor {number(score.floor)}")
     if score.extractor:
         notes.append(score.extractor)
-    return _line(score.name.replace("_", " "), number(score.value), " · ".join(notes))
+    return _line(name.replace("_", " "), number(score.value), " · ".join(notes))
 
 
 def _terms(card: ModelCard, runs: RunsHere) -> list[dict[str, str]]:

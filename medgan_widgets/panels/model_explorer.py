@@ -199,13 +199,16 @@ class ModelExplorer(Panel):
             }
             if ids and self.selected not in ids:
                 self.view.selected = ids[0]
-            self._say(len(ids))
+            self._say(ids)
 
-    def _say(self, shown: int) -> None:
-        now = sum(1 for one in self.view.rows.values() if one["now"])
-        count = f"{shown} of {len(self.catalogue)} models"
+    def _say(self, ids: list[str]) -> None:
+        count = f"{len(ids)} of {len(self.catalogue)} models"
+        now = sum(bool(self.view.rows[name]["now"]) for name in ids)
+        run = {0: "none of them runs here now", 1: "1 runs here now"}.get(
+            now, f"{now} run here now"
+        )
         nearest = self.view.found["nearest"].get("sentence", "")
-        self.status = f"{count}. {nearest}" if not shown else f"{count}; {now} run here now."
+        self.status = f"{count}; {run}." if ids else f"{count}. {nearest}"
 
     def _ordered(self, hits: Catalogue, metric: Metric | None) -> list[str]:
         """Rank first, then sort by the column asked for; equal cells keep their order."""
