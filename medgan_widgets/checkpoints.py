@@ -19,7 +19,7 @@ from safetensors.torch import save as bytes_from_tensors
 from torch import Tensor, nn
 
 from medgan_widgets.errors import SaveError, WeightsError
-from medgan_widgets.networks import GENERATORS
+from medgan_widgets.networks import GENERATORS, Generator
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -76,7 +76,7 @@ def write_weights(path: Path, network: nn.Module, half: bool = True) -> tuple[st
     return sha256_of(content), len(content)
 
 
-def build_generator(name: str, settings: dict[str, Any]) -> nn.Module:
+def build_generator(name: str, settings: dict[str, Any]) -> Generator:
     """Build a generator on the meta device: shapes without memory, filled by its weights.
 
     Raises
@@ -98,7 +98,7 @@ def build_generator(name: str, settings: dict[str, Any]) -> nn.Module:
 
 def read_generator(
     path: Path, name: str, settings: dict[str, Any], sha256: str | None = None
-) -> nn.Module:
+) -> Generator:
     """Read a generator: network and weights, on the CPU, fp32, every value checked.
 
     Parameters

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import platform
 import threading
 import time
 from collections import OrderedDict
@@ -27,12 +26,21 @@ import numpy as np
 import psutil
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from medgan_widgets.cards import ModelCard
 from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.checkpoints import read_generator
+from medgan_widgets.devices import (
+    backend,
+    checked_device,
+    device_lock,
+    free_bytes,
+    is_out_of_memory,
+    name_of,
+)
 from medgan_widgets.errors import DeviceMemoryError, NotRunnableError, RequestError
+from medgan_widgets.networks import Generator
 from medgan_widgets.requests import (
     Batch,
     GenerateRequest,
@@ -57,7 +65,7 @@ class Resident:
     """A generator on the device, ready to run."""
 
     card: ModelCard
-    network: nn.Module
+    network: Generator
     bytes: int
 
 
@@ -95,10 +103,10 @@ class Engine:
         catalogue: Catalogue | None = None,
         memory_bytes: int | None = None,
     ) -> None:
-        self._device = _checked_device(device)
+        self._device = checked_device(device)
         self.catalogue = Catalogue() if catalogue is None else catalogue
         self.lock = device_lock(str(self._device))
-        self._memory = _free_bytes(self._device) // 2 if memory_bytes is None else memory_bytes
+        self._memory = free_bytes(self._device) // 2 if memory_bytes is None else memory_bytes
         self._resident: OrderedDict[tuple[str, str, str], Resident] = OrderedDict()
         self._idle: threading.Timer | None = None
 
@@ -158,7 +166,7 @@ class Engine:
             "dtype": "float32" if request.mode == "exact" else "bfloat16",
             "chunk": self._chunk(card, request.mode),
             "threads": torch.get_num_threads() if self._device.type == "cpu" else None,
-            "backend": _backend(self._device),
+            "backend": backend(self._device),
             "versions": {"torch": torch.__version__, "numpy": np.__version__},
             "synthetic": True,
         }
@@ -171,12 +179,7 @@ class Engine:
     @property
     def device_name(self) -> str:
         """The device in words, for the screen."""
-        if self._device.type == "cuda":
-            return f"{self._device} ({torch.cuda.get_device_name(self._device)})"
-        if self._device.type == "cpu":
-            threads = torch.get_num_threads()
-            return f"cpu · {threads} thread{'s' if threads > 1 else ''}"
-        return str(self._device)
+        return name_of(self._device)
 
     @property
     def resident(self) -> tuple[str, ...]:
@@ -230,7 +233,7 @@ class Engine:
                 with self.lock:
                     return self._forward(resident, request, seeds, labels, chunk)
             except (MemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 if last_try:
                     raise DeviceMemoryError(
@@ -275,7 +278,8 @@ class Engine:
 
     def _ready(self, card: ModelCard, mode: str) -> Resident:
         """Return the generator, read and laid out if it is not on the device yet."""
-        assert card.weights is not None and card.network is not None
+        assert card.weights is not None
+        assert card.network is not None
         key = (card.id, card.weights.sha256, mode)
         with self.lock:
             if key in self._resident:
@@ -290,7 +294,7 @@ class Engine:
             _check_fits(network, card)
             size = 4 * sum(p.numel() for p in network.parameters())
             self._make_room(size)
-            ready = network.for_inference().to(self._device)  # type: ignore[operator]
+            ready = network.for_inference().to(self._device)
             if mode == "fast":
                 ready, size = ready.to(torch.bfloat16), size // 2
             self._resident[key] = Resident(card, ready, size)
@@ -323,12 +327,6 @@ class Engine:
 
 
 @cache
-def device_lock(device: str) -> threading.RLock:
-    """Return the one lock of a device, shared by every engine on it."""
-    return threading.RLock()
-
-
-@cache
 def _shared_engine() -> Engine:
     return Engine()
 
@@ -348,40 +346,7 @@ def shared_engine() -> Engine:
         return _shared_engine()
 
 
-def _checked_device(device: str) -> torch.device:
-    if device == "auto":
-        if torch.cuda.is_available():
-            free = [torch.cuda.mem_get_info(i)[0] for i in range(torch.cuda.device_count())]
-            return torch.device("cuda", int(np.argmax(free)))
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        found = torch.device(device)
-        torch.empty(1, device=found)
-    except (RuntimeError, AssertionError, ValueError, TypeError) as error:
-        raise RequestError(
-            f"device {device!r} is not here; use 'auto', 'cpu', or a device torch can see."
-        ) from error
-    return found
-
-
-def _free_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available)
-
-
-def _backend(device: torch.device) -> str:
-    if device.type == "cuda":
-        return f"cuda {torch.version.cuda}, {torch.cuda.get_device_name(device)}"
-    return f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
-    return known or "can't allocate memory" in str(error) or "out of memory" in str(error)
-
-
-def _check_fits(network: nn.Module, card: ModelCard) -> None:
+def _check_fits(network: Generator, card: ModelCard) -> None:
     """Refuse weights that would make other images than their card promises."""
     classes = sum(len(values) for values in card.condition.values())
     made = (network.size, network.size), network.channels, network.classes
@@ -400,6 +365,4 @@ def _noise(
     sizes = [int(np.prod(shape)) for shape in shapes]
     drawn = np.stack([normals_from_seed(seed, "noise", sum(sizes)) for seed in seeds])
     parts = np.split(drawn, np.cumsum(sizes)[:-1], axis=1) if sizes else []
-    return [
-        part.reshape(len(seeds), *shape) for part, shape in zip(parts, shapes, strict=True)
-    ]
+    return [part.reshape(len(seeds), *shape) for part, shape in zip(parts, shapes, strict=True)]

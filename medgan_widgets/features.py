@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ class PhantomCNN(nn.Module):
         super().__init__()
         widths = [1, 12, 24, 32, 32]
         layers: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.ReLU()]
         self.look = nn.Sequential(*layers, nn.Flatten(), nn.Linear(32 * 64, 64))
         self.heads = nn.ModuleDict({kind: nn.Linear(64, n) for kind, n in targets.items()})
@@ -76,8 +77,9 @@ def features_from_images(
     if extractor != PHANTOM_CNN:
         raise WeightsError(f"extractor must be {PHANTOM_CNN!r}, got {extractor!r}.")
     network = _read_phantom_cnn()
-    whole = isinstance(images, np.ndarray)
-    batches = (images[i : i + 64] for i in range(0, len(images), 64)) if whole else images
+    batches = images
+    if isinstance(images, np.ndarray):
+        batches = (images[i : i + 64] for i in range(0, len(images), 64))
     found = [network(_prepared(batch)).double().numpy() for batch in batches]
     if not found:
         raise DataError("there are no images to turn into features.")
@@ -94,9 +96,7 @@ def _prepared(images: NDArray[np.uint8]) -> Tensor:
     grey = torch.from_numpy(np.ascontiguousarray(images))[:, None].float() / 127.5 - 1
     if grey.shape[-2:] == (SIDE, SIDE):
         return grey
-    return F.interpolate(
-        grey, (SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False
-    )
+    return F.interpolate(grey, (SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)
 
 
 def _read_phantom_cnn() -> PhantomCNN:

@@ -81,9 +81,7 @@ def frechet_score(
     """
     random = np.random.default_rng(seed)
     value = frechet_distance(real, fake)
-    halves = [
-        frechet_distance(_half(real, random), _half(fake, random)) for _ in range(draws)
-    ]
+    halves = [frechet_distance(_half(real, random), _half(fake, random)) for _ in range(draws)]
     margin = 1.96 * float(np.std(halves, ddof=1))
     n = min(len(real), len(fake), len(floor_from))
     return Score(
@@ -104,7 +102,7 @@ def _half(features: Features, random: np.random.Generator) -> Features:
 def _scatter_root(features: Features) -> Features:
     """Return R with R^T R the covariance of the features, at most [D, D]."""
     centred = (features - features.mean(axis=0)) / np.sqrt(len(features) - 1)
-    return np.linalg.qr(centred, mode="r")
+    return np.asarray(np.linalg.qr(centred, mode="r"), np.float64)
 
 
 def _checked(features: Features, which: str) -> Features:

@@ -215,7 +215,7 @@ def _checked_seeds(seeds: object) -> range | tuple[int, ...]:
     if isinstance(seeds, (str, bytes, float, Mapping)) or seeds is None:
         raise RequestError(f"seeds must be whole numbers, got {seeds!r}.")
     try:
-        given = tuple(seeds)  # type: ignore[arg-type]
+        given: tuple[object, ...] = tuple(seeds)  # type: ignore[arg-type]
     except TypeError:
         given = (seeds,)
     if not given:
@@ -235,10 +235,11 @@ def _checked_psi(psi: object) -> float | None:
 
 @cache
 def _normal_quantiles() -> NDArray[np.float32]:
-    """The 65,536 mid-point quantiles of the normal distribution (to 4.2 standard deviations)."""
+    """Return the 65,536 mid-point quantiles of the normal distribution (to 4.2 deviations)."""
     from scipy.special import ndtri
 
-    return ndtri((np.arange(2**16) + 0.5) / 2**16).astype(np.float32)
+    table: NDArray[np.float32] = ndtri((np.arange(2**16) + 0.5) / 2**16).astype(np.float32)
+    return table
 
 
 def normals_from_seed(seed: int, stream: str, count: int) -> NDArray[np.float32]:
@@ -256,7 +257,8 @@ def normals_from_seed(seed: int, stream: str, count: int) -> NDArray[np.float32]
     words = np.random.Philox(key=np.array([seed, STREAMS[stream]], np.uint64)).random_raw(
         -(-count // 4)
     )
-    return _normal_quantiles()[words.astype("<u8", copy=False).view("<u2")[:count]]
+    pieces = words.astype("<u8", copy=False).view("<u2")[:count]
+    return np.take(_normal_quantiles(), pieces)
 
 
 def latents_from_seeds(seeds: Sequence[int], size: int) -> NDArray[np.float32]:

@@ -30,11 +30,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medgan_widgets.checkpoints import write_bytes, write_weights
-from medgan_widgets.errors import DataError, RequestError
+from medgan_widgets.datasets import TrainingImages, checked_images, phantom_images
+from medgan_widgets.errors import RequestError
 from medgan_widgets.images import mosaic, png_bytes
-from medgan_widgets.networks import DISCRIMINATORS, GENERATORS
-from medgan_widgets.phantoms import KINDS, draw_phantoms
-from medgan_widgets.requests import Value, one_hot, whole_number
+from medgan_widgets.networks import DISCRIMINATORS, GENERATORS, Generator, residual
+from medgan_widgets.phantoms import KINDS
+from medgan_widgets.requests import whole_number
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +61,8 @@ class Preset:
 
 PRESETS = {
     "residual": Preset(),
-    # Noise from the first step on, for images that are mostly texture and grain.
-    "texture": Preset(noise_start=0.2),
+    # Noise from the first step on and a lighter penalty, for images that are mostly texture.
+    "texture": Preset(noise_start=0.2, r1_gamma=0.1),
     # PyTorch's tutorial: BCE on logits, Adam 2e-4 (0.5, 0.999), 128 a batch, fp32, no average.
     "dcgan": Preset("dcgan", 64, 100, False, 128, 2e-4, (0.5, 0.999), 0.0, 8, 0.0, False, 1.0),
 }
@@ -91,24 +92,6 @@ class Tick:
     real_sign: float
     images_per_second: float
     cpu_seconds: float
-
-
-@dataclass(frozen=True)
-class TrainingImages:
-    """Images to learn from: uint8 [N, H, W, C], their one-hot classes, and what those mean."""
-
-    images: NDArray[np.uint8]
-    classes: NDArray[np.float32]
-    factors: dict[str, tuple[Value, ...]]
-
-
-def phantom_images(kind: str, size: int, count: int) -> TrainingImages:
-    """Draw ``count`` phantoms to train on: seeds 0 … count - 1, kept apart from evaluation."""
-    drawn = draw_phantoms(kind, range(count), size=size)
-    factors = KINDS[kind].factors
-    return TrainingImages(
-        drawn.images[..., None], one_hot(drawn.labels, factors, count), dict(factors)
-    )
 
 
 def train(
@@ -153,7 +136,7 @@ def train(
         pool = whole_number(pool, "pool", recipe.batch, 10**6)
         learned = phantom_images(data, size, pool)
     else:
-        learned = _checked(data, recipe.batch)
+        learned = checked_images(data, recipe.batch)
     limits = {"kimg": kimg, "cpu_seconds": cpu_seconds}
     config = {
         "data": data if isinstance(data, str) else "images",
@@ -186,16 +169,16 @@ def _loop(
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
     settings = config["network"]
-    generator = _channels_last(GENERATORS[preset.network](**settings))
+    generator = GENERATORS[preset.network](**settings)
     for name, weights in generator.named_parameters():
         if preset.noise_start and name.endswith("noise_strength"):
             nn.init.normal_(weights, std=preset.noise_start)
-    discriminator = _channels_last(DISCRIMINATORS[preset.network](**_without_z(settings)))
+    discriminator = DISCRIMINATORS[preset.network](**_without_z(settings))
+    for network in (generator, discriminator):
+        network.to(memory_format=torch.channels_last)
     averaged = copy.deepcopy(generator).requires_grad_(False)
     steps = {
-        network: torch.optim.Adam(
-            network.parameters(), lr=preset.learning_rate, betas=preset.betas
-        )
+        network: torch.optim.Adam(network.parameters(), lr=preset.learning_rate, betas=preset.betas)
         for network in (generator, discriminator)
     }
     fixed = _draw_inputs(generator, learned.classes[:16])
@@ -206,7 +189,9 @@ def _loop(
             optimiser.param_groups[0]["lr"] = preset.learning_rate * _decay(done, preset)
         rows = random.integers(len(learned.images), size=preset.batch)
         real = _to_tensor(learned.images[rows])
-        y = torch.from_numpy(learned.classes[rows] if preset.conditional else learned.classes[rows, :0])
+        y = torch.from_numpy(
+            learned.classes[rows] if preset.conditional else learned.classes[rows, :0]
+        )
 
         # Discriminator: real images up, synthetic ones down.
         with torch.autocast("cpu", torch.bfloat16, enabled=preset.bf16):
@@ -245,14 +230,16 @@ class Sums:
 
     def add(self, g_loss: Tensor, d_loss: Tensor, real_logits: Tensor, images: int) -> None:
         """Count one step in."""
-        self.totals += [float(loss.detach()) for loss in (g_loss, d_loss, real_logits.sign().mean())]
+        self.totals += [
+            float(loss.detach()) for loss in (g_loss, d_loss, real_logits.sign().mean())
+        ]
         self.images, self.steps = self.images + images, self.steps + 1
 
     def tick(self, kimg: float, cpu_seconds: float) -> Tick:
         """Return the means."""
         seconds = time.perf_counter() - self.started
-        means = [float(value) for value in self.totals / self.steps]
-        return Tick(kimg, *means, self.images / seconds, cpu_seconds)
+        g_loss, d_loss, sign = (float(value) for value in self.totals / self.steps)
+        return Tick(kimg, g_loss, d_loss, sign, self.images / seconds, cpu_seconds)
 
 
 def _share(shown: int, seconds: float, limits: dict[str, float | None]) -> float:
@@ -287,14 +274,14 @@ def _update(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
 
 
 @torch.no_grad()
-def _average(averaged: nn.Module, generator: nn.Module, past: float) -> None:
+def _average(averaged: Generator, generator: Generator, past: float) -> None:
     torch._foreach_lerp_(list(averaged.parameters()), list(generator.parameters()), 1 - past)
     for mean, now in zip(averaged.buffers(), generator.buffers(), strict=True):
         mean.copy_(now)
 
 
 @torch.no_grad()
-def final_average(averaged: nn.Module, learned: TrainingImages, preset: Preset) -> None:
+def final_average(averaged: Generator, learned: TrainingImages, preset: Preset) -> None:
     """Fit what the averaged weights need but gradient steps do not give them.
 
     Batch norm's statistics belong to the weights that saw them, so they are
@@ -312,13 +299,13 @@ def final_average(averaged: nn.Module, learned: TrainingImages, preset: Preset) 
             )
             averaged(*_draw_inputs(averaged, classes if preset.conditional else classes[:, :0]))
         averaged.eval()
-    if hasattr(averaged, "w_mean"):
+    if isinstance(averaged, residual.Generator):
         z = F.normalize(torch.randn(4096, preset.z_dim), dim=1) * preset.z_dim**0.5
         averaged.w_mean.copy_(averaged.mapping(z).mean(dim=0))
 
 
 def _draw_inputs(
-    generator: nn.Module, classes: NDArray[np.float32]
+    generator: Generator, classes: NDArray[np.float32]
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     count = len(classes)
     y = torch.from_numpy(np.ascontiguousarray(classes))[:, : generator.classes]
@@ -329,10 +316,6 @@ def _draw_inputs(
 def _to_tensor(images: NDArray[np.uint8]) -> Tensor:
     """Turn uint8 [N, H, W, C] into floats -1 … 1, [N, C, H, W]."""
     return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def _channels_last(network: nn.Module) -> nn.Module:
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def _network_settings(preset: Preset, learned: TrainingImages) -> dict[str, int]:
@@ -348,20 +331,9 @@ def _without_z(settings: dict[str, int]) -> dict[str, int]:
     return {name: value for name, value in settings.items() if name != "z_dim"}
 
 
-def _checked(data: TrainingImages, batch: int) -> TrainingImages:
-    images = data.images
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2]:
-        raise DataError(
-            f"images must be uint8 [N, H, W, C] with H = W, got {images.dtype} {images.shape}."
-        )
-    if len(images) < batch:
-        raise DataError(f"at least {batch} images are needed to train, got {len(images)}.")
-    return data
-
-
 @torch.no_grad()
 def _record(
-    folder: Path, tick: Tick, averaged: nn.Module, fixed: tuple[Tensor, Tensor, list[Tensor]]
+    folder: Path, tick: Tick, averaged: Generator, fixed: tuple[Tensor, Tensor, list[Tensor]]
 ) -> None:
     """Append the tick's line; write the picture and the checkpoint."""
     with (folder / "stats.jsonl").open("a") as lines:

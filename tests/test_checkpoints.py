@@ -1,4 +1,4 @@
-"""Weights: whole, unaltered, finite and of the right shape, or a sentence that says what is wrong."""
+"""Weights: whole, unaltered, finite and of the right shape, or a sentence that says why not."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_another_shape_a_missing_and_a_strange_tensor_are_named(
     with pytest.raises(WeightsError, match="1 tensors are missing"):
         read(weights)
     save_file({**whole, "extra": torch.zeros(1)}, weights[0])
-    with pytest.raises(WeightsError, match="1 are unknown, e.g. 'extra'"):
+    with pytest.raises(WeightsError, match=r"1 are unknown, e\.g\. 'extra'"):
         read(weights)
 
 

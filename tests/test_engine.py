@@ -79,9 +79,7 @@ def test_the_same_in_a_new_process_with_one_thread_and_with_two() -> None:
         "print(*(hashlib.sha256(images.tobytes()).hexdigest() for images in made))"
     )
     engine = Engine(device="cpu")
-    here = [
-        hashlib.sha256(engine.images(ask(m, range(5))).tobytes()).hexdigest() for m in SHIPPED
-    ]
+    here = [hashlib.sha256(engine.images(ask(m, range(5))).tobytes()).hexdigest() for m in SHIPPED]
     for threads in ("1", "2"):
         there = subprocess.run(
             [sys.executable, "-c", program, threads], capture_output=True, text=True, check=True
@@ -170,7 +168,7 @@ def test_more_images_than_memory_are_refused_but_can_be_iterated(engine: Engine)
 def test_a_folder_deleted_while_listed_says_so(engine: Engine, models: Path) -> None:
     assert "small-brain" in engine.catalogue.ids
     shutil.rmtree(models / "small-brain")
-    with pytest.raises((WeightsError, ModelNotFoundError), match="small-brain|cannot be read"):
+    with pytest.raises((WeightsError, ModelNotFoundError), match=r"small-brain|cannot be read"):
         engine.generate(ask("small-brain", [0]))
     assert engine.images(ask("small-dcgan", [0])).any()
 

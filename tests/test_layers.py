@@ -20,7 +20,7 @@ LAYERS = (
     ("export",),
     ("engine", "training"),
     ("catalogue", "medigan", "runs", "memorisation", "reader_study"),
-    ("metrics", "features", "checkpoints", "datasets"),
+    ("metrics", "features", "checkpoints", "datasets", "devices"),
     ("networks", "phantoms", "images"),
     ("cards", "requests", "downloads"),
     ("errors",),
@@ -28,7 +28,7 @@ LAYERS = (
 HEIGHT = {name: -depth for depth, names in enumerate(LAYERS) for name in names}
 WIDGETS = {"ipywidgets", "anywidget", "bqplot", "traitlets", "IPython"}
 TORCH = {"torch", "torchvision"}
-TORCH_HOMES = {"networks", "checkpoints", "features", "engine", "training", "datasets"}
+TORCH_HOMES = {"networks", "checkpoints", "features", "devices", "engine", "training", "datasets"}
 
 
 def files(root: Path) -> list[Path]:

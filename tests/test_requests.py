@@ -111,7 +111,7 @@ def test_labels_are_drawn_from_the_seed_whatever_else_is_fixed() -> None:
 
 @pytest.mark.parametrize("condition", [{"contrast": "PD"}, {"tumour": 1}, {"nodule": True}])
 def test_a_class_the_model_does_not_have_is_named(condition: dict[str, object]) -> None:
-    with pytest.raises(RequestError, match="must be one of|no factor"):
+    with pytest.raises(RequestError, match=r"must be one of|no factor"):
         labels_from_seeds([0], FACTORS, condition)  # type: ignore[arg-type]
 
 

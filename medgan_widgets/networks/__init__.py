@@ -8,7 +8,12 @@ generate: batch norm folded into the convolutions, weights laid out once.
 
 from medgan_widgets.networks import dcgan, residual
 
-GENERATORS = {"residual": residual.Generator, "dcgan": dcgan.Generator}
-DISCRIMINATORS = {"residual": residual.Discriminator, "dcgan": dcgan.Discriminator}
+Generator = residual.Generator | dcgan.Generator
+Discriminator = residual.Discriminator | dcgan.Discriminator
+GENERATORS: dict[str, type[Generator]] = {"residual": residual.Generator, "dcgan": dcgan.Generator}
+DISCRIMINATORS: dict[str, type[Discriminator]] = {
+    "residual": residual.Discriminator,
+    "dcgan": dcgan.Discriminator,
+}
 
-__all__ = ["DISCRIMINATORS", "GENERATORS"]
+__all__ = ["DISCRIMINATORS", "GENERATORS", "Discriminator", "Generator"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +20,17 @@ class Generator(nn.Module):
 
     classes = 0
     noise_shapes: tuple[tuple[int, int, int], ...] = ()
+    size: int
+    z_dim: int
+    channels: int
 
     def __init__(
-        self, size: int = 128, channels: int = 1, z_dim: int = 100, classes: int = 0, width: int = 64
+        self,
+        size: int = 128,
+        channels: int = 1,
+        z_dim: int = 100,
+        classes: int = 0,
+        width: int = 64,
     ) -> None:
         super().__init__()
         if classes:
@@ -30,7 +39,7 @@ class Generator(nn.Module):
         self.z_dim, self.size, self.channels = z_dim, size, channels
         widths = [width * 2**i for i in range(steps, -1, -1)]
         layers: list[nn.Module] = [*_up(z_dim, widths[0], stride=1, padding=0)]
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             layers += _up(before, after)
         layers += [nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1, bias=False), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
@@ -66,6 +75,9 @@ class FoldedDeconvolution(nn.Module):
     every call; a matrix product reads them as they are.
     """
 
+    weight: Tensor
+    bias: Tensor
+
     def __init__(self, layer: nn.ConvTranspose2d) -> None:
         super().__init__()
         self.kernel, self.stride, self.padding = (
@@ -81,8 +93,9 @@ class FoldedDeconvolution(nn.Module):
         """Return the up-sampled map."""
         side = (x.shape[2] - 1) * self.stride + self.kernel - 2 * self.padding
         columns = self.weight @ x.flatten(2)
-        map_ = F.fold(columns, side, self.kernel, padding=self.padding, stride=self.stride)
-        return map_ + self.bias
+        spread = F.fold(columns, side, self.kernel, padding=self.padding, stride=self.stride)
+        larger: Tensor = spread + self.bias
+        return larger
 
 
 class Discriminator(nn.Module):
@@ -99,7 +112,7 @@ class Discriminator(nn.Module):
             nn.Conv2d(channels, widths[0], 4, 2, 1, bias=False),
             nn.LeakyReLU(0.2, inplace=True),
         ]
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             layers += [
                 nn.Conv2d(before, after, 4, 2, 1, bias=False),
                 nn.BatchNorm2d(after),
@@ -129,7 +142,8 @@ def _tutorial_weights(layer: nn.Module) -> None:
 
 def _folded(layer: nn.ConvTranspose2d, norm: nn.BatchNorm2d) -> nn.ConvTranspose2d:
     """Return the deconvolution with its batch norm multiplied in."""
-    assert norm.running_var is not None and norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.running_mean is not None
     scale = norm.weight / (norm.running_var + norm.eps).sqrt()
     layer.weight = nn.Parameter(layer.weight * scale[None, :, None, None])
     layer.bias = nn.Parameter(norm.bias - norm.running_mean * scale)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ def _stages(size: int) -> int:
 
 def _widths(size: int, width: int) -> list[int]:
     """Return the channels at 4, 8, … size / 2 pixels: narrow where the maps are large."""
-    return [min(width * 2 ** (stage // 1), width * 8) for stage in range(_stages(size), -1, -1)]
+    return [min(width * 2**stage, width * 8) for stage in range(_stages(size), -1, -1)]
 
 
 class Stage(nn.Module):
@@ -48,11 +49,14 @@ class Stage(nn.Module):
             x = F.interpolate(x, scale_factor=2, mode="nearest")
         x = self.norm(self.conv(x)) + F.conv2d(noise, self.noise_strength)
         scale, shift = self.style(style)[:, :, None, None].chunk(2, dim=1)
-        return F.relu(torch.addcmul(shift, x, 1 + scale))
+        bent: Tensor = F.relu(torch.addcmul(shift, x, 1 + scale))
+        return bent
 
 
 class Generator(nn.Module):
     """Latents, classes and noise to images of ``size`` pixels, -1 … 1."""
+
+    w_mean: Tensor
 
     def __init__(
         self,
@@ -72,10 +76,11 @@ class Generator(nn.Module):
         self.register_buffer("w_mean", torch.zeros(z_dim))
         self.start = nn.Linear(style, widths[0] * 16)
         # At the finest stage noise has a channel for each of the four pixels to come.
-        self.noise_shapes = [(1, 4 * 2**i, 4 * 2**i) for i in range(len(widths))]
+        self.noise_shapes: list[tuple[int, int, int]] = [
+            (1, 4 * 2**i, 4 * 2**i) for i in range(len(widths))
+        ]
         self.noise_shapes += [(4, size // 2, size // 2)]
-        pairs = [(widths[0], widths[0])] + list(zip(widths, widths[1:], strict=False))
-        pairs += [(widths[-1], widths[-1])]
+        pairs = [(widths[0], widths[0]), *pairwise(widths), (widths[-1], widths[-1])]
         self.stages = nn.ModuleList(
             Stage(a, b, style, noise[0], up=0 < i < len(widths))
             for i, ((a, b), noise) in enumerate(zip(pairs, self.noise_shapes, strict=True))
@@ -100,7 +105,8 @@ class Generator(nn.Module):
         """Return a copy with batch norm folded into the convolutions, channels last."""
         network = copy.deepcopy(self).eval()
         for stage in network.stages:
-            assert isinstance(stage, Stage) and isinstance(stage.norm, nn.BatchNorm2d)
+            assert isinstance(stage, Stage)
+            assert isinstance(stage.norm, nn.BatchNorm2d)
             stage.conv = fuse_conv_bn_eval(stage.conv, stage.norm)
             stage.norm = nn.Identity()
         return network.to(memory_format=torch.channels_last).requires_grad_(False)
@@ -118,7 +124,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the map at half the resolution, [N, after, H / 2, W / 2]."""
         inner = F.relu(self.second(F.relu(self.first(x))))
-        return (inner + self.shortcut(x)) * 0.7071
+        halved: Tensor = (inner + self.shortcut(x)) * 0.7071
+        return halved
 
 
 class Discriminator(nn.Module):
@@ -130,9 +137,7 @@ class Discriminator(nn.Module):
         super().__init__()
         widths = _widths(size, width)[::-1]
         self.first = nn.Conv2d(4 * channels, widths[0], 3, padding=1)
-        self.blocks = nn.Sequential(
-            *(Block(a, b) for a, b in zip(widths, widths[1:], strict=False))
-        )
+        self.blocks = nn.Sequential(*(Block(a, b) for a, b in pairwise(widths)))
         self.last = nn.Conv2d(widths[-1] + 1, widths[-1], 3, padding=1)
         self.feature = nn.Linear(widths[-1] * 16, widths[-1])
         self.logit = nn.Linear(widths[-1], 1)
@@ -145,7 +150,7 @@ class Discriminator(nn.Module):
         x = torch.cat([x, _minibatch_deviation(x)], dim=1)
         x = F.relu(self.last(x))
         x = F.relu(self.feature(x.flatten(1)))
-        logit = self.logit(x)[:, 0]
+        logit: Tensor = self.logit(x)[:, 0]
         if self.project is not None:
             logit = logit + (self.project(y) * x).sum(dim=1) / x.shape[1] ** 0.5
         return logit

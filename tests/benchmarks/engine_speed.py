@@ -18,7 +18,6 @@ import io
 import os
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -74,7 +73,9 @@ def _naive(weights: Path, count: int) -> None:
     network = GENERATORS["dcgan"](**SETTINGS)
     network.load_state_dict(torch.load(weights))
     network.eval()
-    made = network(torch.from_numpy(latents_from_seeds(range(count), 100)), torch.zeros(count, 0), [])
+    made = network(
+        torch.from_numpy(latents_from_seeds(range(count), 100)), torch.zeros(count, 0), []
+    )
     for image in ((made[:, 0] + 1) * 127.5).detach().numpy().astype("uint8"):
         Image.fromarray(image).save(io.BytesIO(), "PNG")
 
@@ -143,23 +144,13 @@ def _timed(call: Callable[[], object]) -> float:
 def _print_memory(engine: Engine) -> None:
     """Print how far the process grows above the resident model while it generates."""
     process = psutil.Process(os.getpid())
-    print("\nimages  MB above the resident model (highest seen)")
+    print("\nimages  MB above the resident model (highest seen between chunks)")
     for count in (1, 16, 256, 1024):
         for _ in engine.generate(GenerateRequest("dcgan-128", seeds=range(16))):
             pass
-        before, highest, stop = process.memory_info().rss, 0, threading.Event()
-
-        def watch() -> None:
-            nonlocal highest
-            while not stop.wait(0.002):
-                highest = max(highest, process.memory_info().rss)
-
-        watcher = threading.Thread(target=watch)
-        watcher.start()
+        before, highest = process.memory_info().rss, 0
         for _ in engine.generate(GenerateRequest("dcgan-128", seeds=range(count))):
-            pass
-        stop.set()
-        watcher.join()
+            highest = max(highest, process.memory_info().rss)
         print(f"{count:6d} {max(highest - before, 0) / 1e6:9.1f}")
 
 

@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 import medgan_widgets as mw
 from medgan_widgets.cards import ModelCard, Network, ScoreCard, Weights
@@ -178,10 +177,8 @@ def _baseline_images(run: Path, count: int) -> np.ndarray:
 
 
 def _figure(score: Score) -> str:
-    assert score.value is not None and score.interval is not None and score.floor is not None
-    low, high = score.interval
     return (
-        f"{score.value:.2f} [{low:.2f}, {high:.2f}], n {score.n_real} / {score.n_fake}, "
+        f"{score.value:.2f} [{_interval(score)}], n {score.n_real} / {score.n_fake}, "
         f"floor {score.floor:.2f}"
     )
 
@@ -194,7 +191,7 @@ def _readme(
     ticks: list[dict[str, float]],
     baseline_ticks: list[dict[str, float]],
 ) -> str:
-    assert score.value and dcgan.value and score.floor and card.weights
+    assert card.weights is not None
     seconds = card.training["cpu_seconds"]
     factors = "; ".join(f"{k}: {', '.join(map(str, v))}" for k, v in card.condition.items())
     return f"""# {card.title}

@@ -1,0 +1,66 @@
+"""The device that computes: which one, how full, what it is called, and its one lock."""
+
+from __future__ import annotations
+
+import platform
+import threading
+from functools import cache
+
+import numpy as np
+import psutil
+import torch
+
+from medgan_widgets.errors import RequestError
+
+
+@cache
+def device_lock(device: str) -> threading.RLock:
+    """Return the one lock of a device, shared by every engine on it."""
+    return threading.RLock()
+
+
+def name_of(device: torch.device) -> str:
+    """Return the device in words."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    if device.type == "cpu":
+        threads = torch.get_num_threads()
+        return f"cpu · {threads} thread{'s' if threads > 1 else ''}"
+    return str(device)
+
+
+def checked_device(device: str) -> torch.device:
+    """Return the device asked for, or the best one for ``"auto"``; refuse one that is not here."""
+    if device == "auto":
+        if torch.cuda.is_available():
+            free = [torch.cuda.mem_get_info(i)[0] for i in range(torch.cuda.device_count())]
+            return torch.device("cuda", int(np.argmax(free)))
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(1, device=found)
+    except (RuntimeError, AssertionError, ValueError, TypeError) as error:
+        raise RequestError(
+            f"device {device!r} is not here; use 'auto', 'cpu', or a device torch can see."
+        ) from error
+    return found
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return how much memory is free on the device, in bytes."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
+
+
+def backend(device: torch.device) -> str:
+    """Return what computes there: part of what decides the last bit of a pixel."""
+    if device.type == "cuda":
+        return f"cuda {torch.version.cuda}, {torch.cuda.get_device_name(device)}"
+    return f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error means that the device is full."""
+    known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+    return known or "can't allocate memory" in str(error) or "out of memory" in str(error)
