@@ -213,6 +213,8 @@ def test_nothing_is_cut_or_overlaps(lab, tmp_path):
     page = opened.page
     opened.run(0)
     page.locator(".mg-page-0").get_by_text(MODEL, exact=True).first.wait_for()
+    chip = page.locator(".mg-explorer .mg-mark").first
+    assert chip.evaluate("(e) => getComputedStyle(e).position") == "static", "styled as a tile's"
     for tab in ("Explore", "Generate"):
         page.get_by_role("tab", name=tab).click()
         if tab == "Generate":
