@@ -121,7 +121,7 @@ def test_ranking_puts_models_without_the_figure_last_in_both_directions(
     page_sets(explorer, rank_by=fid)
     best = explorer.shown
     assert best[0].startswith("00023")
-    assert explorer.view.found["scores"][best[0]] == "28.7"
+    assert explorer.view.found["scores"][best[0]] == "28.71"
     assert explorer.view.found["scores"]["phantom-brain-mri"] == "–", "FD is not FID"
     assert "Lower is better" in explorer.view.found["note"]
     page_sets(explorer, sort=["score", "descending"])

@@ -78,18 +78,16 @@ def score_cell(card: ModelCard, metric: Metric | None) -> str:
 
 
 def number(value: float | None) -> str:
-    """Return three or four digits, never in the form 1e+03.
+    """Return four digits, never in the form 1e+03.
 
     Examples
     --------
-    >>> number(225.85), number(0.4333), number(None)
-    ('225.9', '0.433', 'not reported')
+    >>> number(80.51), number(0.43333), number(12345.6), number(None)
+    ('80.51', '0.4333', '12,346', 'not reported')
     """
     if value is None:
         return "not reported"
-    if abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.4g}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def detail(card: ModelCard, runs: RunsHere) -> dict[str, Any]:
