@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,28 +17,24 @@ from PIL import Image
 from medgan_widgets.errors import JobCancelled, MedganError, NotRunnableError, RequestError
 from medgan_widgets.images import contact_sheet
 from medgan_widgets.jobs import Job, submit
+from medgan_widgets.panels._choices import MOST_COLUMNS, checked, choice, request_of, runnable
 from medgan_widgets.panels._downloads import saved
 from medgan_widgets.panels._panel import Panel
+from medgan_widgets.panels._scripts import joined
 from medgan_widgets.panels._tiles import Feed, Pictures
-from medgan_widgets.requests import (
-    SEED_LIMIT,
-    Batch,
-    GenerateRequest,
-    Value,
-    seeds_from,
-    whole_number,
-)
+from medgan_widgets.requests import Batch, GenerateRequest, Value, whole_number
 
 log = logging.getLogger(__name__)
 
-MOST_IMAGES = 64
-MOST_COLUMNS = 16
+SCRIPT = joined(
+    "_grid_base.js", "_grid_store.js", "_grid_controls.js", "_large_view.js", "generator_grid.js"
+)
 
 
 class _Canvas(anywidget.AnyWidget):
     """The page's half: controls, tiles and the large view."""
 
-    _esm = Path(__file__).with_name("generator_grid.js")
+    _esm = SCRIPT
     _css = Path(__file__).with_name("generator_grid.css")
     models: Any = traitlets.List().tag(sync=True)  # what the model list offers
     controls = traitlets.Dict().tag(sync=True)  # what the controls show
@@ -95,7 +90,7 @@ class GeneratorGrid(Panel):
             engine = shared_engine()
         self._engine = engine
         self._catalogue = engine.catalogue if catalogue is None else catalogue
-        self._wanted = self._checked(
+        self._wanted = checked(
             {
                 "model": model,
                 "images": images,
@@ -137,13 +132,7 @@ class GeneratorGrid(Panel):
     @property
     def request(self) -> GenerateRequest:
         """The request that Generate would send now."""
-        wanted = self._wanted
-        return GenerateRequest(
-            wanted["model"],
-            seeds=seeds_from(wanted["seed"], wanted["images"]),
-            condition=wanted["condition"],
-            truncation_psi=wanted["psi"],
-        )
+        return request_of(self._wanted)
 
     @property
     def job(self) -> Job[Batch] | None:
@@ -165,7 +154,7 @@ class GeneratorGrid(Panel):
             For a model that is not there, or does not run here; the error line says so too.
         """
         try:
-            known = self._runnable()
+            known = runnable(self._catalogue)
             card = self._catalogue[model_id]
             if card.id not in known:
                 reason = self._catalogue.runs_here(card).text
@@ -179,15 +168,7 @@ class GeneratorGrid(Panel):
         if not card.truncation:
             self._wanted["psi"] = None
         self.error = ""
-        self.canvas.models = [
-            {
-                "id": each.id,
-                "title": each.title,
-                "condition": {name: list(values) for name, values in each.condition.items()},
-                "truncation": each.truncation,
-            }
-            for each in known.values()
-        ]
+        self.canvas.models = [choice(each) for each in known.values()]
         self._show_wanted()
 
     def generate(self) -> Job[Batch]:
@@ -248,7 +229,7 @@ class GeneratorGrid(Panel):
             elif kind == "painted":
                 self._feed.painted(int(content.get("frame", 0)))
             elif kind == "generate":
-                self._wanted = self._checked(content)
+                self._wanted = checked(content)
                 self._show_wanted()
                 self.generate()
             elif kind == "cancel":
@@ -284,31 +265,6 @@ class GeneratorGrid(Panel):
             except MedganError:  # its folder is gone: the request alone is still a recipe
                 pictures.recipe = pictures.request.to_dict()
 
-    def _runnable(self) -> dict[str, Any]:
-        """Return the local models that run now, by id."""
-        return {
-            card.id: card
-            for card in self._catalogue
-            if card.origin == "local" and self._catalogue.runs_here(card).kind == "now"
-        }
-
-    def _checked(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
-        images = whole_number(_number(wanted["images"]), "images", 1, MOST_IMAGES)
-        seed = whole_number(_number(wanted["seed"]), "seed", 0, SEED_LIMIT - 1)
-        request = GenerateRequest(
-            wanted["model"],
-            seeds=seeds_from(seed, images),
-            condition=wanted.get("condition") or {},
-            truncation_psi=wanted.get("psi"),
-        )
-        return {
-            "model": request.model_id,
-            "images": images,
-            "seed": seed,
-            "condition": dict(request.condition),
-            "psi": request.truncation_psi,
-        }
-
     def _show_wanted(self) -> None:
         self.canvas.controls = {**self._wanted, "seed": str(self._wanted["seed"])}
 
@@ -325,14 +281,6 @@ class GeneratorGrid(Panel):
         self.cancel()
         self._job = None
         self._feed = Feed(self.canvas)
-
-
-def _number(value: object) -> object:
-    """Return digits typed as text as a number; anything else as it is, for the error to quote."""
-    if not isinstance(value, str):
-        return value
-    text = value.strip()
-    return int(text) if re.fullmatch(r"[+-]?[0-9]{1,40}", text) else text[:40]
 
 
 def _sentence(error: BaseException | None) -> str:

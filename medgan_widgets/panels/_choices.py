@@ -1,0 +1,74 @@
+"""What the grid's controls offer, and what somebody chose with them, checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from medgan_widgets.cards import ModelCard
+from medgan_widgets.requests import SEED_LIMIT, GenerateRequest, seeds_from, whole_number
+
+MOST_IMAGES = 64
+MOST_COLUMNS = 16
+
+
+def runnable(catalogue: Any) -> dict[str, ModelCard]:
+    """Return the local models that run now, by id."""
+    return {
+        card.id: card
+        for card in catalogue
+        if card.origin == "local" and catalogue.runs_here(card).kind == "now"
+    }
+
+
+def choice(card: ModelCard) -> dict[str, Any]:
+    """Return what the page needs to offer a model and its factors."""
+    return {
+        "id": card.id,
+        "title": card.title,
+        "condition": {name: list(values) for name, values in card.condition.items()},
+        "truncation": card.truncation,
+    }
+
+
+def checked(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return model, images, seed, condition and psi as a request can have them.
+
+    Raises
+    ------
+    RequestError
+        For what no request can have; whether the model fits is the engine's to say.
+    """
+    known = {
+        "model": wanted["model"],
+        "images": whole_number(_number(wanted["images"]), "images", 1, MOST_IMAGES),
+        "seed": whole_number(_number(wanted["seed"]), "seed", 0, SEED_LIMIT - 1),
+        "condition": wanted.get("condition") or {},
+        "psi": wanted.get("psi"),
+    }
+    request = request_of(known)
+    return {
+        **known,
+        "model": request.model_id,
+        "condition": dict(request.condition),
+        "psi": request.truncation_psi,
+    }
+
+
+def request_of(wanted: Mapping[str, Any]) -> GenerateRequest:
+    """Return the request for what the controls show."""
+    return GenerateRequest(
+        wanted["model"],
+        seeds=seeds_from(wanted["seed"], wanted["images"]),
+        condition=wanted["condition"],
+        truncation_psi=wanted["psi"],
+    )
+
+
+def _number(value: object) -> object:
+    """Return digits typed as text as a number; anything else as it is, for the error to quote."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    return int(text) if re.fullmatch(r"[+-]?[0-9]{1,40}", text) else text[:40]

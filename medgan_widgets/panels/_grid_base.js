@@ -1,0 +1,56 @@
+// What the grid's parts share: elements, words, pixels, files. Loaded first; see generator_grid.py.
+const FULL = { center: 127.5, width: 255 }; // the window that shows all 256 values
+
+function h(tag, props = {}, ...kids) {
+  const node = document.createElement(tag);
+  for (const [key, value] of Object.entries(props)) {
+    if (key.startsWith('on')) node.addEventListener(key.slice(2), value);
+    else if (value !== undefined && value !== null) node.setAttribute(key, value);
+  }
+  // Jupyter asks the focused element itself: without this, `d d` deletes the cell.
+  if (/^(button|input|select)$/.test(tag) || 'tabindex' in props) node.dataset.lmSuppressShortcuts = 'true';
+  node.append(...kids);
+  return node;
+}
+const word = (value) => (value === true ? 'yes' : value === false ? 'no' : String(value));
+const bytes = (view) => (view instanceof DataView
+  ? new Uint8Array(view.buffer, view.byteOffset, view.byteLength) : new Uint8Array(view));
+const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
+
+function describe(store, place) {
+  const tile = store.tiles.get(place);
+  if (!tile) return `image ${place + 1}, not made yet`;
+  const labels = Object.entries(tile.labels)
+    .map(([name, value]) => `${name} ${word(value)}${store.drawn.includes(name) ? ' (drawn)' : ''}`);
+  return ['synthetic image', `seed ${tile.seed}`, ...labels].join(', ');
+}
+
+function paint(canvas, tile, [height, width, channels], { center, width: span }) {
+  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+  const lut = Uint8ClampedArray.from({ length: 256 }, (_, v) => ((v - center + span / 2) * 255) / span);
+  const image = new ImageData(width, height);
+  const rgb = channels >= 3 ? [0, 1, 2] : [0, 0, 0];
+  for (let from = 0, to = 0; to < image.data.length; from += channels, to += 4) {
+    for (let k = 0; k < 3; k += 1) image.data[to + k] = lut[tile.data[from + rgb[k]]];
+    image.data[to + 3] = 255;
+  }
+  canvas.getContext('2d', { willReadFrequently: true }).putImageData(image, 0, 0);
+}
+
+function download(message, buffers) {
+  const address = URL.createObjectURL(new Blob([bytes(buffers[0])], { type: message.mime }));
+  h('a', { href: address, download: message.name }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 10000);
+}
+
+async function toClipboard(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch { // plain http from another machine: only the old way is there
+    const area = document.body.appendChild(h('textarea'));
+    area.value = text;
+    area.select();
+    document.execCommand('copy');
+    area.remove();
+  }
+}

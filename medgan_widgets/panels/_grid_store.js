@@ -1,0 +1,71 @@
+// The images that have come, shared by all views of a model, and the talk with the kernel.
+// Tiles come as raw bytes in messages. Needs _grid_base.js.
+
+async function unpack(picture) {
+  const { shape: [height, width, channels], columns, tiles } = picture;
+  const blob = new Blob([bytes(picture.png)], { type: 'image/png' });
+  const bitmap = await createImageBitmap(blob, { colorSpaceConversion: 'none', premultiplyAlpha: 'none' });
+  const sheet = h('canvas', { width: bitmap.width, height: bitmap.height }).getContext('2d');
+  sheet.drawImage(bitmap, 0, 0);
+  return tiles.map((tile, place) => {
+    const [left, top] = [(place % columns) * width, Math.floor(place / columns) * height];
+    const rgba = sheet.getImageData(left, top, width, height).data;
+    const data = new Uint8Array(height * width * channels);
+    for (let i = 0; i < height * width; i += 1) {
+      for (let k = 0; k < channels; k += 1) data[i * channels + k] = rgba[i * 4 + k];
+    }
+    return { ...tile, data };
+  });
+}
+
+function newStore(model) {
+  const store = { id: 0, total: 0, shape: null, drawn: [], tiles: new Map(), state: 'idle', done: 0,
+    rate: 0, seconds: 0, views: new Set(), waiting: new Map(), asked: 0, first: 0, healed: 0 };
+  const tell = (what) => store.views.forEach((view) => view(what));
+  const hello = () => model.send({ kind: 'hello', id: store.id, have: [...store.tiles.keys()] });
+  const fresh = ({ id, total, shape, drawn }) => {
+    if (id === store.id) return;
+    Object.assign(store, { id, total, shape, drawn, tiles: new Map() });
+    tell({ kind: 'fresh' });
+  };
+  const add = (place, tile) => { store.tiles.set(place, tile); tell({ kind: 'tile', place }); };
+
+  store.restore = async () => {
+    const picture = model.get('picture');
+    if (!picture?.png || (picture.id === store.id && store.tiles.size >= picture.tiles.length)) return;
+    const tiles = await unpack(picture);
+    if (picture.id < store.id) return;
+    fresh(picture);
+    tiles.forEach((tile, place) => store.tiles.has(place) || add(place, tile));
+    if (store.state === 'idle') Object.assign(store, { state: 'done', done: tiles.length });
+    tell({ kind: 'progress' });
+  };
+  store.receive = (message, buffers) => {
+    if (message.kind !== 'frame') { // an answer to one question of one view
+      store.waiting.get(message.nonce)?.(message, buffers);
+      store.waiting.delete(message.nonce);
+      return;
+    }
+    if (message.tiles.length) {
+      fresh(message);
+      if (store.asked && !store.first) store.first = performance.now() - store.asked;
+    }
+    message.tiles.forEach(({ place, ...tile }, n) => add(place, { ...tile, data: bytes(buffers[n]) }));
+    const { state, done, of, rate, seconds } = message;
+    Object.assign(store, { state, done, of, rate, seconds });
+    tell({ kind: 'progress' });
+    const painted = () => model.send({ kind: 'painted', frame: message.frame });
+    if (document.hidden) painted(); else requestAnimationFrame(painted);
+    if (state === 'done' && store.tiles.size < done && store.healed !== store.id) {
+      store.healed = store.id; // a message got lost on its way: ask once for what is missing
+      hello();
+    }
+  };
+  store.ask = (content, answer) => {
+    const nonce = `${Date.now()}-${Math.random()}`;
+    if (answer) store.waiting.set(nonce, answer);
+    model.send({ ...content, nonce });
+  };
+  store.hello = hello;
+  return store;
+}
