@@ -9,9 +9,7 @@ one sentence. Strings are text and stay text: HTML in a card is never interprete
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -28,7 +26,8 @@ from pydantic import (
     model_validator,
 )
 
-from medgan_widgets.errors import CardError, SaveError
+from medgan_widgets.errors import CardError
+from medgan_widgets.files import write_whole
 from medgan_widgets.requests import Score
 
 CARD_LIMIT = 1_000_000  # bytes; a real card has a few thousand
@@ -265,27 +264,11 @@ class ModelCard(_Part):
         if path.is_dir():
             path = path / "card.json"
         text = json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
-        try:
-            _replace(path, text)
-        except OSError as error:
-            raise SaveError(f"cannot write the card {path}: {error.strerror or error}.") from error
-        return path
+        return write_whole(path, text.encode())
 
     def score(self, name: str) -> ScoreCard | None:
         """Return the figure of that name, or None."""
         return next((score for score in self.scores if score.name == name), None)
-
-
-def _replace(path: Path, text: str) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(temporary).chmod(0o644)  # mkstemp gives 0600, which others could not read
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -7,8 +7,6 @@ card's SHA-256 and with the network's own shapes before a number of it is used.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,34 +16,9 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as bytes_from_tensors
 from torch import Tensor, nn
 
-from medgan_widgets.errors import SaveError, WeightsError
+from medgan_widgets.errors import WeightsError
+from medgan_widgets.files import write_whole
 from medgan_widgets.networks import GENERATORS, Generator
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: to a temporary name first, then renamed.
-
-    Raises
-    ------
-    SaveError
-        When the disk is full or may not be written; nothing is left behind.
-    """
-    temporary: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        raise SaveError(
-            f"{path} could not be written ({error.strerror or error}); free some space "
-            "or choose a folder you may write to."
-        ) from error
 
 
 def sha256_of(content: bytes) -> str:
@@ -72,7 +45,7 @@ def write_weights(path: Path, network: nn.Module, half: bool = True) -> tuple[st
         if not name.endswith("num_batches_tracked")
     }
     content = bytes_from_tensors(tensors)
-    write_bytes(path, content)
+    write_whole(path, content, parents=True)
     return sha256_of(content), len(content)
 
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medgan_widgets.errors import DataError, WeightsError
+from medgan_widgets.files import write_whole
 from medgan_widgets.phantoms import KINDS, Phantoms, draw_phantoms
 
 log = logging.getLogger(__name__)
@@ -152,12 +153,10 @@ def train_phantom_cnn(count: int = 4000, epochs: int = 8, seed: int = 0) -> Phan
 
 def main() -> None:
     """Make the shipped extractor again."""
-    from medgan_widgets.checkpoints import write_bytes
-
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
     tensors = {k: v.half().contiguous() for k, v in train_phantom_cnn().state_dict().items()}
-    write_bytes(WEIGHTS / f"{PHANTOM_CNN}.safetensors", save(tensors))
+    write_whole(WEIGHTS / f"{PHANTOM_CNN}.safetensors", save(tensors), parents=True)
 
 
 if __name__ == "__main__":

@@ -29,11 +29,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medgan_widgets.checkpoints import write_bytes, write_weights
+from medgan_widgets.checkpoints import write_weights
 from medgan_widgets.datasets import TrainingImages, checked_images, phantom_images
 from medgan_widgets.errors import RequestError
+from medgan_widgets.files import write_whole
 from medgan_widgets.images import mosaic, png_bytes
-from medgan_widgets.networks import DISCRIMINATORS, GENERATORS, Generator, residual
+from medgan_widgets.networks import DISCRIMINATORS, GENERATORS, Discriminator, Generator, residual
 from medgan_widgets.phantoms import KINDS
 from medgan_widgets.requests import whole_number
 
@@ -57,12 +58,13 @@ class Preset:
     bf16: bool = True
     decay_from: float = 0.5  # share of the run after which the learning rate falls to 0
     noise_start: float = 0.0  # first strength of the generator's noise, standard deviation
+    he_start: bool = False  # He's first weights in the discriminator: faint texture gets through
 
 
 PRESETS = {
     "residual": Preset(),
     # Noise from the first step on and a lighter penalty, for images that are mostly texture.
-    "texture": Preset(noise_start=0.2, r1_gamma=0.1),
+    "texture": Preset(noise_start=0.2, he_start=True, r1_gamma=0.1),
     # PyTorch's tutorial: BCE on logits, Adam 2e-4 (0.5, 0.999), 128 a batch, fp32, no average.
     "dcgan": Preset("dcgan", 64, 100, False, 128, 2e-4, (0.5, 0.999), 0.0, 8, 0.0, False, 1.0),
 }
@@ -151,8 +153,8 @@ def train(
         "torch": torch.__version__,
     }
     folder = Path(run_dir)
-    write_bytes(folder / "config.json", json.dumps(config, indent=2).encode())
-    write_bytes(folder / "stats.jsonl", b"")
+    write_whole(folder / "config.json", json.dumps(config, indent=2).encode(), parents=True)
+    write_whole(folder / "stats.jsonl", b"", parents=True)
     yield from _loop(folder, learned, recipe, config, limits, seed, tick_kimg)
 
 
@@ -170,10 +172,8 @@ def _loop(
     random = np.random.default_rng(seed)
     settings = config["network"]
     generator = GENERATORS[preset.network](**settings)
-    for name, weights in generator.named_parameters():
-        if preset.noise_start and name.endswith("noise_strength"):
-            nn.init.normal_(weights, std=preset.noise_start)
     discriminator = DISCRIMINATORS[preset.network](**_without_z(settings))
+    _first_weights(generator, discriminator, preset)
     for network in (generator, discriminator):
         network.to(memory_format=torch.channels_last)
     averaged = copy.deepcopy(generator).requires_grad_(False)
@@ -219,6 +219,17 @@ def _loop(
             yield tick
     final_average(averaged, learned, preset)
     write_weights(folder / "checkpoint" / "generator.safetensors", averaged, half=False)
+
+
+def _first_weights(generator: Generator, discriminator: Discriminator, preset: Preset) -> None:
+    for name, weights in generator.named_parameters():
+        if preset.noise_start and name.endswith("noise_strength"):
+            nn.init.normal_(weights, std=preset.noise_start)
+    for layer in discriminator.modules():
+        if preset.he_start and isinstance(layer, (nn.Conv2d, nn.Linear)):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
 
 class Sums:
@@ -343,7 +354,7 @@ def _record(
     averaged.train()
     pixels = ((shown.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
     sheet = mosaic(pixels, columns=8)
-    write_bytes(folder / "images" / f"{tick.kimg:09.3f}.png", png_bytes(sheet))
+    write_whole(folder / "images" / f"{tick.kimg:09.3f}.png", png_bytes(sheet), parents=True)
     write_weights(folder / "checkpoint" / "generator.safetensors", averaged, half=False)
 
 

@@ -239,7 +239,7 @@ def test_a_failed_write_keeps_the_old_card(tmp_path: Path, monkeypatch: pytest.M
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(SaveError, match="No space left"):
+    with pytest.raises(SaveError, match="the disk is full"):
         card.model_copy(update={"title": "newer"}).write(tmp_path)
     monkeypatch.undo()
     assert ModelCard.read(tmp_path) == card

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from medgan_widgets.cards import ModelCard
-from medgan_widgets.checkpoints import build_generator, read_generator, write_bytes
-from medgan_widgets.errors import SaveError, WeightsError
+from medgan_widgets.checkpoints import build_generator, read_generator
+from medgan_widgets.errors import WeightsError
 from tests.small_models import make_model
 
 
@@ -81,15 +81,3 @@ def test_no_file_no_network_no_settings(tmp_path: Path) -> None:
         build_generator("residual", {"colour": "red"})
     with pytest.raises(WeightsError, match="power of two"):
         build_generator("residual", {"size": 100})
-
-
-def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "replace", full)
-    (tmp_path / "old.bin").write_bytes(b"old")
-    with pytest.raises(SaveError, match="No space left"):
-        write_bytes(tmp_path / "old.bin", b"new")
-    assert [p.name for p in tmp_path.iterdir()] == ["old.bin"]
-    assert (tmp_path / "old.bin").read_bytes() == b"old"

@@ -23,6 +23,7 @@ LAYERS = (
     ("metrics", "features", "checkpoints", "datasets", "devices"),
     ("networks", "phantoms", "images"),
     ("cards", "requests", "downloads"),
+    ("files",),
     ("errors",),
 )
 HEIGHT = {name: -depth for depth, names in enumerate(LAYERS) for name in names}

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,21 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
-from medgan_widgets.errors import DataError, SaveError
+from medgan_widgets.errors import DataError
+from medgan_widgets.files import write_whole
 from medgan_widgets.images import png_bytes
 from medgan_widgets.requests import GenerateRequest, Value, whole_number
 
 RECIPE_KEY = "medgan_widgets.recipe"
 _COMMENT = "SYNTHETIC image made by a generative model; it shows no patient."
-_REASONS = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EROFS: "the file system is read-only",
-    errno.EACCES: "writing there is not permitted",
-    errno.EPERM: "writing there is not permitted",
-    errno.ENOTDIR: "a part of the path is a file",
-    errno.ENOENT: "the folder does not exist",
-}
 
 
 def image_recipe(
@@ -146,40 +135,6 @@ def restore(path: str | Path) -> GenerateRequest:
         return GenerateRequest(recipe["model_id"], seeds=seeds, **fields)
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"the recipe in {path} is damaged: {error}") from error
-
-
-def write_whole(path: Path, data: bytes) -> Path:
-    """Write a file under a temporary name beside its place, then rename it.
-
-    Raises
-    ------
-    SaveError
-        One sentence with the reason; nothing half written is left.
-    """
-    temporary: str | None = None
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
-        raise SaveError(
-            f"{path.name} was not saved in {path.parent}: {reason}; choose another folder "
-            "or make room, then save again."
-        ) from error
-    return path
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 def _plain(value: object) -> Any:

@@ -13,7 +13,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from medgan_widgets.errors import DataError
-from medgan_widgets.export.png import file_name, png_with_recipe, write_whole
+from medgan_widgets.export.png import file_name, png_with_recipe
+from medgan_widgets.files import write_whole
 
 _README = (
     "SYNTHETIC images made by a generative model, for research and teaching.\n"

@@ -24,9 +24,10 @@ import torch
 
 import medgan_widgets as mw
 from medgan_widgets.cards import ModelCard, Network, ScoreCard, Weights
-from medgan_widgets.checkpoints import read_generator, write_bytes, write_weights
+from medgan_widgets.checkpoints import read_generator, write_weights
 from medgan_widgets.features import PHANTOM_CNN, features_from_images
-from medgan_widgets.images import mosaic, png_bytes
+from medgan_widgets.files import write_whole
+from medgan_widgets.images import contact_sheet, mosaic, png_bytes
 from medgan_widgets.metrics import frechet_score
 from medgan_widgets.phantoms import draw_phantoms
 from medgan_widgets.requests import Score
@@ -106,8 +107,12 @@ def make_model(model_id: str, run: Path, baseline: Path, models: Path, count: in
     card.write(folder / "card.json")
     _, baseline_ticks = _read_run(baseline)
     readme = _readme(card, score, dcgan, config, ticks, baseline_ticks)
-    write_bytes(folder / "README.md", readme.encode())
-    write_bytes(folder / "preview.png", png_bytes(mosaic(made[:8], columns=8)))
+    write_whole(folder / "README.md", readme.encode())
+    write_whole(folder / "preview.png", png_bytes(mosaic(made[:8], columns=8)))
+    grid = contact_sheet(made[:16], range(16), columns=8, tile=128)
+    write_whole(folder / "grid.png", png_bytes(np.asarray(grid)))
+    drawn = draw_phantoms(config["data"], range(16), size=size).images[..., None]
+    write_whole(folder / "phantoms.png", png_bytes(mosaic(drawn, columns=8)))
     print(f"{model_id}: {_figure(score)}; DCGAN {_figure(dcgan)}")
 
 
@@ -152,7 +157,8 @@ def _card(
             "cpu_seconds": seconds,
             "command": (
                 f"python -m medgan_widgets.training runs/{model_id} --data {config['data']} "
-                f"--size {network['size']} --cpu-seconds {seconds} --seed {config['seed']}"
+                f"--preset {config['preset']} --size {network['size']} --cpu-seconds {seconds} "
+                f"--seed {config['seed']}"
             ),
         },
         limits=about.limits,
@@ -199,7 +205,13 @@ def _readme(
 Synthetic images: {card.makes}. Not real, and nobody's: the generator was trained on procedural
 phantoms whose shapes and noise are known, not on patients.
 
-![Eight synthetic images, seeds 0 to 7](preview.png)
+Synthetic, seeds 0 to 15:
+
+![Sixteen synthetic images, each marked with its seed](grid.png)
+
+Phantoms, drawn by their equations, for comparison:
+
+![Sixteen phantoms](phantoms.png)
 
 | | |
 |---|---|

@@ -1,0 +1,58 @@
+"""Files written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from pathlib import Path
+
+from medgan_widgets.errors import SaveError
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "writing there is not permitted",
+    errno.EPERM: "writing there is not permitted",
+    errno.ENOTDIR: "a part of the path is a file",
+    errno.ENOENT: "the folder does not exist",
+}
+
+
+def write_whole(path: Path, data: bytes, *, parents: bool = False) -> Path:
+    """Write a file under a temporary name beside its place, then rename it.
+
+    ``parents`` makes the folders on the way.
+
+    Raises
+    ------
+    SaveError
+        One sentence with the reason; nothing half written is left.
+    """
+    temporary: str | None = None
+    try:
+        if parents:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
+        raise SaveError(
+            f"{path.name} was not saved in {path.parent}: {reason}; choose another folder "
+            "or make room, then save again."
+        ) from error
+    return path
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
