@@ -113,14 +113,16 @@ function makeView(model, el, store) {
   }
   const hear = ({ kind, place }) => {
     if (kind === 'tile') {
-      draw(place);
-      mark();
+      draw(place); // marks come once a message, with its progress
       if (place === look.open || store.tiles.size === 1) side.show();
     } else if (kind === 'fresh') {
       look.chosen.clear();
       rebuild();
       side.show();
-    } else progress();
+    } else {
+      mark();
+      progress();
+    }
   };
   const step = () => ({ ArrowLeft: -1, ArrowRight: 1, ArrowUp: -model.get('columns'), ArrowDown: model.get('columns'),
     Home: -look.active, End: nodes.length - 1 - look.active });
