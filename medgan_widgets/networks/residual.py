@@ -31,6 +31,27 @@ def _widths(size: int, width: int) -> list[int]:
     return [min(width * 2**stage, width * 8) for stage in range(_stages(size), -1, -1)]
 
 
+class Aligned(nn.Module):
+    """A linear layer whose inputs are filled with zeros to a multiple of 16.
+
+    Otherwise the second row of a chunk starts at an odd address, the matrix
+    library sums it in another order, and a seed's last bit depends on its place.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.fill = -layer.in_features % 16
+        self.register_buffer("weight", F.pad(layer.weight.detach(), (0, self.fill)))
+        self.register_buffer("bias", layer.bias.detach())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what the layer returns, [N, out]."""
+        return F.linear(F.pad(x, (0, self.fill)), self.weight, self.bias)
+
+
 class Stage(nn.Module):
     """One resolution of the generator: up, convolve, norm, noise, scale and shift."""
 
@@ -40,7 +61,7 @@ class Stage(nn.Module):
         self.conv = nn.Conv2d(before, after, 3, padding=1, bias=False)
         self.norm: nn.Module = nn.BatchNorm2d(after)
         self.noise_strength = nn.Parameter(torch.zeros(after, noise, 1, 1))
-        self.style = nn.Linear(style, 2 * after)
+        self.style: nn.Module = nn.Linear(style, 2 * after)
         nn.init.zeros_(self.style.bias)
 
     def forward(self, x: Tensor, style: Tensor, noise: Tensor) -> Tensor:
@@ -74,7 +95,7 @@ class Generator(nn.Module):
             nn.Linear(z_dim, z_dim), nn.LeakyReLU(0.2), nn.Linear(z_dim, z_dim)
         )
         self.register_buffer("w_mean", torch.zeros(z_dim))
-        self.start = nn.Linear(style, widths[0] * 16)
+        self.start: nn.Module = nn.Linear(style, widths[0] * 16)
         # At the finest stage noise has a channel for each of the four pixels to come.
         self.noise_shapes: list[tuple[int, int, int]] = [
             (1, 4 * 2**i, 4 * 2**i) for i in range(len(widths))
@@ -109,6 +130,10 @@ class Generator(nn.Module):
             assert isinstance(stage.norm, nn.BatchNorm2d)
             stage.conv = fuse_conv_bn_eval(stage.conv, stage.norm)
             stage.norm = nn.Identity()
+            assert isinstance(stage.style, nn.Linear)
+            stage.style = Aligned(stage.style)
+        assert isinstance(network.start, nn.Linear)
+        network.start = Aligned(network.start)
         return network.to(memory_format=torch.channels_last).requires_grad_(False)
 
 
