@@ -46,6 +46,7 @@ class Shipped:
     organ: str
     region: str
     makes: str
+    description: str
     limits: str
 
 
@@ -56,17 +57,20 @@ COMMON = (
 SHIPPED = {
     "phantom-brain-mri": Shipped(
         "Brain MRI phantom, axial", "MR", "brain", "axial slice",
-        "brain slice in T1, T2 or FLAIR, with or without tumour",
+        "slice with/without tumour",
+        "Axial brain slice in T1, T2 or FLAIR, with or without a tumour.",
         "One slice level, one scanner, tumours of one kind; anatomy is schematic." + COMMON,
     ),
     "phantom-chest-xray": Shipped(
         "Chest X-ray phantom, frontal", "DX", "chest", "PA view",
-        "chest X-ray, with or without lung nodule",
+        "chest with/without nodule",
+        "Frontal chest X-ray, with or without a lung nodule.",
         "Adult proportions, no devices and no disease but nodules; anatomy is schematic." + COMMON,
     ),
     "phantom-mammogram": Shipped(
         "Mammogram phantom, region of interest", "MG", "breast", "mass ROI",
-        "breast tissue, with or without mass",
+        "tissue with/without mass",
+        "Region of a mammogram, with or without a mass.",
         "Texture and masses only: no calcifications, skin or muscle." + COMMON,
     ),
 }  # fmt: skip
@@ -132,7 +136,7 @@ def _card(
     return ModelCard(
         id=model_id,
         title=about.title,
-        description="Made from procedural phantoms with known truth, on a CPU.",
+        description=about.description + " Trained on procedural phantoms with known truth.",
         modality=about.modality,
         organ=about.organ,
         region=about.region,
@@ -202,7 +206,8 @@ def _readme(
     factors = "; ".join(f"{k}: {', '.join(map(str, v))}" for k, v in card.condition.items())
     return f"""# {card.title}
 
-Synthetic images: {card.makes}. Not real, and nobody's: the generator was trained on procedural
+{card.description}
+Synthetic images: not real, and nobody's: the generator was trained on procedural
 phantoms whose shapes and noise are known, not on patients.
 
 Synthetic, seeds 0 to 15:
