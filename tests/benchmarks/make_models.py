@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,10 @@ COMMON = (
     " A phantom: no patient is behind any image, trained on or made. For research and teaching, "
     "never for diagnosis."
 )
+UNKNOWN = (
+    " How well the statistics of the anatomy are met beyond the figure above was not measured; "
+    "whether the generator repeats training images was not assessed."
+)
 SHIPPED = {
     "phantom-brain-mri": Shipped(
         "Brain MRI phantom, axial", "MR", "brain", "axial slice",
@@ -81,7 +86,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model_id", choices=sorted(SHIPPED))
     parser.add_argument("run", type=Path)
-    parser.add_argument("baseline", type=Path)
+    parser.add_argument(
+        "baseline", type=Path, nargs="?", help="a DCGAN run of the same CPU seconds"
+    )
     parser.add_argument("--models", type=Path, default=MODELS)
     parser.add_argument("--count", type=int, default=COUNT)
     given = parser.parse_args()
@@ -89,7 +96,7 @@ def main() -> None:
     make_model(given.model_id, given.run, given.baseline, given.models, given.count)
 
 
-def make_model(model_id: str, run: Path, baseline: Path, models: Path, count: int) -> None:
+def make_model(model_id: str, run: Path, baseline: Path | None, models: Path, count: int) -> None:
     """Write the model's folder: first without figures, then with what was measured."""
     folder = models / model_id
     config, ticks = _read_run(run)
@@ -102,22 +109,24 @@ def make_model(model_id: str, run: Path, baseline: Path, models: Path, count: in
     )
     engine = mw.Engine(device="cpu", catalogue=mw.Catalogue(models))
     made = engine.images(mw.GenerateRequest(model_id, seeds=range(count)))
-    score, dcgan = (
-        frechet_score(real, features_from_images(images), extractor=PHANTOM_CNN, floor_from=other)
-        for images in (made, _baseline_images(baseline, count))
-    )
+    score = _score(made, real, other)
+    dcgan = None if baseline is None else _score(_baseline_images(baseline, count), real, other)
     scores = (ScoreCard(**score.to_dict()),)
     card = card.model_copy(update={"scores": scores})
     card.write(folder / "card.json")
-    _, baseline_ticks = _read_run(baseline)
-    readme = _readme(card, score, dcgan, config, ticks, baseline_ticks)
+    readme = _readme(card, score, dcgan, config, ticks, baseline)
     write_whole(folder / "README.md", readme.encode())
     write_whole(folder / "preview.png", png_bytes(mosaic(made[:8], columns=8)))
     grid = contact_sheet(made[:16], range(16), columns=8, tile=128)
     write_whole(folder / "grid.png", png_bytes(np.asarray(grid)))
     drawn = draw_phantoms(config["data"], range(16), size=size).images[..., None]
     write_whole(folder / "phantoms.png", png_bytes(mosaic(drawn, columns=8)))
-    print(f"{model_id}: {_figure(score)}; DCGAN {_figure(dcgan)}")
+    print(f"{model_id}: {_figure(score)}; DCGAN {_figure(dcgan) if dcgan else 'not measured'}")
+
+
+def _score(images: np.ndarray, real: np.ndarray, other: np.ndarray) -> Score:
+    fake = features_from_images(images)
+    return frechet_score(real, fake, extractor=PHANTOM_CNN, floor_from=other)
 
 
 def _read_run(run: Path) -> tuple[dict[str, Any], list[dict[str, float]]]:
@@ -196,10 +205,10 @@ def _figure(score: Score) -> str:
 def _readme(
     card: ModelCard,
     score: Score,
-    dcgan: Score,
+    dcgan: Score | None,
     config: dict[str, Any],
     ticks: list[dict[str, float]],
-    baseline_ticks: list[dict[str, float]],
+    baseline: Path | None,
 ) -> str:
     assert card.weights is not None
     seconds = card.training["cpu_seconds"]
@@ -232,22 +241,16 @@ Phantoms, drawn by their equations, for comparison:
 
 Fréchet distance on features of `{score.extractor}`, a small network that reads the phantoms' own
 parameters; lower is better. The interval is 95 %; the floor is real phantoms against other real
-phantoms at the same n. The baseline is the DCGAN of PyTorch's tutorial, grown to this size and
-trained for the same {seconds} CPU seconds ({baseline_ticks[-1]["kimg"]:.0f} thousand images).
+phantoms at the same n. {_about(baseline)}
 
 | | FD | interval | n real / synthetic | floor |
 |---|---|---|---|---|
-| this model | {score.value:.2f} | {_interval(score)} | {score.n_real} / {score.n_fake} | \
-{score.floor:.2f} |
-| DCGAN baseline | {dcgan.value:.2f} | {_interval(dcgan)} | {dcgan.n_real} / {dcgan.n_fake} | \
-{dcgan.floor:.2f} |
-
+{_row("this model", score)}{_row("DCGAN baseline", dcgan) if dcgan else ""}
 These values compare with each other only: never with a FID, nor with another extractor's FD.
 
 ## Limits
 
-{card.limits} How well the statistics of the anatomy are met beyond the figure above was not
-measured; whether the generator repeats training images was not assessed.
+{textwrap.fill(card.limits + UNKNOWN, 98)}
 
 ## Train it again
 
@@ -258,6 +261,23 @@ measured; whether the generator repeats training images was not assessed.
 The run stops after that much processor time, so a faster machine sees more images and the weights
 differ; the figures above are of the shipped file.
 """
+
+
+def _about(baseline: Path | None) -> str:
+    if baseline is None:
+        return "The DCGAN baseline was not measured yet."
+    config, ticks = _read_run(baseline)
+    return (
+        "The baseline is the DCGAN of PyTorch's tutorial, grown to this size and\ntrained for "
+        f"{round(config['cpu_seconds'])} CPU seconds ({ticks[-1]['kimg']:.0f} thousand images)."
+    )
+
+
+def _row(name: str, score: Score) -> str:
+    return (
+        f"| {name} | {score.value:.2f} | {_interval(score)} | {score.n_real} / {score.n_fake} "
+        f"| {score.floor:.2f} |\n"
+    )
 
 
 def _interval(score: Score) -> str:
