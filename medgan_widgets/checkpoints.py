@@ -89,6 +89,8 @@ def read_generator(
         When the file is missing, truncated, altered, holds values that are not
         finite, or does not fit the network.
     """
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        raise WeightsError(f"the weights {path} are not a file; restore the model's folder.")
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -128,9 +130,13 @@ def _checked(tensors: dict[str, Tensor], network: nn.Module, file: str) -> dict[
                 f"{file} does not fit the network: {name} has shape {tuple(tensor.shape)}, "
                 f"expected {tuple(expected[name].shape)}."
             )
-        if not torch.isfinite(tensor).all():
+        if not tensor.is_floating_point():
+            raise WeightsError(f"{file} holds {tensor.dtype} in {name}, expected real numbers.")
+        ready[name] = tensor.float()  # a double may be too large for it
+        if not torch.isfinite(ready[name]).all():
             raise WeightsError(f"{file} holds values that are not finite, first in {name}.")
-        ready[name] = tensor.float() if tensor.is_floating_point() else tensor
+        if name.endswith("running_var") and bool((ready[name] < 0).any()):
+            raise WeightsError(f"{file} holds a negative variance in {name}; it is damaged.")
     # A counter of training steps; nothing reads it, but no tensor may stay on the meta device.
     for name, tensor in network.state_dict().items():
         if name.endswith("num_batches_tracked"):

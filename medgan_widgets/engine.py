@@ -17,10 +17,10 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from functools import cache, partial
+from typing import Any, TypeVar
 
 import numpy as np
 import psutil
@@ -39,7 +39,7 @@ from medgan_widgets.devices import (
     is_out_of_memory,
     name_of,
 )
-from medgan_widgets.errors import DeviceMemoryError, NotRunnableError, RequestError
+from medgan_widgets.errors import DeviceMemoryError, NotRunnableError, RequestError, WeightsError
 from medgan_widgets.networks import Generator
 from medgan_widgets.requests import (
     Batch,
@@ -52,6 +52,8 @@ from medgan_widgets.requests import (
 )
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # The chunk is part of the pixels: measured once for each network (see
 # tests/benchmarks/engine_speed.py), never adapted to the request or the memory.
@@ -123,7 +125,7 @@ class Engine:
             When the device is full even after other models were let go.
         """
         card = self._checked_card(request)
-        self._ready(card, request.mode)
+        self._with_room(card, partial(self._ready, card, request.mode))
         return self._batches(card, request)
 
     def images(self, request: GenerateRequest) -> NDArray[np.uint8]:
@@ -194,6 +196,8 @@ class Engine:
     # ------------------------------------------------------------ from request to pixels
 
     def _checked_card(self, request: GenerateRequest) -> ModelCard:
+        if not isinstance(request, GenerateRequest):
+            raise RequestError(f"an engine answers a GenerateRequest, got {request!r}.")
         card = self.catalogue[request.model_id]
         if card.network is None or card.weights is None:
             reason = self.catalogue.runs_here(card).text
@@ -202,23 +206,27 @@ class Engine:
         if request.truncation_psi is not None and not card.truncation:
             raise RequestError(f"{card.id} has no truncation; leave truncation_psi out.")
         for name in ("mix", "inputs", "options"):
-            if getattr(request, name):
+            given = getattr(request, name)
+            if given is not None and (not isinstance(given, (tuple, Mapping)) or given):
                 raise RequestError(f"{card.id} takes no {name}; leave it out.")
         return card
 
     def _batches(self, card: ModelCard, request: GenerateRequest) -> Iterator[Batch]:
         chunk, seeds = self._chunk(card, request.mode), request.seeds
-        for start in range(0, len(seeds), chunk):
-            part = tuple(seeds[start : start + chunk])
-            labels = labels_from_seeds(part, card.condition, request.condition)
-            started = time.perf_counter()
-            images = self._with_room(card, request, part, labels, chunk)
-            yield Batch(
-                images=images, seeds=part, labels=labels, seconds=time.perf_counter() - started
-            )
-        self._arm_idle()
+        try:
+            for start in range(0, len(seeds), chunk):
+                part = tuple(seeds[start : start + chunk])
+                labels = labels_from_seeds(part, card.condition, request.condition)
+                started = time.perf_counter()
+                work = partial(self._run_chunk, card, request, part, labels, chunk)
+                images = self._with_room(card, work)
+                yield Batch(
+                    images=images, seeds=part, labels=labels, seconds=time.perf_counter() - started
+                )
+        finally:  # a cancelled request leaves a shared GPU as well
+            self._arm_idle()
 
-    def _with_room(
+    def _run_chunk(
         self,
         card: ModelCard,
         request: GenerateRequest,
@@ -226,12 +234,15 @@ class Engine:
         labels: dict[str, tuple[Value, ...]],
         chunk: int,
     ) -> NDArray[np.uint8]:
-        """Run a chunk; when memory runs out, let the other models go and try once more."""
+        resident = self._ready(card, request.mode)
+        with self.lock:
+            return self._forward(resident, request, seeds, labels, chunk)
+
+    def _with_room(self, card: ModelCard, work: Callable[[], T]) -> T:
+        """Do a piece of work; when memory runs out, let other models go and try once more."""
         for last_try in (False, True):
-            resident = self._ready(card, request.mode)
             try:
-                with self.lock:
-                    return self._forward(resident, request, seeds, labels, chunk)
+                return work()
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -267,11 +278,18 @@ class Engine:
         noise = [on_device(grain) for grain in _noise(seeds, network.noise_shapes)]
         psi = 1.0 if request.truncation_psi is None else request.truncation_psi
         made = network(z, y, noise, psi)[: len(seeds)]
+        if not bool(torch.isfinite(made).all()):  # else they would show as black pixels
+            raise WeightsError(
+                f"{resident.card.id} makes values that are not finite; its weights are damaged."
+            )
         pixels = made.float().clamp_(-1, 1).add_(1).mul_(127.5).round_().to(torch.uint8)
         return np.ascontiguousarray(pixels.permute(0, 2, 3, 1).cpu().numpy())
 
     def _chunk(self, card: ModelCard, mode: str) -> int:
         assert card.network is not None
+        if card.network.name not in EXACT_CHUNK:
+            have = ", ".join(sorted(EXACT_CHUNK))
+            raise WeightsError(f"network must be one of {have}; got {card.network.name!r}.")
         return EXACT_CHUNK[card.network.name] if mode == "exact" else FAST_CHUNK
 
     # ------------------------------------------------------------ which models stay

@@ -8,6 +8,7 @@ No torch here, so a latent is the same on every device and torch version.
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -45,7 +46,9 @@ def whole_number(value: object, name: str, low: int, high: int) -> int:
     except TypeError:
         raise RequestError(f"{name} must be a whole number, got {value!r}.") from None
     if not low <= number <= high:
-        raise RequestError(f"{name} must be from {low} to {high}, got {number}.")
+        # Python refuses to write out numbers of thousands of digits.
+        got = str(number) if number.bit_length() < 256 else f"{'-' * (number < 0)}a huge number"
+        raise RequestError(f"{name} must be from {low} to {high}, got {got}.")
     return number
 
 
@@ -127,7 +130,8 @@ class GenerateRequest:
             given = getattr(self, name)
             if not isinstance(given, Mapping):
                 raise RequestError(f"{name} must map names to values, got {given!r}.")
-            object.__setattr__(self, name, MappingProxyType(dict(given)))
+            plain = {key: _plain(value) for key, value in given.items()}
+            object.__setattr__(self, name, MappingProxyType(plain))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as plain JSON values; a range of seeds stays three numbers."""
@@ -207,10 +211,12 @@ class Score:
 
 def _checked_seeds(seeds: object) -> range | tuple[int, ...]:
     if isinstance(seeds, range):
-        if len(seeds) == 0:
+        if not seeds:
             raise RequestError("seeds is empty: ask for at least one image.")
         whole_number(min(seeds[0], seeds[-1]), "seed", 0, SEED_LIMIT - 1)
         whole_number(max(seeds[0], seeds[-1]), "seed", 0, SEED_LIMIT - 1)
+        if (seeds[-1] - seeds[0]) // seeds.step >= sys.maxsize:
+            raise RequestError(f"seeds holds more than {sys.maxsize} numbers; ask for fewer.")
         return seeds
     if isinstance(seeds, (str, bytes, float, Mapping)) or seeds is None:
         raise RequestError(f"seeds must be whole numbers, got {seeds!r}.")
@@ -223,14 +229,23 @@ def _checked_seeds(seeds: object) -> range | tuple[int, ...]:
     return tuple(whole_number(seed, "seed", 0, SEED_LIMIT - 1) for seed in given)
 
 
+def _plain(value: Any) -> Any:
+    """Return a numpy scalar as Python's own, so that ``np.True_`` is the class True."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def _checked_psi(psi: object) -> float | None:
     if psi is None:
         return None
     if isinstance(psi, bool) or not isinstance(psi, (int, float, np.floating)):
         raise RequestError(f"truncation_psi must be a number from 0 to 1, got {psi!r}.")
-    if not 0.0 <= float(psi) <= 1.0:
-        raise RequestError(f"truncation_psi must be from 0 to 1, got {psi}.")
-    return float(psi)
+    try:
+        number = float(psi)
+    except OverflowError:  # an int of hundreds of digits
+        number = float("inf")
+    if not 0.0 <= number <= 1.0:
+        raise RequestError(f"truncation_psi must be from 0 to 1, got {number:g}.")
+    return number
 
 
 @cache
@@ -331,7 +346,10 @@ def one_hot(
     return np.concatenate(blocks, axis=1)
 
 
-def _known_value(name: str, value: Value, values: Sequence[Value]) -> Value:
+def _known_value(name: str, value: object, values: Sequence[Value]) -> Value:
+    if not isinstance(value, (str, bool, int, float)):
+        have = ", ".join(map(repr, values))
+        raise RequestError(f"{name} must be one of {have}; got {value!r}.")
     for known in values:  # True == 1 in Python, but a class is not a number
         if known == value and isinstance(known, bool) == isinstance(value, bool):
             return known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,35 @@ def test_no_file_no_network_no_settings(tmp_path: Path) -> None:
         build_generator("residual", {"colour": "red"})
     with pytest.raises(WeightsError, match="power of two"):
         build_generator("residual", {"size": 100})
+
+
+@pytest.mark.parametrize("kind", [torch.int32, torch.bool, torch.complex64])
+def test_weights_that_are_no_real_numbers_are_refused(
+    weights: tuple[Path, ModelCard], kind: torch.dtype
+) -> None:
+    save_file({name: t.to(kind) for name, t in load_file(weights[0]).items()}, weights[0])
+    with pytest.raises(WeightsError, match="expected real numbers"):
+        read(weights)
+
+
+def test_doubles_too_large_and_negative_variances_are_refused(
+    weights: tuple[Path, ModelCard],
+) -> None:
+    good = load_file(weights[0])
+    save_file({**good, "last.bias": torch.full((4,), 1e300, dtype=torch.float64)}, weights[0])
+    with pytest.raises(WeightsError, match=r"not finite, first in last.bias"):
+        read(weights)
+    name = next(name for name in good if name.endswith("running_var"))
+    save_file({**good, name: -good[name].float()}, weights[0])
+    with pytest.raises(WeightsError, match="negative variance"):
+        read(weights)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes on disk are a thing of Unix")
+def test_a_pipe_in_place_of_the_weights_is_not_waited_for(
+    weights: tuple[Path, ModelCard],
+) -> None:
+    weights[0].unlink()
+    os.mkfifo(weights[0])
+    with pytest.raises(WeightsError, match="not a file"):
+        read(weights)

@@ -258,3 +258,43 @@ def test_a_plain_script_imports_no_widget() -> None:
         "assert not {'ipywidgets', 'anywidget', 'bqplot', 'medigan'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_memory_that_runs_out_while_a_model_is_read_is_told_too(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(engine, "_ready", full)
+    with pytest.raises(DeviceMemoryError, match="no room for small-brain"):
+        engine.generate(ask("small-brain", [1]))
+
+
+def test_a_cancelled_request_leaves_a_shared_device_too(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    armed: list[bool] = []
+    monkeypatch.setattr(engine, "_arm_idle", lambda: armed.append(True))
+    batches = engine.generate(ask("small-brain", range(100)))
+    next(batches)
+    batches.close()  # type: ignore[attr-defined]
+    assert armed == [True]
+
+
+def test_values_that_are_not_finite_never_become_black_pixels(engine: Engine) -> None:
+    request = ask("small-brain", [1])
+    engine.images(request)
+    (resident,) = engine._resident.values()
+    with torch.no_grad():
+        next(resident.network.parameters()).fill_(float("nan"))
+    with pytest.raises(WeightsError, match="not finite"):
+        engine.images(request)
+
+
+@pytest.mark.parametrize("name", ["mix", "inputs"])
+def test_arrays_where_none_belong_are_refused(engine: Engine, name: str) -> None:
+    with pytest.raises(RequestError, match=f"takes no {name}"):
+        engine.generate(ask("small-brain", [1], **{name: np.zeros((2, 2))}))
+    with pytest.raises(RequestError, match="GenerateRequest"):
+        engine.generate("small-brain")  # type: ignore[arg-type]

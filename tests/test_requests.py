@@ -118,3 +118,21 @@ def test_a_class_the_model_does_not_have_is_named(condition: dict[str, object]) 
 def test_classes_become_one_column_each() -> None:
     rows = one_hot({"contrast": ("FLAIR",), "tumour": (True,)}, FACTORS, 1)
     assert rows.tolist() == [[0, 0, 1, 0, 1]]
+
+
+@pytest.mark.parametrize(
+    "seeds", [range(2**64), range(10**30), 10**5000, [-(10**5000)]], ids=["range", "long", "+", "-"]
+)
+def test_numbers_too_large_for_python_itself_are_refused_too(seeds: object) -> None:
+    with pytest.raises(RequestError, match="seed"):
+        GenerateRequest("m", seeds=seeds)  # type: ignore[arg-type]
+    with pytest.raises(RequestError, match="from 0 to 1"):
+        GenerateRequest("m", seeds=1, truncation_psi=10**400)  # type: ignore[arg-type]
+
+
+def test_a_numpy_value_is_a_class_and_an_array_is_none() -> None:
+    request = GenerateRequest("m", seeds=[1], condition={"tumour": np.True_})
+    factors = {"tumour": (False, True)}
+    assert labels_from_seeds([1], factors, request.condition) == {"tumour": (True,)}
+    with pytest.raises(RequestError, match="tumour must be one of False, True"):
+        labels_from_seeds([1], factors, {"tumour": np.array([True, False])})  # type: ignore[dict-item]
