@@ -77,6 +77,8 @@ def features_from_images(
     """
     if extractor != PHANTOM_CNN:
         raise WeightsError(f"extractor must be {PHANTOM_CNN!r}, got {extractor!r}.")
+    if not isinstance(images, Iterable) or getattr(images, "ndim", 1) == 0:
+        raise DataError(f"images must be uint8 arrays [N, H, W(, 1)], got {images!r}.")
     network = _read_phantom_cnn()
     batches = images
     if isinstance(images, np.ndarray):
@@ -88,6 +90,10 @@ def features_from_images(
 
 
 def _prepared(images: NDArray[np.uint8]) -> Tensor:
+    if not isinstance(images, np.ndarray):
+        raise DataError(f"images must be uint8 arrays [N, H, W(, 1)], got {type(images).__name__}.")
+    if 0 in images.shape:
+        raise DataError(f"there are no pixels in images of shape {images.shape}.")
     if images.dtype != np.uint8 or images.ndim not in (3, 4):
         raise DataError(f"images must be uint8 [N, H, W(, 1)], got {images.dtype} {images.shape}.")
     if images.ndim == 4:

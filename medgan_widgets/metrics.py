@@ -79,6 +79,13 @@ def frechet_score(
     >>> score.n_fake, score.floor < score.interval[0] < score.value
     (200, True)
     """
+    if draws < 2:
+        raise DataError(f"an interval needs at least 2 draws, got {draws}.")
+    real, fake = _checked(real, "real"), _checked(fake, "fake")
+    if min(len(real), len(fake)) < 4:
+        raise DataError(
+            f"an interval needs at least 4 images on each side, got {len(real)} and {len(fake)}."
+        )
     random = np.random.default_rng(seed)
     value = frechet_distance(real, fake)
     halves = [frechet_distance(_half(real, random), _half(fake, random)) for _ in range(draws)]
@@ -106,7 +113,10 @@ def _scatter_root(features: Features) -> Features:
 
 
 def _checked(features: Features, which: str) -> Features:
-    matrix = np.asarray(features, np.float64)
+    try:
+        matrix = np.asarray(features, np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"{which} features must be rows of numbers, all as long.") from None
     if matrix.ndim != 2 or len(matrix) < 2:
         raise DataError(
             f"{which} features must be [N, D] with at least 2 rows, got {matrix.shape}."

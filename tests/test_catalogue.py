@@ -312,7 +312,7 @@ def test_an_unknown_id_names_the_nearest(catalogue: Catalogue, name: str | int, 
 
 @pytest.mark.parametrize("name", [2.5, True, None, "", ["1"], b"1"])
 def test_what_is_no_id_is_refused(catalogue: Catalogue, name: Any) -> None:
-    with pytest.raises(ModelNotFoundError, match="a name or a number"):
+    with pytest.raises(ModelNotFoundError, match="a name or a short number"):
         catalogue[name]
 
 

@@ -23,6 +23,8 @@ from medgan_widgets.export import (
     save_zip,
     zip_bytes,
 )
+from medgan_widgets.export.png import RECIPE_KEY
+from medgan_widgets.images import png_bytes
 from medgan_widgets.requests import GenerateRequest
 
 BIG = 2**64 - 1
@@ -120,3 +122,28 @@ def test_a_saved_zip_says_synthetic_and_needs_images(tmp_path):
     assert zipfile.ZipFile(path).testzip() is None
     with pytest.raises(DataError, match="needs its recipe"):
         zip_bytes([], [])
+
+
+def test_a_dot_in_the_name_of_a_zip_is_part_of_it(tmp_path: Path) -> None:
+    image, recipe = np.zeros((4, 4), np.uint8), {"model_id": "m", "seeds": [1]}
+    names = [save_zip([image], [recipe], tmp_path / name).name for name in ("v1.2", "v1.3.ZIP")]
+    assert names == ["v1.2_synthetic.zip", "v1.3_synthetic.zip"]
+    with pytest.raises(DataError, match="file name"):
+        save_zip([image], [recipe], "")
+
+
+def test_numpy_labels_and_recipes_that_lack_their_parts(tmp_path: Path) -> None:
+    image, recipe = np.zeros((4, 4), np.uint8), {"model_id": "m", "seeds": [1]}
+    save_zip([image], [{**recipe, "labels": {"tumour": np.True_}}], tmp_path / "a.zip")
+    with zipfile.ZipFile(tmp_path / "a_synthetic.zip") as archive:
+        assert json.loads(archive.read("manifest.jsonl"))["label_tumour"] is True
+    for lacking in ({}, {"model_id": "m"}, {"model_id": "m", "seeds": []}):
+        with pytest.raises(DataError, match="a recipe needs"):
+            save_png(image, lacking, tmp_path)
+
+
+def test_a_recipe_nested_too_deep_is_no_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "deep.png"
+    path.write_bytes(png_bytes(np.zeros((4, 4), np.uint8), {RECIPE_KEY: "[" * 100_000}))
+    with pytest.raises(DataError, match="holds no recipe"):
+        restore(path)

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import json
+import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -380,3 +381,43 @@ def test_a_closed_grid_lets_go(engine):
     engine.go.release(10)
     until(lambda: job.done)
     assert job.state == "cancelled"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"kind": "hello", "id": "x"},
+        {"kind": "hello", "id": 0, "have": [[1]]},
+        {"kind": "painted", "frame": None},
+        {"kind": "generate"},
+        ["generate"],
+        None,
+    ],
+)
+def test_a_message_that_no_page_sends_does_no_harm(grid, page, content):
+    grid._on_message(None, content, [])
+    assert len(grid.generate().wait(5)) > 0
+    assert grid.error == ""
+
+
+@pytest.mark.parametrize("wrong", [{"condition": {"colour": 1}}, {"condition": {"tumour": "x"}}])
+def test_a_class_the_model_lacks_is_told_at_once_not_dropped(engine, wrong):
+    with pytest.raises(RequestError):
+        GeneratorGrid(engine=engine, **wrong)
+
+
+def test_of_two_threads_that_ask_the_last_one_queued_speaks(grid, engine):
+    threads = [threading.Thread(target=grid.generate) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    until(lambda: grid.job.done)
+    assert grid.job.state == "done"
+    assert grid.status.startswith("4 synthetic images")
+
+
+def test_saving_as_something_unknown_is_refused(grid, page):
+    grid.generate().wait(5)
+    assert page.answer(id=1, what="exe", tiles=[0])["kind"] == "nothing"
+    assert "png, recipe or zip" in grid.error

@@ -91,3 +91,23 @@ def test_images_that_are_none_are_refused() -> None:
         features_from_images(np.zeros((1, 64, 64)))  # type: ignore[arg-type]
     with pytest.raises(WeightsError, match=PHANTOM_CNN):
         features_from_images(np.zeros((1, 64, 64), np.uint8), "inception")
+
+
+@pytest.mark.parametrize("bad", [[["a", "b"]] * 3, [[1], [2, 3]]])
+def test_rows_that_are_no_numbers_are_refused(bad: list[object]) -> None:
+    with pytest.raises(DataError, match="rows of numbers"):
+        frechet_distance(bad, bad)  # type: ignore[arg-type]
+
+
+def test_an_interval_of_too_few_images_or_draws_is_refused() -> None:
+    few, many = np.eye(3), np.eye(9)
+    with pytest.raises(DataError, match="at least 4 images"):
+        frechet_score(few, few, extractor="none", floor_from=few)
+    with pytest.raises(DataError, match="at least 2 draws"):
+        frechet_score(many, many, extractor="none", floor_from=many, draws=1)
+
+
+@pytest.mark.parametrize("bad", [None, 5, "abc", np.array(3, np.uint8), np.zeros((2, 0, 0), "u1")])
+def test_what_is_no_image_at_all_is_refused(bad: object) -> None:
+    with pytest.raises(DataError):
+        features_from_images(bad)  # type: ignore[arg-type]

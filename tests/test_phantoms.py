@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -123,3 +125,14 @@ def test_breast_texture_has_the_power_law_it_was_drawn_with() -> None:
 def test_what_cannot_be_drawn_is_refused(kind, seeds, size, condition) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(RequestError):
         draw_phantoms(kind, seeds, size=size, condition=condition)
+
+
+@pytest.mark.parametrize(
+    ("kind", "seeds", "condition"),
+    [([], [1], None), ("brain_mri", 3, None), ("brain_mri", None, None), ("brain_mri", [1], [1])],
+)
+def test_what_is_no_kind_no_seeds_or_no_condition_is_told(
+    kind: Any, seeds: Any, condition: Any
+) -> None:
+    with pytest.raises(RequestError):
+        draw_phantoms(kind, seeds, size=32, condition=condition)

@@ -242,7 +242,7 @@ class Catalogue:
             raise ModelNotFoundError(
                 f"{name!r} fits {len(begins)} models: {_list(begins)}; say more."
             )
-        raise ModelNotFoundError(f"there is no model {name!r}{self._did_you_mean(name)}.")
+        raise ModelNotFoundError(f"there is no model {name[:100]!r}{self._did_you_mean(name)}.")
 
     def _did_you_mean(self, name: str) -> str:
         inside = [one for one in self._ids if name.lower() in one.lower()] if len(name) > 2 else []
@@ -320,9 +320,17 @@ def _list(names: Sequence[str]) -> str:
     return ", ".join(names[:6]) + (" …" if len(names) > 6 else "")
 
 
+def _short(value: object) -> str:
+    return "a huge number" if isinstance(value, int) and abs(value) >= 10**9 else repr(value)[:100]
+
+
 def _as_id(model_id: object) -> str:
     """Accept 1, "1" and "00001" for medigan's first."""
-    if isinstance(model_id, bool) or not isinstance(model_id, (str, int)) or not str(model_id):
-        raise ModelNotFoundError(f"a model id is a name or a number, got {model_id!r}.")
+    if (
+        isinstance(model_id, bool)
+        or not isinstance(model_id, (str, int))
+        or (not model_id.strip() if isinstance(model_id, str) else model_id >= 10**9)
+    ):
+        raise ModelNotFoundError(f"a model id is a name or a short number, got {_short(model_id)}.")
     name = str(model_id).strip()
     return name.zfill(5) if name.isascii() and name.isdigit() else name

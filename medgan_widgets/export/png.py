@@ -51,6 +51,8 @@ def file_name(recipe: Mapping[str, Any], suffix: str = ".png") -> str:
     >>> file_name({"model_id": "phantom-brain-mri", "seeds": [17]})
     'phantom-brain-mri_seed17_synthetic.png'
     """
+    if not recipe.get("model_id") or not recipe.get("seeds"):
+        raise DataError("a recipe needs a model_id and seeds; take the one of Engine.recipe.")
     model = re.sub(r"[^A-Za-z0-9.-]+", "-", str(recipe["model_id"])).strip(".-")[:80] or "model"
     return f"{model}_seed{recipe['seeds'][0]}_synthetic{suffix}"
 
@@ -66,7 +68,7 @@ def png_with_recipe(image: NDArray[Any], recipe: Mapping[str, Any]) -> bytes:
     True
     """
     text = {
-        RECIPE_KEY: json.dumps(recipe, ensure_ascii=False, sort_keys=True, default=_plain),
+        RECIPE_KEY: json.dumps(recipe, ensure_ascii=False, sort_keys=True, default=plain),
         "Comment": _COMMENT,
     }
     return png_bytes(image, text)
@@ -99,7 +101,7 @@ def recipe_of(path: str | Path) -> dict[str, Any]:
         raise DataError(f"{path} cannot be read as a PNG image ({error}).") from error
     try:
         recipe = json.loads(text[RECIPE_KEY])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, RecursionError):
         recipe = None
     if not isinstance(recipe, dict):
         raise DataError(
@@ -137,7 +139,7 @@ def restore(path: str | Path) -> GenerateRequest:
         raise DataError(f"the recipe in {path} is damaged: {error}") from error
 
 
-def _plain(value: object) -> Any:
+def plain(value: object) -> Any:
     """Numpy scalars and tuples of labels, as JSON knows them."""
     if isinstance(value, np.generic):
         return value.item()

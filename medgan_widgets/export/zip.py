@@ -13,7 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from medgan_widgets.errors import DataError
-from medgan_widgets.export.png import file_name, png_with_recipe
+from medgan_widgets.export.png import file_name, plain, png_with_recipe
 from medgan_widgets.files import write_whole
 
 _README = (
@@ -50,7 +50,11 @@ def zip_bytes(images: Sequence[NDArray[Any]], recipes: Sequence[Mapping[str, Any
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
         for name, image, recipe in zip(names, images, recipes, strict=True):
             _add(archive, name, png_with_recipe(image, recipe))
-        _add(archive, "manifest.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+        _add(
+            archive,
+            "manifest.jsonl",
+            "".join(json.dumps(row, default=plain) + "\n" for row in rows).encode(),
+        )
         _add(archive, "manifest.csv", _table(rows).encode())
         _add(archive, "README_synthetic.txt", _README.encode())
     return stream.getvalue()
@@ -68,7 +72,11 @@ def save_zip(
     SaveError
         When it cannot be written; nothing half written is left.
     """
-    target = Path(path).with_suffix(".zip")
+    target = Path(path)
+    if not target.name:
+        raise DataError(f"a zip needs a file name, got {str(path)!r}.")
+    if target.suffix.lower() != ".zip":  # a dot may be part of the name: v1.2
+        target = target.with_name(f"{target.name}.zip")
     if "synthetic" not in target.name.lower():
         target = target.with_name(f"{target.stem}_synthetic.zip")
     return write_whole(target, zip_bytes(images, recipes))

@@ -18,6 +18,8 @@ def saved(
 
     ``what`` is ``"png"`` or ``"recipe"``, of the first place, or ``"zip"`` of all.
     """
+    if what not in ("png", "recipe", "zip"):
+        raise RequestError(f"what to save must be png, recipe or zip, got {what!r}.")
     known = [place for place in places if 0 <= place < len(pictures.images)]
     if not known:
         raise RequestError("none of these images is made yet; wait for them, then save again.")

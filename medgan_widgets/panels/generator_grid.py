@@ -22,7 +22,13 @@ from medgan_widgets.panels._downloads import saved
 from medgan_widgets.panels._panel import Panel
 from medgan_widgets.panels._scripts import joined
 from medgan_widgets.panels._tiles import Feed, Pictures
-from medgan_widgets.requests import Batch, GenerateRequest, Value, whole_number
+from medgan_widgets.requests import (
+    Batch,
+    GenerateRequest,
+    Value,
+    labels_from_seeds,
+    whole_number,
+)
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +74,7 @@ class GeneratorGrid(Panel):
     Raises
     ------
     RequestError
-        For numbers that no grid can have.
+        For numbers that no grid can have, and classes or a truncation the model lacks.
     ModelNotFoundError, NotRunnableError
         For a model that is not there, or does not run here.
     """
@@ -101,13 +107,17 @@ class GeneratorGrid(Panel):
         )
         self._number = 0
         self._job: Job[Batch] | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # who watches the status may ask again
         self.canvas = _Canvas(columns=whole_number(columns, "columns", 1, MOST_COLUMNS))
         self._feed = Feed(self.canvas)
         self._show_wanted()
         self.canvas.on_msg(self._on_message)
         super().__init__("Generate", [self.canvas], "Press Generate to make synthetic images.")
         self.use(model)
+        card = self._catalogue[self.model]  # what nobody can mean is told here, not dropped
+        labels_from_seeds([0], card.condition, condition or {})
+        if truncation_psi is not None and not card.truncation:
+            raise RequestError(f"{card.id} has no truncation; leave truncation_psi out.")
 
     @property
     def model(self) -> str:
@@ -179,20 +189,21 @@ class GeneratorGrid(Panel):
         JupyterLab), Cancel waits for the running cell unless that cell awaits the job.
         """
         request = self.request
-        with self._lock:
+        count = len(request.seeds)
+        with self._lock:  # the job with the highest number must be the one queued last
             self._number += 1
             pictures = Pictures(self._number, request)
-        count = len(request.seeds)
-        self._feed.progress("queued", 0, count)
-        self.error = ""
-        self.status = f"Making {_images(count)} with {request.model_id}."
-        self._job = submit(
-            lambda: self._engine.generate(request),
-            owner=self,
-            on_item=lambda batch: self._feed.add(pictures, batch),
-            on_done=lambda job: self._on_done(job, pictures),
-        )
-        return self._job
+            self._feed.progress("queued", 0, count)
+            self.error = ""
+            self.status = f"Making {_images(count)} with {request.model_id}."
+            job = submit(
+                lambda: self._engine.generate(request),
+                owner=self,
+                on_item=lambda batch: self._feed.add(pictures, batch),
+                on_done=lambda job: self._on_done(job, pictures),
+            )
+            self._job = job
+        return job
 
     def cancel(self) -> None:
         """Stop the newest job; the images made so far stay."""
@@ -220,7 +231,7 @@ class GeneratorGrid(Panel):
 
     def _on_message(self, _: object, content: Mapping[str, Any], buffers: Sequence[Any]) -> None:
         """Hear the page, on whatever thread: note, enqueue, answer, and never take long."""
-        kind = content.get("kind")
+        kind = content.get("kind") if isinstance(content, Mapping) else None
         try:
             if kind == "hello":
                 # This answer goes out from here, so that the kernel hears us while a cell runs.
@@ -241,6 +252,8 @@ class GeneratorGrid(Panel):
             shown = self._feed.shown
             if self._job is None or self._job.done:
                 self._feed.progress("refused", len(shown.images), len(shown.request.seeds))
+        except (KeyError, TypeError, ValueError):  # no page of ours sends that
+            log.warning("a message was not understood: %.200r", content)
 
     def _export(self, content: Mapping[str, Any]) -> None:
         """Answer one view with a file or a recipe."""

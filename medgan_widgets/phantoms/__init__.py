@@ -103,10 +103,12 @@ def draw_phantoms(
     >>> drawn.images.shape, bool(drawn.masks.any(axis=(1, 2)).all())
     ((2, 32, 32), True)
     """
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise RequestError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}.")
     size = whole_number(size, "size", SMALLEST, LARGEST)
-    wanted = _checked_condition(KINDS[kind].factors, condition or {})
+    wanted = _checked_condition(KINDS[kind].factors, {} if condition is None else condition)
+    if not isinstance(seeds, Iterable):
+        raise RequestError(f"seeds must be whole numbers in a list or a range, got {seeds!r}.")
     checked = [whole_number(seed, "seed", 0, SEED_LIMIT - 1) for seed in seeds]
     if not checked:
         raise RequestError("seeds is empty: ask for at least one phantom.")
@@ -143,5 +145,7 @@ def _draw_chunk(kind: Kind, seeds: list[int], size: int, wanted: dict[str, Value
 
 
 def _checked_condition(factors: Labels, condition: dict[str, Value]) -> dict[str, Value]:
+    if not isinstance(condition, dict):
+        raise RequestError(f"condition must map names to values, got {condition!r}.")
     labels_from_seeds([0], factors, condition)  # says clearly what is not known
     return dict(condition)
