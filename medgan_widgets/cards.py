@@ -279,6 +279,8 @@ def _read_json(path: Path) -> dict[str, Any]:
             raw = file.read(CARD_LIMIT + 1)  # the limit holds even if the file grows meanwhile
     except OSError as error:
         raise CardError(f"cannot read the card {path}: {error.strerror or error}.") from None
+    except ValueError as error:  # a zero byte in the path
+        raise CardError(f"cannot read the card {str(path)!r}: {error}.") from None
     if len(raw) > CARD_LIMIT:
         raise CardError(f"{path} is over {CARD_LIMIT:,} bytes; a model card is far smaller.")
     try:
@@ -286,7 +288,8 @@ def _read_json(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise CardError(f"{path} is not UTF-8 text, so it is no model card.") from None
     except (ValueError, RecursionError) as error:
-        reason = str(error) if isinstance(error, json.JSONDecodeError) else "nested too deep"
+        deep = "nested too deep" if isinstance(error, RecursionError) else "a number is too long"
+        reason = str(error) if isinstance(error, json.JSONDecodeError) else deep
         raise CardError(f"{path} is not JSON: {reason}.") from None
     if not isinstance(content, dict):
         raise CardError(f"{path} must hold one JSON object, got a {type(content).__name__}.")

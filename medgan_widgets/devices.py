@@ -43,6 +43,8 @@ def checked_device(device: str) -> torch.device:
         raise RequestError(
             f"device {device!r} is not here; use 'auto', 'cpu', or a device torch can see."
         ) from error
+    if found.type == "meta":
+        raise RequestError("device 'meta' holds no numbers; use 'auto', 'cpu' or a real device.")
     return found
 
 

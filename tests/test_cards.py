@@ -244,3 +244,11 @@ def test_a_failed_write_keeps_the_old_card(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.undo()
     assert ModelCard.read(tmp_path) == card
     assert [path.name for path in tmp_path.iterdir()] == ["card.json"]
+
+
+def test_a_path_that_cannot_be_and_a_number_too_long_are_told(tmp_path):
+    with pytest.raises(CardError, match="cannot read the card"):
+        ModelCard.read("a\0b")
+    (tmp_path / "card.json").write_text('{"year": ' + "9" * 5000 + "}")
+    with pytest.raises(CardError, match="a number is too long"):
+        ModelCard.read(tmp_path)

@@ -419,3 +419,10 @@ def test_looking_around_imports_no_torch_and_no_widgets() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("folder", ["a\0b", "~nobody-of-that-name/models"])
+def test_a_folder_that_cannot_be_hides_nothing_else(folder):
+    catalogue = Catalogue(folder)
+    assert len(catalogue) >= 23
+    assert catalogue.broken

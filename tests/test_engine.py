@@ -235,6 +235,8 @@ def test_two_threads_share_the_engine_and_get_their_own_pixels(engine: Engine) -
 def test_a_device_that_is_not_here_is_named() -> None:
     with pytest.raises(RequestError, match="is not here"):
         Engine(device="tpu:7")
+    with pytest.raises(RequestError, match="holds no numbers"):
+        Engine(device="meta")
 
 
 def test_a_card_that_promises_another_size_is_not_run(models: Path) -> None:

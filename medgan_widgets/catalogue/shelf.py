@@ -156,7 +156,11 @@ def _local_runs(card: ModelCard, folder: Path | None, missing: list[str]) -> Run
 
 def _places(folder: str | Path | None, broken: list[Broken]) -> Iterator[Path]:
     """Yield each model folder once, in the order in which ids win."""
-    named = [] if folder is None else [Path(folder).expanduser()]
+    named = [] if folder is None else [Path(folder)]
+    try:
+        named = [place.expanduser() for place in named]
+    except RuntimeError:  # "~somebody", whom this machine does not know
+        log.debug("no such home: %s", named)
     if named and not named[0].is_dir():
         broken.append(Broken(named[0], f"{named[0]} is not a folder; no models were read from it."))
     seen: set[Path] = set()
@@ -167,7 +171,7 @@ def _places(folder: str | Path | None, broken: list[Broken]) -> Iterator[Path]:
                 continue
             seen.add(root)
             places = [root] if (root / "card.json").exists() else sorted(root.iterdir())
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             broken.append(Broken(root, f"{root} cannot be read: {error}."))
             continue
         yield from (place for place in places if _looks_like_a_model(place))
