@@ -79,9 +79,10 @@ class Lab:
             "--LabApp.extension_manager=readonly",
             "--ServerApp.answer_yes=True",
         ]
+        self._environment = {**os.environ, **places}
         return subprocess.Popen(
             [sys.executable, "-m", "jupyterlab", *arguments],
-            env={**os.environ, **places},
+            env=self._environment,
             stdin=subprocess.DEVNULL,
             stdout=self.log.open("wb"),
             stderr=subprocess.STDOUT,
@@ -113,6 +114,11 @@ class Lab:
         target = self.notebooks / (name or notebook.name)
         shutil.copyfile(notebook, target)
         return target.name
+
+    def trust(self, name: str) -> None:
+        """Trust a notebook, as the README's first command does."""
+        command = [sys.executable, "-m", "jupyter", "trust", str(self.notebooks / name)]
+        subprocess.run(command, env=self._environment, check=True, stdout=subprocess.DEVNULL)
 
     def write(self, name: str, *cells: str) -> str:
         """Write a notebook of code cells; return its name."""

@@ -88,6 +88,7 @@ def wait_for_status(page, text: str) -> None:
 
 def test_the_notebook_of_the_readme_paints_sixteen_images(lab, root, engine):
     name = lab.copy(root / "notebooks" / "01_studio.ipynb")
+    lab.trust(name)
     opened = lab.open(name, width=1000)
     page = opened.page
     opened.run(1)
@@ -109,7 +110,7 @@ def test_the_notebook_of_the_readme_paints_sixteen_images(lab, root, engine):
 
     opened.save()
     opened.reload()
-    page.locator(".mg-studio").first.wait_for()
+    page.locator(".mg-studio").first.wait_for(timeout=60_000)
     assert np.array_equal(painted(page, 16), expected(engine))
     assert opened.console_errors == []
 
