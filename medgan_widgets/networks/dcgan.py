@@ -92,7 +92,9 @@ class FoldedDeconvolution(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the up-sampled map."""
         side = (x.shape[2] - 1) * self.stride + self.kernel - 2 * self.padding
-        columns = self.weight @ x.flatten(2)
+        # One product for the whole chunk: a batched one would read the weights for each image.
+        pixels = x.permute(1, 0, 2, 3).reshape(x.shape[1], -1)
+        columns = (self.weight @ pixels).view(len(self.weight), len(x), -1).transpose(0, 1)
         spread = F.fold(columns, side, self.kernel, padding=self.padding, stride=self.stride)
         larger: Tensor = spread + self.bias
         return larger
