@@ -107,6 +107,10 @@ class Generator(nn.Module):
             for i, ((a, b), noise) in enumerate(zip(pairs, self.noise_shapes, strict=True))
         )
         self.last = nn.Conv2d(widths[-1], 4 * channels, 3, padding=1)
+        with torch.no_grad():  # the four pixels of a shuffle start equal: no chequers (Aitken 2017)
+            for weights in (self.last.weight, self.last.bias):
+                first = weights.view(channels, 4, *weights.shape[1:])
+                first.copy_(first[:, :1].expand_as(first).clone())
 
     def forward(
         self, z: Tensor, y: Tensor, noise: list[Tensor], truncation_psi: float = 1.0
