@@ -108,7 +108,7 @@ class Generator(nn.Module):
         )
         self.last = nn.Conv2d(widths[-1], 4 * channels, 3, padding=1)
         with torch.no_grad():  # the four pixels of a shuffle start equal: no chequers (Aitken 2017)
-            for weights in (self.last.weight, self.last.bias):
+            for weights in self.last.parameters():
                 first = weights.view(channels, 4, *weights.shape[1:])
                 first.copy_(first[:, :1].expand_as(first).clone())
 
