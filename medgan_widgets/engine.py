@@ -12,13 +12,10 @@ several threads (one lock a device, held for one chunk).
 
 from __future__ import annotations
 
-import gc
 import logging
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, TypeVar
 
@@ -30,7 +27,6 @@ from torch import Tensor
 
 from medgan_widgets.cards import ModelCard
 from medgan_widgets.catalogue import Catalogue
-from medgan_widgets.checkpoints import read_generator
 from medgan_widgets.devices import (
     backend,
     checked_device,
@@ -40,10 +36,9 @@ from medgan_widgets.devices import (
     name_of,
 )
 from medgan_widgets.errors import DeviceMemoryError, NotRunnableError, RequestError, WeightsError
-from medgan_widgets.networks import Generator
-from medgan_widgets.requests import (
-    Batch,
-    GenerateRequest,
+from medgan_widgets.requests import Batch, GenerateRequest
+from medgan_widgets.residents import Resident, Residents
+from medgan_widgets.seeds import (
     Value,
     labels_from_seeds,
     latents_from_seeds,
@@ -60,15 +55,6 @@ T = TypeVar("T")
 EXACT_CHUNK = {"residual": 2, "dcgan": 4}
 FAST_CHUNK = 16
 IDLE_SECONDS = 600.0  # a GPU is shared: what nobody used so long leaves it
-
-
-@dataclass
-class Resident:
-    """A generator on the device, ready to run."""
-
-    card: ModelCard
-    network: Generator
-    bytes: int
 
 
 class Engine:
@@ -108,8 +94,8 @@ class Engine:
         self._device = checked_device(device)
         self.catalogue = Catalogue() if catalogue is None else catalogue
         self.lock = device_lock(str(self._device))
-        self._memory = free_bytes(self._device) // 2 if memory_bytes is None else memory_bytes
-        self._resident: OrderedDict[tuple[str, str, str], Resident] = OrderedDict()
+        memory = free_bytes(self._device) // 2 if memory_bytes is None else memory_bytes
+        self._residents = Residents(self._device, memory, self.lock)
         self._idle: threading.Timer | None = None
 
     # ------------------------------------------------------------ what a person asks
@@ -153,10 +139,7 @@ class Engine:
 
     def release(self, model_id: str | None = None) -> None:
         """Let one model, or all, leave the device; the next request reads it again."""
-        with self.lock:
-            for key in [key for key in self._resident if model_id in (None, key[0])]:
-                del self._resident[key]
-            self._empty_cache()
+        self._residents.release(model_id)
 
     def recipe(self, request: GenerateRequest) -> dict[str, Any]:
         """Return all that the pixels of a request depend on, as plain JSON values."""
@@ -186,12 +169,12 @@ class Engine:
     @property
     def resident(self) -> tuple[str, ...]:
         """The models on the device, least recently used first."""
-        return tuple(dict.fromkeys(key[0] for key in list(self._resident)))
+        return self._residents.names
 
     @property
     def resident_bytes(self) -> int:
         """What their weights take, in bytes."""
-        return sum(resident.bytes for resident in list(self._resident.values()))
+        return self._residents.bytes
 
     # ------------------------------------------------------------ from request to pixels
 
@@ -252,7 +235,7 @@ class Engine:
                         "let go; close what else uses the device or choose a smaller model."
                     ) from error
             log.warning("%s is full; letting other models go.", self.device)
-            self._leave_only(card)
+            self._residents.leave_only(card.id)
         raise AssertionError  # the loop returns or raises
 
     @torch.inference_mode()
@@ -292,47 +275,8 @@ class Engine:
             raise WeightsError(f"network must be one of {have}; got {card.network.name!r}.")
         return EXACT_CHUNK[card.network.name] if mode == "exact" else FAST_CHUNK
 
-    # ------------------------------------------------------------ which models stay
-
     def _ready(self, card: ModelCard, mode: str) -> Resident:
-        """Return the generator, read and laid out if it is not on the device yet."""
-        assert card.weights is not None
-        assert card.network is not None
-        key = (card.id, card.weights.sha256, mode)
-        with self.lock:
-            if key in self._resident:
-                self._resident.move_to_end(key)
-                return self._resident[key]
-            network = read_generator(
-                self.catalogue.folder_of(card.id) / card.weights.file,
-                card.network.name,
-                dict(card.network.settings),
-                card.weights.sha256,
-            )
-            _check_fits(network, card)
-            size = 4 * sum(p.numel() for p in network.parameters())
-            self._make_room(size)
-            ready = network.for_inference().to(self._device)
-            if mode == "fast":
-                ready, size = ready.to(torch.bfloat16), size // 2
-            self._resident[key] = Resident(card, ready, size)
-            return self._resident[key]
-
-    def _make_room(self, needed: int) -> None:
-        while self._resident and self.resident_bytes + needed > self._memory:
-            (model_id, _, _), _ = self._resident.popitem(last=False)
-            log.info("%s left %s to make room.", model_id, self.device)
-            self._empty_cache()
-
-    def _leave_only(self, card: ModelCard) -> None:
-        for model_id in set(self.resident) - {card.id}:
-            self.release(model_id)
-        gc.collect()
-        self._empty_cache()
-
-    def _empty_cache(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
+        return self._residents.ready(card, mode, lambda: self.catalogue.folder_of(card.id))
 
     def _arm_idle(self) -> None:
         if self._device.type == "cpu":
@@ -362,18 +306,6 @@ def shared_engine() -> Engine:
     """
     with _first:  # two panels may ask at the same moment
         return _shared_engine()
-
-
-def _check_fits(network: Generator, card: ModelCard) -> None:
-    """Refuse weights that would make other images than their card promises."""
-    classes = sum(len(values) for values in card.condition.values())
-    made = (network.size, network.size), network.channels, network.classes
-    if made != (tuple(card.size), card.channels, classes):
-        raise NotRunnableError(
-            f"the card of {card.id} promises {card.size} pixels, {card.channels} channels and "
-            f"{classes} classes, its network makes {made[0]}, {made[1]} and {made[2]}; "
-            "correct the card."
-        )
 
 
 def _noise(

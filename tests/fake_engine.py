@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from medgan_widgets.errors import ModelNotFoundError
-from medgan_widgets.requests import Batch, GenerateRequest, labels_from_seeds
+from medgan_widgets.requests import Batch, GenerateRequest
+from medgan_widgets.seeds import labels_from_seeds
 
 BRAIN = SimpleNamespace(
     id="phantom-brain-mri",

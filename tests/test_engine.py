@@ -287,7 +287,7 @@ def test_a_cancelled_request_leaves_a_shared_device_too(
 def test_values_that_are_not_finite_never_become_black_pixels(engine: Engine) -> None:
     request = ask("small-brain", [1])
     engine.images(request)
-    (resident,) = engine._resident.values()
+    (resident,) = engine._residents._held.values()
     with torch.no_grad():
         next(resident.network.parameters()).fill_(float("nan"))
     with pytest.raises(WeightsError, match="not finite"):

@@ -20,16 +20,26 @@ LAYERS = (
     ("export",),
     ("engine", "training"),
     ("catalogue", "medigan", "runs", "memorisation", "reader_study"),
+    ("residents",),
     ("metrics", "features", "checkpoints", "datasets", "devices"),
     ("networks", "phantoms", "images"),
-    ("cards", "requests", "downloads"),
-    ("files",),
+    ("cards", "requests", "downloads", "presets"),
+    ("files", "seeds"),
     ("errors",),
 )
 HEIGHT = {name: -depth for depth, names in enumerate(LAYERS) for name in names}
 WIDGETS = {"ipywidgets", "anywidget", "bqplot", "traitlets", "IPython"}
 TORCH = {"torch", "torchvision"}
-TORCH_HOMES = {"networks", "checkpoints", "features", "devices", "engine", "training", "datasets"}
+TORCH_HOMES = {
+    "networks",
+    "checkpoints",
+    "features",
+    "devices",
+    "residents",
+    "engine",
+    "training",
+    "datasets",
+}
 
 
 def files(root: Path) -> list[Path]:

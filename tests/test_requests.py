@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
 from medgan_widgets.errors import RequestError
-from medgan_widgets.requests import (
+from medgan_widgets.requests import GenerateRequest
+from medgan_widgets.seeds import (
     SEED_LIMIT,
-    GenerateRequest,
     labels_from_seeds,
     latents_from_seeds,
     normals_from_seed,
@@ -136,3 +138,12 @@ def test_a_numpy_value_is_a_class_and_an_array_is_none() -> None:
     assert labels_from_seeds([1], factors, request.condition) == {"tumour": (True,)}
     with pytest.raises(RequestError, match="tumour must be one of False, True"):
         labels_from_seeds([1], factors, {"tumour": np.array([True, False])})  # type: ignore[dict-item]
+
+
+def test_a_request_travels_to_another_process_whole() -> None:
+    request = GenerateRequest("m", seeds=range(10**9), condition={"tumour": True})
+    again = pickle.loads(pickle.dumps(request))
+    assert again == request
+    assert again.seeds == range(10**9)
+    with pytest.raises(TypeError):
+        again.condition["tumour"] = False

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from medgan_widgets.errors import DataError
 from medgan_widgets.phantoms import KINDS, draw_phantoms
-from medgan_widgets.requests import Value, one_hot
+from medgan_widgets.seeds import Value, one_hot
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from medgan_widgets.errors import DataError
 from medgan_widgets.files import write_whole
 from medgan_widgets.images import png_bytes
-from medgan_widgets.requests import GenerateRequest, Value, whole_number
+from medgan_widgets.requests import GenerateRequest
+from medgan_widgets.seeds import Value, whole_number
 
 RECIPE_KEY = "medgan_widgets.recipe"
 _COMMENT = "SYNTHETIC image made by a generative model; it shows no patient."

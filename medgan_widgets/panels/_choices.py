@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from medgan_widgets.cards import ModelCard
-from medgan_widgets.requests import SEED_LIMIT, GenerateRequest, seeds_from, whole_number
+from medgan_widgets.requests import GenerateRequest
+from medgan_widgets.seeds import SEED_LIMIT, seeds_from, whole_number
 
 MOST_IMAGES = 64
 MOST_COLUMNS = 16

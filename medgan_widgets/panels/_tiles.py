@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgan_widgets.images import mosaic, png_bytes, to_uint8
-from medgan_widgets.requests import Batch, GenerateRequest, Value
+from medgan_widgets.requests import Batch, GenerateRequest
+from medgan_widgets.seeds import Value
 
 log = logging.getLogger(__name__)
 

@@ -22,13 +22,8 @@ from medgan_widgets.panels._downloads import saved
 from medgan_widgets.panels._panel import Panel
 from medgan_widgets.panels._scripts import joined
 from medgan_widgets.panels._tiles import Feed, Pictures
-from medgan_widgets.requests import (
-    Batch,
-    GenerateRequest,
-    Value,
-    labels_from_seeds,
-    whole_number,
-)
+from medgan_widgets.requests import Batch, GenerateRequest
+from medgan_widgets.seeds import Value, labels_from_seeds, whole_number
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from PIL import Image
 from medgan_widgets.panels._panel import Panel
 from medgan_widgets.panels.generator_grid import GeneratorGrid
 from medgan_widgets.panels.model_explorer import ModelExplorer
-from medgan_widgets.requests import Value
+from medgan_widgets.seeds import Value
 
 TABS = ("Explore", "Generate")
 EXPLORE, GENERATE = range(2)

@@ -28,7 +28,7 @@ from medgan_widgets.phantoms.brain_mri import brain_mri
 from medgan_widgets.phantoms.chest_xray import chest_xray
 from medgan_widgets.phantoms.mammogram import mammogram
 from medgan_widgets.phantoms.shapes import Array, Draws, Labels, Truth
-from medgan_widgets.requests import SEED_LIMIT, Value, labels_from_seeds, whole_number
+from medgan_widgets.seeds import SEED_LIMIT, Value, labels_from_seeds, whole_number
 
 CHUNK = 16  # images drawn together: large enough to vectorise, small enough for the cache
 SMALLEST, LARGEST = 32, 512

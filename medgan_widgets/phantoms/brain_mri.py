@@ -19,7 +19,7 @@ from medgan_widgets.phantoms.shapes import (
     placed,
     turned,
 )
-from medgan_widgets.requests import Value
+from medgan_widgets.seeds import Value
 
 # Relaxation times in ms and proton density at 1.5 T, rounded textbook values
 # (e.g. Bottomley 1984; Stanisz 2005): T1, T2, PD.

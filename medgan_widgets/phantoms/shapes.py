@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan_widgets.requests import Value
+from medgan_widgets.seeds import Value
 
 Array = NDArray[Any]  # floats, broadcast to [N, H, W]
 Labels = dict[str, tuple[Value, ...]]

@@ -34,7 +34,8 @@ from medgan_widgets.checkpoints import write_weights
 from medgan_widgets.engine import Engine
 from medgan_widgets.images import png_bytes
 from medgan_widgets.networks import GENERATORS
-from medgan_widgets.requests import GenerateRequest, latents_from_seeds
+from medgan_widgets.requests import GenerateRequest
+from medgan_widgets.seeds import latents_from_seeds
 
 GFLOP_AN_IMAGE = 1.085  # multiply and add counted apart, deconvolutions only
 SETTINGS = {"size": 128, "channels": 1, "z_dim": 100, "classes": 0, "width": 64}

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from medgan_widgets.engine import Engine
-from medgan_widgets.requests import GenerateRequest, seeds_from
+from medgan_widgets.requests import GenerateRequest
+from medgan_widgets.seeds import seeds_from
 
 MODEL = "phantom-brain-mri"
 STUDIO = "import medgan_widgets as mw\nstudio = mw.Studio()\nstudio"
