@@ -13,6 +13,7 @@ from medgan_widgets.errors import DataError
 from medgan_widgets.requests import Score
 
 Features = NDArray[np.float64]
+LARGEST = 1e100  # squares and their sums stay far from the end of float64
 
 
 def frechet_distance(real: Features, fake: Features) -> float:
@@ -25,7 +26,7 @@ def frechet_distance(real: Features, fake: Features) -> float:
     Raises
     ------
     DataError
-        When a matrix is not [N, D] with N of at least 2, or is not finite.
+        When a matrix is not [N, D] with N of at least 2, is not finite, or is too large to square.
 
     Examples
     --------
@@ -123,4 +124,6 @@ def _checked(features: Features, which: str) -> Features:
         )
     if not np.isfinite(matrix).all():
         raise DataError(f"{which} features hold values that are not finite.")
+    if np.abs(matrix).max(initial=0.0) > LARGEST:
+        raise DataError(f"{which} features hold values above {LARGEST:g}, too large to square.")
     return matrix

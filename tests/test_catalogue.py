@@ -265,6 +265,17 @@ def test_two_extractors_never_share_a_ranking(tmp_path: Path) -> None:
     assert catalogue.to_frame().loc["a", "FD [cnn 1]"] == 5
 
 
+def test_a_figure_whose_extractor_nobody_named_ranks_apart(tmp_path: Path) -> None:
+    root = tmp_path / "two"
+    model(root, "a", scores=[{"name": "FD", "value": 5, "extractor": "cnn 1"}])
+    model(root, "b", scores=[{"name": "FD", "value": 3}])
+    catalogue = Catalogue(root)
+    with pytest.raises(RequestError, match="extractor='cnn 1' or 'not named'"):
+        catalogue.rank("FD")
+    assert catalogue.rank("FD", extractor="cnn 1").ids[0] == "a"
+    assert catalogue.rank("FD", extractor="not named").ids[0] == "b"
+
+
 def test_an_unknown_figure_is_answered_with_the_known_ones(catalogue: Catalogue) -> None:
     with pytest.raises(RequestError, match=r"'beauty'; there are: FID"):
         catalogue.rank("beauty")

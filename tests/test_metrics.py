@@ -99,6 +99,12 @@ def test_rows_that_are_no_numbers_are_refused(bad: list[object]) -> None:
         frechet_distance(bad, bad)  # type: ignore[arg-type]
 
 
+def test_values_too_large_to_square_are_refused_not_turned_into_nan() -> None:
+    huge = RANDOM.standard_normal((8, 3)) * 1e200
+    with pytest.raises(DataError, match="too large to square"):
+        frechet_distance(huge, huge)
+
+
 def test_an_interval_of_too_few_images_or_draws_is_refused() -> None:
     few, many = np.eye(3), np.eye(9)
     with pytest.raises(DataError, match="at least 4 images"):

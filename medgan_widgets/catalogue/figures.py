@@ -51,10 +51,12 @@ def metric_named(metrics: Sequence[Metric], name: str, extractor: str | None) ->
     if not found:
         have = ", ".join(dict.fromkeys(metric.name for metric in metrics)) or "none"
         raise RequestError(f"no model here has the figure {name!r}; there are: {have}.")
-    chosen = [metric for metric in found if extractor in (None, metric.extractor)]
-    if len(chosen) == 1:
-        return chosen[0]
-    extractors = " or ".join(repr(metric.extractor) for metric in found)
+    named = {metric.extractor or "not named": metric for metric in found}
+    if extractor is None and len(named) == 1:
+        return found[0]
+    if extractor in named:
+        return named[extractor]
+    extractors = " or ".join(repr(one) for one in named)
     raise RequestError(
         f"{found[0].name} of different extractors does not compare: "
         f"name one, extractor={extractors}."

@@ -18,8 +18,10 @@ import io
 import os
 import statistics
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
@@ -144,15 +146,34 @@ def _timed(call: Callable[[], object]) -> float:
 
 def _print_memory(engine: Engine) -> None:
     """Print how far the process grows above the resident model while it generates."""
+    print("\nimages  MB above the resident model (highest of a look every millisecond)")
+    engine.release()
+    engine.images(GenerateRequest("dcgan-128", seeds=[0]))
     process = psutil.Process(os.getpid())
-    print("\nimages  MB above the resident model (highest seen between chunks)")
     for count in (1, 16, 256, 1024):
-        for _ in engine.generate(GenerateRequest("dcgan-128", seeds=range(16))):
-            pass
-        before, highest = process.memory_info().rss, 0
-        for _ in engine.generate(GenerateRequest("dcgan-128", seeds=range(count))):
-            highest = max(highest, process.memory_info().rss)
-        print(f"{count:6d} {max(highest - before, 0) / 1e6:9.1f}")
+        before = process.memory_info().rss
+        with _watched(process) as seen:
+            for _ in engine.generate(GenerateRequest("dcgan-128", seeds=range(count))):
+                pass
+        print(f"{count:6d} {(max(seen) - before) / 1e6:9.1f}")
+
+
+@contextmanager
+def _watched(process: psutil.Process) -> Iterator[list[int]]:
+    """Yield the process's resident bytes, looked at every millisecond by a thread."""
+    seen, over = [process.memory_info().rss], threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.001):
+            seen.append(process.memory_info().rss)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        watcher.join()
 
 
 if __name__ == "__main__":
