@@ -270,7 +270,7 @@ def test_a_figure_whose_extractor_nobody_named_ranks_apart(tmp_path: Path) -> No
     model(root, "a", scores=[{"name": "FD", "value": 5, "extractor": "cnn 1"}])
     model(root, "b", scores=[{"name": "FD", "value": 3}])
     catalogue = Catalogue(root)
-    with pytest.raises(RequestError, match="extractor='cnn 1' or 'not named'"):
+    with pytest.raises(RequestError, match="extractor='not named' or 'cnn 1'"):
         catalogue.rank("FD")
     assert catalogue.rank("FD", extractor="cnn 1").ids[0] == "a"
     assert catalogue.rank("FD", extractor="not named").ids[0] == "b"
