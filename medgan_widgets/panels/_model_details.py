@@ -87,7 +87,8 @@ def number(value: float | None) -> str:
     """
     if value is None:
         return "not reported"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    digits = ".3g" if abs(value) < 10 else ".4g" if abs(value) < 1000 else ",.0f"
+    return format(value, digits)
 
 
 def detail(card: ModelCard, runs: RunsHere) -> dict[str, Any]:
