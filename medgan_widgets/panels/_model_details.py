@@ -83,7 +83,7 @@ def number(value: float | None) -> str:
     Examples
     --------
     >>> number(80.51), number(0.43333), number(12345.6), number(None)
-    ('80.51', '0.4333', '12,346', 'not reported')
+    ('80.51', '0.433', '12,346', 'not reported')
     """
     if value is None:
         return "not reported"
