@@ -330,6 +330,15 @@ def test_what_is_no_id_is_refused(catalogue: Catalogue, name: Any) -> None:
 # --- folders, broken and shadowed ------------------------------------------------------------
 
 
+@pytest.mark.parametrize("target", ["card.json", "nowhere.json"])
+def test_a_card_that_is_a_link_to_nothing_is_listed_as_broken(tmp_path: Path, target: str) -> None:
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "card.json").symlink_to(target)
+    ((place, reason),) = Catalogue(tmp_path).broken
+    assert place.name == "linked"
+    assert "cannot read the card" in reason
+
+
 def test_broken_cards_are_listed_with_the_reason_and_hide_nothing(tmp_path: Path) -> None:
     root = tmp_path / "mixed"
     model(root, "good")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -181,7 +182,8 @@ def _looks_like_a_model(place: Path) -> bool:
     try:
         if place.name.startswith(".") or not place.is_dir():
             return False
-        return any((place / name).exists() for name in ("card.json", "generator.safetensors"))
+        # A link that leads nowhere is a model too: a broken one.
+        return any(os.path.lexists(place / name) for name in ("card.json", "generator.safetensors"))
     except OSError:
         log.debug("passed over %s", place, exc_info=True)
         return False
