@@ -1,11 +1,4 @@
-"""Training as one visible loop: an iterator of ticks; a run is a directory.
-
-::
-
-    RUN_DIR/config.json      everything the run was started with
-    RUN_DIR/stats.jsonl      one line a tick
-    RUN_DIR/images/*.png     the same latents through time
-    RUN_DIR/checkpoint/      the averaged generator, written aside and renamed
+"""Training as one visible loop: an iterator of ticks; a run is a directory (see ``runs``).
 
 Step it in a notebook (``for tick in train(...)``) or run it by itself:
 ``python -m medgan_widgets.training RUN_DIR --data brain_mri --cpu-seconds 600``.
@@ -19,7 +12,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,40 +25,13 @@ from torch.nn import functional as F
 from medgan_widgets.checkpoints import write_weights
 from medgan_widgets.datasets import TrainingImages, checked_images, phantom_images
 from medgan_widgets.errors import RequestError
-from medgan_widgets.files import write_whole
-from medgan_widgets.images import mosaic, png_bytes
 from medgan_widgets.networks import DISCRIMINATORS, GENERATORS, Discriminator, Generator, residual
 from medgan_widgets.phantoms import KINDS
 from medgan_widgets.presets import PRESETS, Preset
+from medgan_widgets.runs import Tick, record_tick, start_run
 from medgan_widgets.seeds import whole_number
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Tick:
-    """What training yields, and one line of ``stats.jsonl``.
-
-    Attributes
-    ----------
-    kimg
-        Thousands of real images shown so far.
-    generator_loss, discriminator_loss
-        Means since the last tick.
-    real_sign
-        Mean sign of the discriminator's logits for real images, -1 … 1.
-    images_per_second
-        Since the last tick, by the clock.
-    cpu_seconds
-        Processor time of the run so far.
-    """
-
-    kimg: float
-    generator_loss: float
-    discriminator_loss: float
-    real_sign: float
-    images_per_second: float
-    cpu_seconds: float
 
 
 def train(
@@ -125,8 +91,7 @@ def train(
         "torch": torch.__version__,
     }
     folder = Path(run_dir)
-    write_whole(folder / "config.json", json.dumps(config, indent=2).encode(), parents=True)
-    write_whole(folder / "stats.jsonl", b"", parents=True)
+    start_run(folder, config)
     yield from _loop(folder, learned, recipe, config, limits, seed, tick_kimg)
 
 
@@ -318,15 +283,12 @@ def _without_z(settings: dict[str, int]) -> dict[str, int]:
 def _record(
     folder: Path, tick: Tick, averaged: Generator, fixed: tuple[Tensor, Tensor, list[Tensor]]
 ) -> None:
-    """Append the tick's line; write the picture and the checkpoint."""
-    with (folder / "stats.jsonl").open("a") as lines:
-        lines.write(json.dumps(asdict(tick)) + "\n")
+    """Write the tick, what the averaged generator makes by now, and the checkpoint."""
     averaged.eval()
     shown = averaged(*fixed)
     averaged.train()
     pixels = ((shown.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
-    sheet = mosaic(pixels, columns=8)
-    write_whole(folder / "images" / f"{tick.kimg:09.3f}.png", png_bytes(sheet), parents=True)
+    record_tick(folder, tick, pixels)
     write_weights(folder / "checkpoint" / "generator.safetensors", averaged, half=False)
 
 

@@ -14,7 +14,6 @@ file, against phantoms that neither the generator nor the extractor has seen.
 from __future__ import annotations
 
 import argparse
-import json
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,7 @@ from medgan_widgets.images import contact_sheet, mosaic, png_bytes
 from medgan_widgets.metrics import frechet_score
 from medgan_widgets.phantoms import draw_phantoms
 from medgan_widgets.requests import Score
+from medgan_widgets.runs import Tick, read_run
 
 MODELS = Path(__file__).parents[2] / "models"
 COUNT = 3000
@@ -99,7 +99,7 @@ def main() -> None:
 def make_model(model_id: str, run: Path, baseline: Path | None, models: Path, count: int) -> None:
     """Write the model's folder: first without figures, then with what was measured."""
     folder = models / model_id
-    config, ticks = _read_run(run)
+    config, ticks = read_run(run)
     card = _card(model_id, folder, run, config, ticks)
     card.write(folder / "card.json")
     size = config["size"]
@@ -129,13 +129,8 @@ def _score(images: np.ndarray, real: np.ndarray, other: np.ndarray) -> Score:
     return frechet_score(real, fake, extractor=PHANTOM_CNN, floor_from=other)
 
 
-def _read_run(run: Path) -> tuple[dict[str, Any], list[dict[str, float]]]:
-    lines = (run / "stats.jsonl").read_text().splitlines()
-    return json.loads((run / "config.json").read_text()), [json.loads(line) for line in lines]
-
-
 def _card(
-    model_id: str, folder: Path, run: Path, config: dict[str, Any], ticks: list[dict[str, float]]
+    model_id: str, folder: Path, run: Path, config: dict[str, Any], ticks: list[Tick]
 ) -> ModelCard:
     about, network = SHIPPED[model_id], config["network"]
     name = config["settings"]["network"]
@@ -164,7 +159,7 @@ def _card(
         weights=Weights(file="generator.safetensors", sha256=sha256, bytes=size),
         training={
             "preset": config["preset"],
-            "kimg": round(ticks[-1]["kimg"], 1),
+            "kimg": round(ticks[-1].kimg, 1),
             "seed": config["seed"],
             "data": f"{config['pool']} phantoms, seeds 0 to {config['pool'] - 1}",
             "cpu_seconds": seconds,
@@ -181,7 +176,7 @@ def _card(
 @torch.inference_mode()
 def _baseline_images(run: Path, count: int) -> np.ndarray:
     """Return images of the baseline's own generator, uint8 [N, H, W, C]."""
-    config, _ = _read_run(run)
+    config, _ = read_run(run)
     name = config["settings"]["network"]
     network = read_generator(
         run / "checkpoint" / "generator.safetensors", name, config["network"]
@@ -207,7 +202,7 @@ def _readme(
     score: Score,
     dcgan: Score | None,
     config: dict[str, Any],
-    ticks: list[dict[str, float]],
+    ticks: list[Tick],
     baseline: Path | None,
 ) -> str:
     assert card.weights is not None
@@ -233,7 +228,7 @@ Phantoms, drawn by their equations, for comparison:
 | condition | {factors} |
 | data | {card.training["data"]}, kind `{config["data"]}` of `medgan_widgets.phantoms` |
 | preset | `{config["preset"]}`, width {config["network"]["width"]}, seed {config["seed"]} |
-| trained | {seconds} CPU seconds on one thread, {ticks[-1]["kimg"]:.0f} thousand images |
+| trained | {seconds} CPU seconds on one thread, {ticks[-1].kimg:.0f} thousand images |
 | weights | {card.weights.bytes / 1024:.0f} KiB, safetensors, fp16 |
 | licence | {card.licence} |
 
@@ -266,10 +261,10 @@ differ; the figures above are of the shipped file.
 def _about(baseline: Path | None) -> str:
     if baseline is None:
         return "The DCGAN baseline was not measured yet."
-    config, ticks = _read_run(baseline)
+    config, ticks = read_run(baseline)
     return (
         "The baseline is the DCGAN of PyTorch's tutorial, grown to this size and\ntrained for "
-        f"{round(config['cpu_seconds'])} CPU seconds ({ticks[-1]['kimg']:.0f} thousand images)."
+        f"{round(config['cpu_seconds'])} CPU seconds ({ticks[-1].kimg:.0f} thousand images)."
     )
 
 
