@@ -291,3 +291,15 @@ def test_nothing_is_cut_or_overlaps(
         "(node) => getComputedStyle(node).backgroundColor"
     )
     assert (paper == "rgb(255, 255, 255)") is not dark
+
+
+def test_the_table_fits_its_place_at_every_width(
+    bare: Callable[..., BareWidget], root: Path
+) -> None:
+    page = Session(bare, ModelExplorer(Catalogue(root)), width=1000).page
+    cut = []
+    for width in range(560, 1700, 20):
+        page.set_viewport_size({"width": width, "height": 900})
+        if page.locator(".mg-list").evaluate("(node) => node.scrollWidth > node.clientWidth"):
+            cut.append(width)
+    assert cut == []

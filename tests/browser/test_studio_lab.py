@@ -207,6 +207,11 @@ def test_fifty_clicks_and_a_restarted_kernel_lose_nothing(lab, engine):
     button.click()
     page.locator(".mg-note", has_text="kernel").wait_for(timeout=15_000)
     assert np.array_equal(painted(page, 16), expected(engine))
+    said = page.locator(".mg-studio, .mg-studio *").evaluate_all(
+        "(nodes) => nodes.map((node) => getComputedStyle(node, '::before').content)"
+        ".filter((text) => text.includes('run this cell') || text.includes('\uf127'))"
+    )
+    assert len(said) == 1, "one sentence, not a broken link on every widget"
 
 
 def test_nothing_is_cut_or_overlaps(lab, tmp_path):
