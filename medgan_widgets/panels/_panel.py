@@ -85,13 +85,14 @@ _HEAD_CSS = """
 .mg-error.mg-empty { position: absolute; width: 0; height: 0; padding: 0; border: 0;
   overflow: hidden; }
 .mg-panel .mg-panel .mg-title { display: none; }
-/* Without a kernel ipywidgets marks every widget with a broken link; one sentence says it better. */
+/* Without a kernel ipywidgets marks every widget with a broken link; a sentence says it better. */
 .mg-panel.jupyter-widgets-disconnected::before,
 .mg-panel .jupyter-widgets-disconnected::before { content: none; }
 .mg-panel.jupyter-widgets-disconnected > .mg-head::before { flex-basis: 100%; padding: 4px 14px;
   box-sizing: border-box; font: inherit; line-height: inherit; color: inherit;
   content: 'A saved view, without a kernel: run this cell to use it.';
-  border-left: 3px solid var(--jp-warn-color1, #b26a00); background: var(--jp-layout-color2, transparent); }
+  border-left: 3px solid var(--jp-warn-color1, #b26a00);
+  background: var(--jp-layout-color2, transparent); }
 .mg-panel .mg-panel.jupyter-widgets-disconnected > .mg-head::before { content: none; }
 """
 
