@@ -209,9 +209,9 @@ class GeneratorGrid(Panel):
         if pictures.number != self._number:  # a newer request speaks now
             return
         made, asked = len(pictures.images), len(pictures.request.seeds)
+        self._feed.finish(job.state, made, asked)  # first of all: somebody looks at the page
         if made:
             self._note_recipe(pictures)
-        self._feed.finish(job.state, made, asked)
         seeds = pictures.request.seeds
         if job.state == "done":
             self.status = (
