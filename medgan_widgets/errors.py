@@ -10,6 +10,7 @@
     ├── DataError             (ValueError)   images or features that cannot be used
     ├── NotRunnableError      (RuntimeError) known, but it cannot run here, and why
     ├── DeviceMemoryError     (MemoryError)  the device is full, also after making room
+    ├── DownloadError         (OSError)      a package that cannot be fetched, or is unsafe
     ├── SaveError             (OSError)      a file that cannot be written
     └── JobCancelled                         somebody pressed Cancel
 
@@ -48,6 +49,10 @@ class NotRunnableError(MedganError, RuntimeError):
 
 class DeviceMemoryError(MedganError, MemoryError):
     """The device has no room, even after other models were let go."""
+
+
+class DownloadError(MedganError, OSError):
+    """A package could not be fetched, is not the expected one, or is unsafe; nothing is kept."""
 
 
 class SaveError(MedganError, OSError):
