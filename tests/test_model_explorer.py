@@ -139,7 +139,12 @@ def test_unranked_scores_carry_their_name(explorer: ModelExplorer) -> None:
 def test_the_card_says_all_that_makes_a_figure_comparable(explorer: ModelExplorer) -> None:
     figure = line(explorer, "FD")
     assert figure["text"] == "11.8"
-    for part in ("[11.2, 12.5]", "n 3,000 real / 3,000 synthetic", "floor 0.43", "phantom-cnn 1"):
+    for part in (
+        "[11.2, 12.5]",
+        "n 3,000 phantoms / 3,000 synthetic",
+        "floor 0.43",
+        "phantom-cnn 1",
+    ):
         assert part in figure["note"]
     assert line(explorer, "weights")["whole"] == "a" * 64
     assert "no patient" in line(explorer, "trained on")["text"]

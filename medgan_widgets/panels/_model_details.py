@@ -174,17 +174,20 @@ def _what(card: ModelCard) -> list[dict[str, str]]:
 
 
 def _figures(card: ModelCard) -> list[dict[str, str]]:
-    return [_figure(score) for score in card.scores] or [_line("scores", "none published")]
+    return [_figure(score, card.phantom) for score in card.scores] or [
+        _line("scores", "none published")
+    ]
 
 
-def _figure(score: ScoreCard) -> dict[str, str]:
+def _figure(score: ScoreCard, phantom: bool) -> dict[str, str]:
     name, _, task = score.name.partition(" (")
     notes = [task.rstrip(")")] if task else []
     if score.interval:
         notes.append(f"[{number(score.interval[0])}, {number(score.interval[1])}]")
     if score.n_real or score.n_fake:
         sides = [f"{n:,}" if n else "?" for n in (score.n_real, score.n_fake)]
-        notes.append(f"n {sides[0]} real / {sides[1]} synthetic")
+        kind = "phantoms" if phantom else "real"
+        notes.append(f"n {sides[0]} {kind} / {sides[1]} synthetic")
     elif score.extractor:
         notes.append("n not reported")
     if score.floor is not None:

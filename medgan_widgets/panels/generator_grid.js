@@ -23,9 +23,11 @@ function makeView(model, el, store) {
     ...makeLens(look, aim, () => repaint()),
     open(place) {
       const focus = look.open !== null && place === null;
+      const opened = look.open === null && place !== null;
       look.open = place;
       side.show();
       mark();
+      if (opened) side.frame.scrollIntoView({ block: 'nearest' }); // in a narrow cell it lies below
       if (focus) nodes[look.active]?.focus();
     },
     choose(place) {
@@ -97,8 +99,9 @@ function makeView(model, el, store) {
       node.classList.toggle('mg-opened', place === look.open);
     });
     foot.querySelectorAll('button').forEach((each) => each.setAttribute('aria-disabled', String(!store.tiles.size)));
-    const none = store.tiles.size ? `none selected, Zip takes all ${store.tiles.size}` : 'no images yet';
-    chosen.textContent = look.chosen.size ? `${look.chosen.size} selected` : none;
+    const png = `PNG takes seed ${store.tiles.get(one())?.seed ?? '–'}`;
+    const none = store.tiles.size ? `none selected: ${png}, Zip all ${store.tiles.size}` : 'no images yet';
+    chosen.textContent = look.chosen.size ? `${look.chosen.size} selected: ${png}` : none;
   }
   function repaint() { store.tiles.forEach((_, place) => draw(place)); side.show(); }
   function progress() {

@@ -149,6 +149,7 @@ function makeTable(model, { ask, select }, tick) {
     const low = tr.offsetTop + tr.offsetHeight - list.clientHeight;
     if (low > list.scrollTop) list.scrollTop = low;
   };
+  let before = '';
   const draw = () => {
     const focused = document.activeElement;
     const held = body.contains(focused) ? focused.closest('tr')?.dataset.id : null;
@@ -164,7 +165,10 @@ function makeTable(model, { ask, select }, tick) {
     if (!body.querySelector('[tabindex="0"]')) {
       body.querySelector('button.mg-name')?.setAttribute('tabindex', '0');
     }
-    show(body.querySelector('tr.mg-on'));
+    const order = JSON.stringify([column, direction, ranked]);
+    if (before && order !== before) table.parentElement.scrollTop = 0; // the best first, in sight
+    else show(body.querySelector('tr.mg-on'));
+    before = order;
     if (held) [...body.children].find((tr) => tr.dataset.id === held)
       ?.querySelector(tag === 'INPUT' ? 'input' : 'button')?.focus({ preventScroll: true });
   };

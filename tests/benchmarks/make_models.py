@@ -53,7 +53,8 @@ class Shipped:
 
 COMMON = (
     " A phantom: no patient is behind any image, trained on or made. For research and teaching, "
-    "never for diagnosis."
+    "never for diagnosis. A class is what was asked for, not what is seen: some images of a lesion "
+    "class show none, a smear, or two."
 )
 UNKNOWN = (
     " How well the statistics of the anatomy are met beyond the figure above was not measured; "
@@ -238,7 +239,7 @@ Fréchet distance on features of `{score.extractor}`, a small network that reads
 parameters; lower is better. The interval is 95 %; the floor is real phantoms against other real
 phantoms at the same n. {_about(baseline)}
 
-| | FD | interval | n real / synthetic | floor |
+| | FD | interval | n phantoms / synthetic | floor |
 |---|---|---|---|---|
 {_row("this model", score)}{_row("DCGAN baseline", dcgan) if dcgan else ""}
 These values compare with each other only: never with a FID, nor with another extractor's FD.

@@ -83,7 +83,7 @@ def test_it_opens_with_every_model_and_one_card(session: Session) -> None:
     assert session.page.locator(".mg-detail h4").text_content() == "phantom-brain-mri"
     figure = session.page.locator("dd", has_text="floor 0.43").text_content()
     assert "11.8 [11.2, 12.5]" in figure
-    assert "n 3,000 real / 3,000 synthetic" in figure
+    assert "n 3,000 phantoms / 3,000 synthetic" in figure
 
 
 def test_typing_narrows_the_table(session: Session) -> None:
