@@ -229,7 +229,7 @@ def test_a_pipe_instead_of_a_card_does_not_hang(tmp_path: Path) -> None:
 def test_a_card_is_never_changed_in_place(tmp_path: Path) -> None:
     card = ModelCard.read(written(tmp_path, facts()))
     with pytest.raises(ValidationError):
-        card.title = "other"  # type: ignore[misc]
+        card.title = "other"
 
 
 def test_a_failed_write_keeps_the_old_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

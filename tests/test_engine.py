@@ -280,7 +280,7 @@ def test_a_cancelled_request_leaves_a_shared_device_too(
     monkeypatch.setattr(engine, "_arm_idle", lambda: armed.append(True))
     batches = engine.generate(ask("small-brain", range(100)))
     next(batches)
-    batches.close()  # type: ignore[attr-defined]
+    batches.close()
     assert armed == [True]
 
 
@@ -299,4 +299,4 @@ def test_arrays_where_none_belong_are_refused(engine: Engine, name: str) -> None
     with pytest.raises(RequestError, match=f"takes no {name}"):
         engine.generate(ask("small-brain", [1], **{name: np.zeros((2, 2))}))
     with pytest.raises(RequestError, match="GenerateRequest"):
-        engine.generate("small-brain")  # type: ignore[arg-type]
+        engine.generate("small-brain")

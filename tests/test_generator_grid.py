@@ -39,7 +39,7 @@ class Page:
         self.messages: list[dict[str, Any]] = []
         self.tiles: dict[tuple[int, int], bytes] = {}
         self.files: list[bytes] = []
-        grid.canvas.send = self._catch  # type: ignore[method-assign]
+        grid.canvas.send = self._catch
 
     def _catch(self, content: dict[str, Any], buffers: list[bytes] | None = None) -> None:
         json.dumps(content, allow_nan=False)  # what travels is plain JSON

@@ -174,7 +174,7 @@ def test_an_interrupt_while_waiting_cancels_and_is_raised_again():
         step.go.release()
         return threading.Event.wait(job._over, 5)
 
-    job._over.wait = interrupted  # type: ignore[method-assign]
+    job._over.wait = interrupted
     with pytest.raises(KeyboardInterrupt):
         job.wait()
     assert job.state == "cancelled"

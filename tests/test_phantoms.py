@@ -122,7 +122,7 @@ def test_breast_texture_has_the_power_law_it_was_drawn_with() -> None:
         ("brain_mri", [0], 64, {"nodule": True}),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(kind, seeds, size, condition) -> None:  # type: ignore[no-untyped-def]
+def test_what_cannot_be_drawn_is_refused(kind, seeds, size, condition) -> None:
     with pytest.raises(RequestError):
         draw_phantoms(kind, seeds, size=size, condition=condition)
 

@@ -24,15 +24,15 @@ FACTORS = {"contrast": ("T1", "T2", "FLAIR"), "tumour": (False, True)}
 @pytest.mark.parametrize("count", [0, -1, 2.5, "ten", True, None, 10**9 + 1, float("nan")])
 def test_a_count_that_is_no_count_is_refused_in_one_sentence(count: object) -> None:
     with pytest.raises(RequestError, match="images must be"):
-        seeds_from(0, count)  # type: ignore[arg-type]
+        seeds_from(0, count)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**64, 0.5, "17", False, None])
 def test_a_seed_that_is_no_seed_is_refused(seed: object) -> None:
     with pytest.raises(RequestError, match="seed must be"):
-        seeds_from(seed, 1)  # type: ignore[arg-type]
+        seeds_from(seed, 1)
     with pytest.raises(RequestError, match="seed"):
-        GenerateRequest("m", seeds=[seed])  # type: ignore[list-item]
+        GenerateRequest("m", seeds=[seed])
 
 
 def test_a_thousand_million_seeds_cost_nothing() -> None:
@@ -50,14 +50,14 @@ def test_the_last_seed_is_the_end() -> None:
 
 
 def test_repeated_seeds_and_numpy_seeds_are_welcome() -> None:
-    assert GenerateRequest("m", seeds=np.array([3, 3])).seeds == (3, 3)  # type: ignore[arg-type]
-    assert GenerateRequest("m", seeds=5).seeds == (5,)  # type: ignore[arg-type]
+    assert GenerateRequest("m", seeds=np.array([3, 3])).seeds == (3, 3)
+    assert GenerateRequest("m", seeds=5).seeds == (5,)
 
 
 @pytest.mark.parametrize("psi", [-0.1, 1.1, "half", True, float("nan")])
 def test_truncation_out_of_range_is_refused(psi: object) -> None:
     with pytest.raises(RequestError, match="truncation_psi"):
-        GenerateRequest("m", seeds=[1], truncation_psi=psi)  # type: ignore[arg-type]
+        GenerateRequest("m", seeds=[1], truncation_psi=psi)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_truncation_out_of_range_is_refused(psi: object) -> None:
 )
 def test_what_fits_no_model_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(RequestError):
-        GenerateRequest(**{"model_id": "m", "seeds": [1], **wrong})  # type: ignore[arg-type]
+        GenerateRequest(**{"model_id": "m", "seeds": [1], **wrong})
 
 
 def test_a_request_cannot_be_changed_from_outside() -> None:
@@ -75,7 +75,7 @@ def test_a_request_cannot_be_changed_from_outside() -> None:
     condition["tumour"] = False
     assert request.condition["tumour"] is True
     with pytest.raises(TypeError):
-        request.condition["tumour"] = False  # type: ignore[index]
+        request.condition["tumour"] = False
 
 
 def test_a_latent_depends_on_its_seed_alone() -> None:
@@ -114,7 +114,7 @@ def test_labels_are_drawn_from_the_seed_whatever_else_is_fixed() -> None:
 @pytest.mark.parametrize("condition", [{"contrast": "PD"}, {"tumour": 1}, {"nodule": True}])
 def test_a_class_the_model_does_not_have_is_named(condition: dict[str, object]) -> None:
     with pytest.raises(RequestError, match=r"must be one of|no factor"):
-        labels_from_seeds([0], FACTORS, condition)  # type: ignore[arg-type]
+        labels_from_seeds([0], FACTORS, condition)
 
 
 def test_classes_become_one_column_each() -> None:
@@ -127,9 +127,9 @@ def test_classes_become_one_column_each() -> None:
 )
 def test_numbers_too_large_for_python_itself_are_refused_too(seeds: object) -> None:
     with pytest.raises(RequestError, match="seed"):
-        GenerateRequest("m", seeds=seeds)  # type: ignore[arg-type]
+        GenerateRequest("m", seeds=seeds)
     with pytest.raises(RequestError, match="from 0 to 1"):
-        GenerateRequest("m", seeds=1, truncation_psi=10**400)  # type: ignore[arg-type]
+        GenerateRequest("m", seeds=1, truncation_psi=10**400)
 
 
 def test_a_numpy_value_is_a_class_and_an_array_is_none() -> None:
@@ -137,7 +137,7 @@ def test_a_numpy_value_is_a_class_and_an_array_is_none() -> None:
     factors = {"tumour": (False, True)}
     assert labels_from_seeds([1], factors, request.condition) == {"tumour": (True,)}
     with pytest.raises(RequestError, match="tumour must be one of False, True"):
-        labels_from_seeds([1], factors, {"tumour": np.array([True, False])})  # type: ignore[dict-item]
+        labels_from_seeds([1], factors, {"tumour": np.array([True, False])})
 
 
 def test_a_request_travels_to_another_process_whole() -> None:

@@ -18,7 +18,7 @@ SMALL = {"data": "brain_mri", "size": 32, "pool": 64}
 
 
 def test_a_run_is_a_directory_and_its_weights_fit_the_network(tmp_path: Path) -> None:
-    ticks = list(train(tmp_path, **SMALL, kimg=0.128, tick_kimg=0.064))  # type: ignore[arg-type]
+    ticks = list(train(tmp_path, **SMALL, kimg=0.128, tick_kimg=0.064))
     config = json.loads((tmp_path / "config.json").read_text())
     lines = [json.loads(line) for line in (tmp_path / "stats.jsonl").read_text().splitlines()]
     assert [line["kimg"] for line in lines] == [tick.kimg for tick in ticks] == [0.064, 0.128]
@@ -32,7 +32,7 @@ def test_a_run_is_a_directory_and_its_weights_fit_the_network(tmp_path: Path) ->
 
 def test_the_same_seed_trains_the_same_weights(tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        list(train(tmp_path / name, **SMALL, kimg=0.048, seed=seed, tick_kimg=0.048))  # type: ignore[arg-type]
+        list(train(tmp_path / name, **SMALL, kimg=0.048, seed=seed, tick_kimg=0.048))
     first, same, other = (
         (tmp_path / name / "checkpoint" / "generator.safetensors").read_bytes() for name in "abc"
     )
@@ -41,7 +41,7 @@ def test_the_same_seed_trains_the_same_weights(tmp_path: Path) -> None:
 
 
 def test_the_discriminator_learns_to_tell(tmp_path: Path) -> None:
-    ticks = list(train(tmp_path, **SMALL, preset="texture", kimg=1.0, tick_kimg=0.25))  # type: ignore[arg-type]
+    ticks = list(train(tmp_path, **SMALL, preset="texture", kimg=1.0, tick_kimg=0.25))
     assert ticks[-1].discriminator_loss < 1.3  # chance is 2 ln 2 = 1.386
     assert all(np.isfinite([tick.generator_loss, tick.discriminator_loss]).all() for tick in ticks)
 
@@ -79,6 +79,6 @@ def test_a_limit_a_preset_and_data_are_needed(tmp_path: Path) -> None:
     images = phantom_images("mammogram", 32, PRESETS["residual"].batch - 1)
     with pytest.raises(DataError, match="at least 16 images"):
         next(train(tmp_path, data=images, kimg=1))
-    floats = TrainingImages(images.images.astype(np.float32), images.classes, images.factors)  # type: ignore[arg-type]
+    floats = TrainingImages(images.images.astype(np.float32), images.classes, images.factors)
     with pytest.raises(DataError, match="must be uint8"):
         next(train(tmp_path, data=floats, kimg=1))

@@ -24,13 +24,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the script alone would see only its own folder
+
+from medgan_widgets.catalogue import Catalogue
+from tests.browser.conftest import ARGUMENTS, find_browser
+from tests.browser.jupyterlab import Lab, LabPage
+
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))  # the script alone would see only its own folder
-
-from medgan_widgets.catalogue import Catalogue  # noqa: E402
-from tests.browser.conftest import ARGUMENTS, find_browser  # noqa: E402
-from tests.browser.jupyterlab import Lab, LabPage  # noqa: E402
-
 PREFERRED = "phantom-brain-mri"
 AIM_MS = 60  # from the end of the forward to the last tile
 

@@ -72,7 +72,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def session(bare: Callable[..., BareWidget], root: Path) -> Iterator[Session]:
     used: list[str] = []
     one = Session(bare, ModelExplorer(Catalogue(root), on_use=used.append))
-    one.used = used  # type: ignore[assignment]
+    one.used = used
     yield one
     assert one.widget.errors() == []
 
