@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from medgan_widgets.engine import Engine as Engine
     from medgan_widgets.engine import shared_engine as shared_engine
     from medgan_widgets.export import restore as restore
+    from medgan_widgets.medigan.actions import consent_text as consent_text
+    from medgan_widgets.medigan.actions import download as download
+    from medgan_widgets.medigan.actions import dry_run as dry_run
+    from medgan_widgets.medigan.actions import trust as trust
+    from medgan_widgets.medigan.trust import write_lock as write_lock
     from medgan_widgets.panels import GeneratorGrid as GeneratorGrid
     from medgan_widgets.panels import ModelExplorer as ModelExplorer
     from medgan_widgets.panels import Studio as Studio
@@ -33,6 +38,12 @@ _HOMES = {
     "GenerateRequest": "requests",
     "Batch": "requests",
     "Score": "requests",
+    # medigan's packages
+    "download": "medigan.actions",
+    "consent_text": "medigan.actions",
+    "trust": "medigan.actions",
+    "write_lock": "medigan.trust",
+    "dry_run": "medigan.actions",
     # what works
     "Engine": "engine",
     "shared_engine": "engine",

@@ -18,6 +18,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    JsonValue,
     StrictBool,
     StrictInt,
     StrictStr,
@@ -112,6 +113,15 @@ class Needs(_Part):
     image: StrictBool = False
 
 
+class Option(_Part):
+    """An argument that a model takes besides seeds and condition, with its default."""
+
+    name: Text
+    default: JsonValue = None
+    choices: tuple[JsonValue, ...] = ()
+    help: LongText = ""
+
+
 class Correction(_Part):
     """A published fact that is not taken over as published, and why."""
 
@@ -160,8 +170,8 @@ class ModelCard(_Part):
         The model's name, and its folder's: letters, digits, ``.``, ``_``, ``-``.
     modality, organ, region
         DICOM's code (MR, MG, DX, ES), the organ, and the view or region of it.
-    makes, outputs, function, condition
-        What comes out, from what, and which factors with which values steer it.
+    makes, outputs, function, condition, options
+        What comes out, from what, and which factors and arguments steer it.
     size
         (height, width) in pixels, 1 … 4096.
     licence
@@ -202,6 +212,7 @@ class ModelCard(_Part):
     function: Function
     condition: dict[StrictStr, tuple[FactorValue, ...]] = {}
     truncation: StrictBool = False
+    options: tuple[Option, ...] = ()
     size: tuple[Side, Side]
     channels: Annotated[StrictInt, Field(ge=1, le=4)] = 1
     licence: Text | None

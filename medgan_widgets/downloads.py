@@ -145,6 +145,11 @@ def cached_packages() -> list[Package]:
     return [package for folder in folders if (package := _read_marker(folder)) is not None]
 
 
+def cached_package(model_id: str) -> Package | None:
+    """Return one package if it lies complete in the cache."""
+    return _read_marker(_folder_of(model_id))
+
+
 def remove_package(model_id: str) -> None:
     """Delete a package from the cache; its remembered hash stays.
 

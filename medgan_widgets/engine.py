@@ -36,6 +36,8 @@ from medgan_widgets.devices import (
     name_of,
 )
 from medgan_widgets.errors import DeviceMemoryError, NotRunnableError, RequestError, WeightsError
+from medgan_widgets.medigan.process import end_workers, shared_workers
+from medgan_widgets.medigan.runner import MediganStream, medigan_recipe
 from medgan_widgets.requests import Batch, GenerateRequest
 from medgan_widgets.residents import Resident, Residents
 from medgan_widgets.seeds import (
@@ -109,10 +111,20 @@ class Engine:
             Before the first batch, when the request cannot be answered.
         DeviceMemoryError
             When the device is full even after other models were let go.
+        ConsentError, DataError, WorkerError
+            For medigan's models: nobody agreed to their code, source images cannot
+            be read, or the package failed in its process.
         """
         card = self._checked_card(request)
+        if card.origin == "medigan":
+            spec = self.catalogue.package_of(card.id)
+            return MediganStream(card, spec, request, str(self._device), torch.get_num_threads())
         self._with_room(card, partial(self._ready, card, request.mode))
         return self._batches(card, request)
+
+    def worker_pid(self, model_id: str | int) -> int | None:
+        """Return the process in which one of medigan's models is warm, or None."""
+        return shared_workers().pid(self.catalogue[model_id].id)
 
     def images(self, request: GenerateRequest) -> NDArray[np.uint8]:
         """Return all images of a request at once, uint8 [N, H, W, C].
@@ -133,6 +145,11 @@ class Engine:
         images = np.empty(shape, np.uint8)
         done = 0
         for batch in self.generate(request):
+            if batch.images.shape[1:] != shape[1:]:
+                raise RequestError(
+                    f"{card.id} makes images of other sizes than its card says; iterate over "
+                    "generate(request) instead."
+                )
             images[done : done + len(batch.seeds)] = batch.images
             done += len(batch.seeds)
         return images
@@ -140,10 +157,14 @@ class Engine:
     def release(self, model_id: str | None = None) -> None:
         """Let one model, or all, leave the device; the next request reads it again."""
         self._residents.release(model_id)
+        end_workers(model_id)
 
     def recipe(self, request: GenerateRequest) -> dict[str, Any]:
         """Return all that the pixels of a request depend on, as plain JSON values."""
         card = self._checked_card(request)
+        if card.origin == "medigan":
+            spec = self.catalogue.package_of(card.id)
+            return medigan_recipe(card, spec, request, self._device.type, torch.get_num_threads())
         return {
             **request.to_dict(),
             "weights_sha256": card.weights.sha256 if card.weights else None,
@@ -168,8 +189,8 @@ class Engine:
 
     @property
     def resident(self) -> tuple[str, ...]:
-        """The models on the device, least recently used first."""
-        return self._residents.names
+        """The models on the device, least recently used first, medigan's after ours."""
+        return (*self._residents.names, *shared_workers().names)
 
     @property
     def resident_bytes(self) -> int:
@@ -182,6 +203,9 @@ class Engine:
         if not isinstance(request, GenerateRequest):
             raise RequestError(f"an engine answers a GenerateRequest, got {request!r}.")
         card = self.catalogue[request.model_id]
+        if card.origin == "medigan":
+            self._check_medigan(card, request)
+            return card
         if card.network is None or card.weights is None:
             reason = self.catalogue.runs_here(card).text
             raise NotRunnableError(f"{card.id} cannot generate here yet: {reason}.")
@@ -193,6 +217,13 @@ class Engine:
             if given is not None and (not isinstance(given, (tuple, Mapping)) or given):
                 raise RequestError(f"{card.id} takes no {name}; leave it out.")
         return card
+
+    @staticmethod
+    def _check_medigan(card: ModelCard, request: GenerateRequest) -> None:
+        labels_from_seeds([0], card.condition, request.condition)
+        for name in ("truncation_psi", "mix"):
+            if getattr(request, name) is not None:
+                raise RequestError(f"{card.id} has no {name}; leave it out.")
 
     def _batches(self, card: ModelCard, request: GenerateRequest) -> Iterator[Batch]:
         chunk, seeds = self._chunk(card, request.mode), request.seeds

@@ -10,6 +10,8 @@
     ├── DataError             (ValueError)   images or features that cannot be used
     ├── NotRunnableError      (RuntimeError) known, but it cannot run here, and why
     ├── DeviceMemoryError     (MemoryError)  the device is full, also after making room
+    ├── ConsentError          (PermissionError) nobody agreed to run this code
+    ├── WorkerError           (RuntimeError) a model package failed in its own process
     ├── DownloadError         (OSError)      a package that cannot be fetched, or is unsafe
     ├── SaveError             (OSError)      a file that cannot be written
     └── JobCancelled                         somebody pressed Cancel
@@ -53,6 +55,14 @@ class DeviceMemoryError(MedganError, MemoryError):
 
 class DownloadError(MedganError, OSError):
     """A package could not be fetched, is not the expected one, or is unsafe; nothing is kept."""
+
+
+class ConsentError(MedganError, PermissionError):
+    """A model package's code may not run: nobody said yes to exactly these bytes."""
+
+
+class WorkerError(MedganError, RuntimeError):
+    """A model package raised, ended its process, grew too large or never answered."""
 
 
 class SaveError(MedganError, OSError):

@@ -56,6 +56,7 @@ class Job(Generic[T]):
         self._on_item = on_item
         self._on_done = on_done
         self._state: State = "queued"
+        self._iterator: Any = None
         self._stop = threading.Event()
         self._over = threading.Event()
 
@@ -70,9 +71,19 @@ class Job(Generic[T]):
         return self._over.is_set()
 
     def cancel(self) -> None:
-        """Ask it to stop after the result in the making; a finished job stays as it is."""
-        self._stop.set()
+        """Ask it to stop; a finished job stays as it is.
+
+        It stops after the result in the making, or at once where its iterator has
+        an ``interrupt`` method, as models have that run in a process of their own.
+        """
+        self._halt()
         _worker().drop(self)
+
+    def _halt(self) -> None:
+        self._stop.set()
+        interrupt = getattr(self._iterator, "interrupt", None)
+        if interrupt is not None:
+            interrupt()
 
     def result(self) -> list[T]:
         """Return all results of a finished job.
@@ -136,7 +147,7 @@ class Job(Generic[T]):
             if self._stop.is_set() or self._factory is None:
                 return self._finish("cancelled")
             self._state = "running"
-            iterator = iter(self._factory())
+            iterator = self._iterator = iter(self._factory())
             for item in iterator:
                 if self._stop.is_set():
                     break
@@ -148,6 +159,10 @@ class Job(Generic[T]):
             if hasattr(iterator, "close"):
                 iterator.close()  # a generator frees its lock and memory now, not some day
             self._finish("cancelled" if self._stop.is_set() else "done")
+        except JobCancelled as error:  # its iterator was interrupted
+            self.error = None if self._stop.is_set() else error
+            _quietly(getattr(iterator, "close", lambda: None))
+            self._finish("cancelled" if self._stop.is_set() else "failed")
         except BaseException as error:  # one job's error must not end the worker
             log.exception("a job of %r failed", self.owner)
             self.error = error
@@ -159,7 +174,9 @@ class Job(Generic[T]):
         self._state = state
         if self._on_done is not None:
             _quietly(lambda: self._on_done(self))  # type: ignore[misc]
-        self._factory = self._on_item = self._on_done = None  # what they hold can go
+        self._iterator = self._factory = self._on_item = self._on_done = (
+            None  # what they hold can go
+        )
         self._over.set()
 
     def __repr__(self) -> str:
@@ -183,7 +200,7 @@ class _Worker:
             replaced = self._queue.get(job.owner)
             self._queue[job.owner] = job  # a replaced job's successor keeps its place
             if self._running is not None and self._running.owner == job.owner:
-                self._running._stop.set()
+                self._running._halt()
             self._news.notify()
         if replaced is not None:
             replaced._stop.set()
@@ -204,7 +221,7 @@ class _Worker:
             self._closing = True
             waiting, self._queue = list(self._queue.values()), {}
             if self._running is not None:
-                self._running._stop.set()
+                self._running._halt()
             self._news.notify()
         for job in waiting:
             job._finish("cancelled")

@@ -191,16 +191,19 @@ def test_runs_here_asks_the_machine(catalogue: Catalogue, monkeypatch: pytest.Mo
     assert catalogue.runs_here("phantom-brain-mri").kind == "now"
     assert catalogue.runs_here(22).kind == "interpreter"
     assert "packages" not in sys.modules
-    everything = catalogue.runs_here(3)
-    monkeypatch.setattr("medgan_widgets.catalogue.shelf.importable", lambda package: True)
+    asked = "medgan_widgets.medigan.dependencies.importable"
+    monkeypatch.setattr(asked, lambda package: True)
     catalogue.refresh()
     assert catalogue.runs_here(1).kind == "download"
-    assert catalogue.runs_here(3).kind == "image"
-    monkeypatch.setattr("medgan_widgets.catalogue.shelf.importable", lambda name: name != "visdom")
+    assert catalogue.runs_here(3).kind == "download", "an image of yours is a choice in Generate"
+    monkeypatch.setattr(asked, lambda name: name != "skimage")
     catalogue.refresh()
-    assert catalogue.runs_here(3).kind == "packages"
-    assert "packages: visdom;" in catalogue.runs_here(3).text
-    assert "not built yet" in everything.text, "honest about what this version cannot do"
+    assert catalogue.runs_here(10).kind == "packages"
+    assert "pip install scikit-image" in catalogue.runs_here(10).text
+    monkeypatch.setattr(asked, lambda name: name != "visdom")
+    catalogue.refresh()
+    assert catalogue.runs_here(3).kind == "interpreter"
+    assert "visdom" in catalogue.runs_here(3).text
     assert "691 MB" in catalogue.runs_here(23).text
     assert "size not known" in catalogue.runs_here(1).text
 
@@ -208,7 +211,7 @@ def test_runs_here_asks_the_machine(catalogue: Catalogue, monkeypatch: pytest.Mo
 def test_an_empty_folder_of_a_packages_name_is_no_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from medgan_widgets.catalogue import importable
+    from medgan_widgets.medigan.dependencies import importable
 
     (tmp_path / "nearly_a_package").mkdir()
     monkeypatch.syspath_prepend(tmp_path)

@@ -29,6 +29,8 @@ LAYERS = (
 )
 HEIGHT = {name: -depth for depth, names in enumerate(LAYERS) for name in names}
 WIDGETS = {"ipywidgets", "anywidget", "bqplot", "traitlets", "IPython"}
+# These run in a process of their own, medigan beside them.
+WORKER_FILES = {f"{PACKAGE}.medigan.worker", f"{PACKAGE}.medigan.warm"}
 TORCH = {"torch", "torchvision"}
 TORCH_HOMES = {
     "networks",
@@ -71,7 +73,7 @@ def problems(name: str, source: str, *, is_package: bool = False) -> list[str]:
         library = target.split(".")[0]
         if library in WIDGETS and own != "panels":
             found.append(f"{name} imports {library}: only panels/ knows widgets")
-        if library in TORCH and own not in TORCH_HOMES and name != f"{PACKAGE}.medigan.worker":
+        if library in TORCH and own not in TORCH_HOMES and name not in WORKER_FILES:
             found.append(f"{name} imports {library}: torch lives in {sorted(TORCH_HOMES)}")
         if library == "medigan":
             found.append(f"{name} imports medigan: it runs in a process of its own")

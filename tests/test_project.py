@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 # conda-forge's names for what the registry of Python packages calls otherwise
 CONDA_NAMES = {"torch": "pytorch-cpu"}
 # listed on Binder, never run there, so its many dependencies stay out of a small image
-NOT_ON_BINDER = {"medigan"}
+NOT_ON_BINDER = {"medigan", "opencv-python-headless"}
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 from medgan_widgets.catalogue._catalogue import FACETS, Catalogue, Nearest
 from medgan_widgets.catalogue.figures import Metric, size_text
-from medgan_widgets.catalogue.shelf import Broken, RunsHere, Shadowed, bundled, importable
+from medgan_widgets.catalogue.shelf import Broken, RunsHere, Shadowed, bundled
 
 __all__ = [
     "FACETS",
@@ -13,6 +13,5 @@ __all__ = [
     "RunsHere",
     "Shadowed",
     "bundled",
-    "importable",
     "size_text",
 ]

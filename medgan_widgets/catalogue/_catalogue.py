@@ -7,6 +7,7 @@ first id wins. What cannot be read is listed as broken and hides nothing else.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from medgan_widgets.catalogue.figures import (
 )
 from medgan_widgets.catalogue.shelf import Broken, RunsHere, Shadowed
 from medgan_widgets.errors import ModelNotFoundError
+from medgan_widgets.medigan.packages import PackageSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,6 +48,9 @@ class Catalogue:
     ----------
     folder
         Where to look first for models; then ``./models``, then the bundled ones.
+    mirror
+        A folder or address that holds medigan's archives, for machines without
+        the internet; by default what ``MEDGAN_MIRROR`` names.
 
     Examples
     --------
@@ -56,9 +61,12 @@ class Catalogue:
     'breast'
     """
 
-    def __init__(self, folder: str | Path | None = None) -> None:
+    def __init__(
+        self, folder: str | Path | None = None, *, mirror: str | Path | None = None
+    ) -> None:
         self._folder = folder
-        self._shelf = shelf.load(folder)
+        self.mirror = mirror or os.environ.get("MEDGAN_MIRROR") or None
+        self._shelf = shelf.load(folder, self.mirror)
         self._ids: tuple[str, ...] = tuple(self._shelf.cards)
         self._whole = True
         self.nearest: Nearest | None = None
@@ -102,7 +110,7 @@ class Catalogue:
 
     def refresh(self) -> Catalogue:
         """Read all folders again and return this catalogue; models gone meanwhile are left out."""
-        self._shelf = shelf.load(self._folder)
+        self._shelf = shelf.load(self._folder, self.mirror)
         known = self._shelf.cards
         kept = known if self._whole else (name for name in self._ids if name in known)
         self._ids = tuple(kept)
@@ -125,6 +133,19 @@ class Catalogue:
                 f"the folder of {name}, {folder}, is gone; put it back, or call refresh()."
             )
         return folder
+
+    def package_of(self, model_id: str | int) -> PackageSpec:
+        """Return how the package of one of medigan's models is found and called.
+
+        Raises
+        ------
+        ModelNotFoundError
+            When there is no such model, or it is no package of medigan's.
+        """
+        name = self._find(model_id)
+        if self._shelf.cards[name].origin != "medigan":
+            raise ModelNotFoundError(f"{name} is a model of this machine, no package of medigan's.")
+        return self._shelf.specs[name]
 
     def runs_here(self, model: str | int | ModelCard) -> RunsHere:
         """Return whether a model can generate on this machine now, and if not, what it needs."""
@@ -227,6 +248,7 @@ class Catalogue:
     def _some(self, names: Iterable[str], nearest: Nearest | None = None) -> Catalogue:
         part = object.__new__(Catalogue)
         part._folder, part._shelf, part._whole = self._folder, self._shelf, False
+        part.mirror = self.mirror
         part._ids, part.nearest = tuple(names), nearest
         return part
 

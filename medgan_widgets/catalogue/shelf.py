@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -14,13 +12,17 @@ from typing import Literal, NamedTuple
 
 from medgan_widgets.cards import ModelCard
 from medgan_widgets.catalogue.words import words_of
-from medgan_widgets.errors import CardError
+from medgan_widgets.downloads import cached_package
+from medgan_widgets.errors import CardError, MedganError
+from medgan_widgets.medigan import dependencies
 from medgan_widgets.medigan.facts import medigan_cards
+from medgan_widgets.medigan.metadata import METADATA, read_metadata
+from medgan_widgets.medigan.packages import PackageSpec, medigan_packages
+from medgan_widgets.medigan.trust import consent_to
 
 log = logging.getLogger(__name__)
 
-Kind = Literal["now", "download", "packages", "interpreter", "image", "damaged"]
-NOT_YET = "Generating with medigan's models is not built yet in this version."
+Kind = Literal["now", "consent", "download", "packages", "interpreter", "image", "damaged"]
 
 
 class Broken(NamedTuple):
@@ -55,10 +57,14 @@ class Shelf:
     shadowed: tuple[Shadowed, ...]
     words: Mapping[str, Mapping[str, float]]
     missing: frozenset[str] = field(default_factory=frozenset)
+    specs: Mapping[str, PackageSpec] = field(default_factory=dict)
 
 
-def load(folder: str | Path | None) -> Shelf:
-    """Read every card of the named folder, ``./models`` and the bundled models, then medigan's."""
+def load(folder: str | Path | None, mirror: str | Path | None = None) -> Shelf:
+    """Read the cards of the named folder, ``./models`` and the bundled ones, then medigan's.
+
+    A mirror that is a folder may list further models of medigan's form.
+    """
     cards: dict[str, ModelCard] = {}
     folders: dict[str, Path] = {}
     broken: list[Broken] = []
@@ -73,11 +79,13 @@ def load(folder: str | Path | None) -> Shelf:
             shadowed.append(Shadowed(card.id, str(place), str(folders[card.id])))
             continue
         cards[card.id], folders[card.id] = card, place
-    for card in medigan_cards():
+    further, specs, left_out = _mirrored(mirror)
+    broken += left_out
+    for card in (*medigan_cards(), *further):
         if card.id in cards:
-            shadowed.append(Shadowed(card.id, "medigan", str(folders[card.id])))
+            shadowed.append(Shadowed(card.id, "medigan", str(folders.get(card.id, "medigan"))))
         cards.setdefault(card.id, card)
-    importlib.invalidate_caches()  # packages installed a moment ago count as well
+    dependencies.forget()  # packages installed a moment ago count as well
     packages = {package for card in cards.values() for package in card.needs.packages}
     return Shelf(
         cards=MappingProxyType(cards),
@@ -85,8 +93,25 @@ def load(folder: str | Path | None) -> Shelf:
         broken=tuple(broken),
         shadowed=tuple(shadowed),
         words={name: words_of(card) for name, card in cards.items()},
-        missing=frozenset(package for package in packages if not importable(package)),
+        missing=frozenset(package for package in packages if not dependencies.importable(package)),
+        specs=MappingProxyType({**medigan_packages(), **specs}),
     )
+
+
+def _mirrored(
+    mirror: str | Path | None,
+) -> tuple[tuple[ModelCard, ...], Mapping[str, PackageSpec], list[Broken]]:
+    """Read what a mirror lists besides medigan's own; an address lists nothing."""
+    if mirror is None or str(mirror).startswith(("http://", "https://")):
+        return (), {}, []
+    root = Path(mirror).expanduser()
+    if not root.is_dir():
+        return (), {}, [Broken(root, f"{root} is not a folder; no packages can come from it.")]
+    listed = root / METADATA
+    if not listed.exists():
+        return (), {}, []
+    cards, specs, broken = read_metadata(listed)
+    return cards, specs, [Broken(listed, f"{name}: {reason}") for name, reason in broken]
 
 
 def bundled() -> Path:
@@ -96,43 +121,34 @@ def bundled() -> Path:
     return inside if inside.is_dir() else package.parent / "models"
 
 
-def importable(package: str) -> bool:
-    """Return whether ``import package`` would find a module, without importing it.
-
-    Examples
-    --------
-    >>> importable("json"), importable("no_such_package")
-    (True, False)
-    """
-    try:
-        spec = importlib.util.find_spec(package.split(".")[0])
-    except (ImportError, ValueError):
-        return False
-    return spec is not None and spec.origin is not None  # a bare folder of that name is no package
-
-
 def runs_here(card: ModelCard, shelf: Shelf) -> RunsHere:
     """Return what stands between a card and its images on this machine."""
-    missing = [package for package in card.needs.packages if package in shelf.missing]
     if card.origin == "local":
+        missing = [package for package in card.needs.packages if package in shelf.missing]
         return _local_runs(card, shelf.folders.get(card.id), missing)
-    size = card.needs.download_mb
-    download = f"a download of {size:g} MB" if size else "a download (size not known before it)"
-    needs = [download]
-    if missing:
-        needs.append(f"packages: {', '.join(missing)}")
-    if card.needs.python:
-        needs.append(card.needs.python)
-    if card.needs.image:
-        needs.append("an image of yours")
-    kind: Kind = "download"
-    if card.needs.python:
-        kind = "interpreter"
-    elif missing:
-        kind = "packages"
-    elif card.needs.image:
-        kind = "image"
-    return RunsHere(kind, f"{NOT_YET} It needs {'; '.join(needs)}.")
+    return _medigan_runs(card, shelf.specs[card.id])
+
+
+def _medigan_runs(card: ModelCard, spec: PackageSpec) -> RunsHere:
+    package = cached_package(card.id)
+    try:
+        consent = consent_to(card.id, package.sha256 if package else None)
+        python = consent.python if consent else None
+        found = dependencies.check_dependencies(spec.requires, spec.ignored, python)
+    except MedganError as error:  # a damaged lock, an interpreter that is gone
+        return RunsHere("damaged", str(error))
+    if found.missing:
+        needs = f"Needs packages: {', '.join(found.missing)}. Type: {found.pip}"
+        if not card.needs.python:
+            return RunsHere("packages", needs)
+        return RunsHere("interpreter", f"Needs {card.needs.python}. {needs}")
+    if package is None:
+        size = card.needs.download_mb
+        text = f"a download of {size:g} MB" if size else "a download (size not known before it)"
+        return RunsHere("download", f"Needs {text}, then your yes to its code.")
+    if consent is None:
+        return RunsHere("consent", "Downloaded; needs your yes to run its authors' code.")
+    return RunsHere("now", "Runs here now, in a process of its own.")
 
 
 def _local_runs(card: ModelCard, folder: Path | None, missing: list[str]) -> RunsHere:

@@ -54,13 +54,30 @@ def medigan_cards() -> tuple[ModelCard, ...]:
     33.6
     """
     facts = json.loads(Path(__file__).with_name("facts.json").read_text(encoding="utf-8"))
-    return tuple(_card(record, facts["shared"]) for record in facts["models"])
+    runs = json.loads(Path(__file__).with_name("packages.json").read_text(encoding="utf-8"))
+    return tuple(_card(record, facts["shared"], runs[record["id"]]) for record in facts["models"])
 
 
-def _card(record: dict[str, Any], shared: dict[str, list[str]]) -> ModelCard:
+@cache
+def zenodo_records() -> dict[str, dict[str, Any]]:
+    """Return the record number, size and outputs of each model, by id."""
+    facts = json.loads(Path(__file__).with_name("facts.json").read_text(encoding="utf-8"))
+    return {
+        record["id"]: {
+            name: record[name] for name in ("zenodo", "size", "outputs") if name in record
+        }
+        for record in facts["models"]
+    }
+
+
+def _card(record: dict[str, Any], shared: dict[str, list[str]], run: dict[str, Any]) -> ModelCard:
     content: dict[str, Any] = {name: record[name] for name in _COPIED if name in record}
     content["origin"] = "medigan"
     content["source"] = f"https://zenodo.org/records/{record['zenodo']}"
+    content["options"] = [
+        {"name": name, "default": default, "choices": run.get("choices", {}).get(name, [])}
+        for name, default in run.get("options", {}).items()
+    ]
     content["needs"] = {
         name: record[name]
         for name in ("packages", "image", "python", "download_mb")

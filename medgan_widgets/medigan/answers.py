@@ -1,0 +1,264 @@
+"""What a package gives back, sorted: images, masks, other pictures, labels; nothing else passes.
+
+medigan's contract: a list with one item an image, where an item is an array or
+a tuple of (image, mask, other picture) arrays and label texts. Packages also
+give one more than asked, twice as many, lists in lists, one bare array, or
+nothing but files. This file runs in the worker, which may have another Python:
+numpy and the standard library only, and Pillow for files.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SIDE = 8192  # pixels; nothing published comes near
+
+
+class AnswerError(ValueError):
+    """What came back is not what an image package gives."""
+
+
+def rows_of(
+    answer: Any, count: int, outputs: tuple[str, ...] = ("image",), gives: tuple[str, ...] = ()
+) -> list[dict[str, Any]]:
+    """Return one row for each image asked for: image, mask, others and label, arrays as returned.
+
+    Parameters
+    ----------
+    answer
+        What the package's function returned.
+    count
+        How many images were asked for; one more, as some packages give, is left out.
+    outputs
+        What the card promises, e.g. ``("image", "mask")``.
+    gives
+        Names of the arrays of one image, where a package gives them flat.
+
+    Raises
+    ------
+    AnswerError
+        When there are too few, or something is no picture.
+
+    Examples
+    --------
+    >>> image, mask = np.zeros((4, 4)), np.ones((4, 4), np.uint8)
+    >>> row = rows_of([(image, mask, "benign")], 1)[0]
+    >>> row["image"].shape, row["mask"].shape, row["label"]
+    ((4, 4, 1), (4, 4), 'benign')
+    """
+    items = _unnested(_listed(answer), count)
+    if gives and len(items) >= count * len(gives) and not isinstance(items[0], (tuple, list)):
+        size = len(gives)
+        items = [tuple(items[n * size : (n + 1) * size]) for n in range(count)]
+    elif len(items) == 2 * count and "mask" in outputs and not isinstance(items[0], (tuple, list)):
+        items = [(items[2 * n], items[2 * n + 1]) for n in range(count)]  # a mask follows its image
+    if len(items) < count:
+        raise AnswerError(f"it gave {len(items)} for the {count} images asked for")
+    return [_row(item, outputs, gives) for item in items[:count]]
+
+
+def rows_in_files(
+    folder: Path, count: int, outputs: tuple[str, ...] = ("image",)
+) -> list[dict[str, Any]]:
+    """Return the rows that a package wrote as picture files, in their natural order.
+
+    Raises
+    ------
+    AnswerError
+        When there are too few files, or one is no picture.
+    """
+    from PIL import Image
+
+    paths = sorted((p for p in folder.rglob("*") if p.is_file()), key=_natural)
+    pictures: list[tuple[str, Any]] = []
+    for path in paths:
+        try:
+            with Image.open(path) as picture:
+                pictures.append((path.stem, np.asarray(picture)))
+        except (OSError, ValueError, SyntaxError):
+            continue  # packages leave notes and tables there as well
+    masks = {_stem(name): array for name, array in pictures if "mask" in name.lower()}
+    images = [(name, array) for name, array in pictures if "mask" not in name.lower()]
+    if len(images) < count:
+        raise AnswerError(
+            f"it returned nothing and wrote {len(images)} pictures for the {count} asked for"
+        )
+    rows = []
+    for name, array in images[:count]:
+        mask = masks.get(_stem(name))
+        rows.append(_row(array if mask is None else (array, mask), outputs, ()))
+    return rows
+
+
+def scale_of(images: list[np.ndarray]) -> str:
+    """Return how floats of a package map to grey levels, from a fixed probe of its images.
+
+    ``unit`` is 0 to 1, ``signed`` -1 to 1, ``byte`` 0 to 255 and ``wide`` anything
+    else, stretched from the probe's darkest to its brightest value.
+
+    Examples
+    --------
+    >>> scale_of([np.array([[-0.9, 0.2]])]), scale_of([np.array([[0.0, 254.0]])])
+    ('signed', 'byte')
+    """
+    floats = [image for image in images if image.dtype.kind == "f"]
+    if not floats:
+        return "byte"
+    low = min(float(image.min()) for image in floats)
+    high = max(float(image.max()) for image in floats)
+    if low < -1.001 or high > 255.5:
+        return f"wide:{low!r}:{high!r}"
+    if low < 0:
+        return "signed" if high <= 1.001 else f"wide:{low!r}:{high!r}"
+    return "unit" if high <= 1.001 else "byte"
+
+
+def to_pixels(image: np.ndarray, scale: str) -> np.ndarray:
+    """Return an image as uint8, or as uint16 where it holds larger whole numbers.
+
+    Examples
+    --------
+    >>> to_pixels(np.array([[-1.0, 0.0, 1.0]]), "signed").tolist()
+    [[0, 128, 255]]
+    """
+    if image.dtype == np.uint8:
+        return image
+    if image.dtype.kind == "b":
+        return image.astype(np.uint8) * 255
+    if image.dtype.kind in "iu":
+        low, high = int(image.min()), int(image.max())
+        if low < 0 or high > 65535:
+            raise AnswerError(f"its whole numbers go from {low} to {high}, which is no picture")
+        return image.astype(np.uint8 if high <= 255 else np.uint16)
+    values = image.astype(np.float64)
+    if scale == "unit":
+        values = values * 255
+    elif scale == "signed":
+        values = (values + 1) * 127.5
+    elif scale.startswith("wide"):
+        dark, bright = (float(text) for text in scale.split(":")[1:])
+        values = (values - dark) * (255 / ((bright - dark) or 1.0))
+    return np.floor(np.clip(values, 0, 255) + 0.5).astype(np.uint8)
+
+
+def to_mask(mask: np.ndarray) -> np.ndarray:
+    """Return a mask as uint8 [H, W], 0 outside; two values become 0 and 255, more stay labels.
+
+    Examples
+    --------
+    >>> to_mask(np.array([[0.0, 1.0]])).tolist(), to_mask(np.array([[0, 1, 2]])).tolist()
+    ([[0, 255]], [[0, 1, 2]])
+    """
+    if mask.ndim == 3:
+        mask = mask[..., :3].max(axis=2)
+    if mask.dtype.kind == "f" or mask.dtype.kind == "b":
+        middle = (float(mask.min()) + float(mask.max())) / 2
+        return np.where(mask > middle, 255, 0).astype(np.uint8)
+    values = np.unique(mask)
+    if len(values) <= 2:
+        inside = mask > values[0] if len(values) == 2 else mask != 0
+        return np.where(inside, 255, 0).astype(np.uint8)
+    return np.clip(mask, 0, 255).astype(np.uint8)
+
+
+def _listed(answer: Any) -> list[Any]:
+    if answer is None:
+        raise AnswerError("it returned nothing")
+    if isinstance(answer, (str, bytes, dict, int, float)):
+        raise AnswerError(f"it returned a {type(answer).__name__}, not images")
+    if isinstance(answer, tuple) and answer and all(_is_picture(one) for one in answer):
+        return [answer]  # one image with its mask, bare
+    if isinstance(answer, (list, tuple)):
+        return list(answer)
+    array = _array(answer)
+    if array.ndim == 4 or (array.ndim == 3 and min(array.shape[0], array.shape[-1]) > 4):
+        return list(array)
+    return [array]
+
+
+def _unnested(items: list[Any], count: int) -> list[Any]:
+    """Open lists in lists, two deep at most, as medigan does."""
+    for _ in range(2):
+        if items and all(isinstance(item, list) for item in items):
+            items = [inner for item in items for inner in item]
+        elif len(items) == 1 and count > 1 and getattr(items[0], "ndim", 0) == 4:
+            items = list(items[0])
+    return items
+
+
+def _row(item: Any, outputs: tuple[str, ...], gives: tuple[str, ...]) -> dict[str, Any]:
+    parts = list(item) if isinstance(item, (tuple, list)) else [item]
+    row: dict[str, Any] = {"image": None, "mask": None, "others": {}, "label": None}
+    arrays = []
+    for part in parts:
+        if isinstance(part, str):
+            row["label"] = part[:200]
+        elif part is not None:
+            arrays.append(_picture(part))
+    if not arrays:
+        raise AnswerError("an item of its answer holds no picture")
+    names = list(gives) or ["image", "mask"]
+    row["image"] = arrays[0]
+    for place, array in enumerate(arrays[1:], 1):
+        name = names[place] if place < len(names) else f"other {place - 1}"
+        if name.endswith("mask") and row["mask"] is None:
+            row["mask"] = array[..., 0] if array.shape[2] == 1 else array
+        else:
+            row["others"][name] = array
+    if row["image"].shape[2] == 4:  # colour and one more: a mask where the card promises one
+        fourth = row["image"][..., 3]
+        row["image"] = row["image"][..., :3]
+        if "mask" in outputs and row["mask"] is None:
+            row["mask"] = fourth
+        else:
+            row["others"]["channel 4"] = fourth[..., None]
+    return row
+
+
+def _picture(part: Any) -> np.ndarray:
+    """Return [H, W, C] with 1, 3 or 4 channels, or say why this is no picture."""
+    array = _array(part)
+    while array.ndim > 3 and array.shape[0] == 1:
+        array = array[0]
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3:
+        raise AnswerError(f"an array of shape {array.shape} is no picture")
+    if array.shape[2] not in (1, 3, 4) and array.shape[0] in (1, 3, 4):
+        array = np.moveaxis(array, 0, 2)
+    height, width, channels = array.shape
+    if channels not in (1, 3, 4) or not (2 <= height <= SIDE and 2 <= width <= SIDE):
+        raise AnswerError(f"an array of shape {tuple(array.shape)} is no picture")
+    if array.dtype.kind not in "fiub":
+        raise AnswerError(f"an array of {array.dtype} is no picture")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise AnswerError("its pictures hold values that are not finite")
+    return np.ascontiguousarray(array)
+
+
+def _array(value: Any) -> np.ndarray:
+    if hasattr(value, "detach"):  # a tensor
+        value = value.detach().cpu().float().numpy() if value.is_floating_point() else (
+            value.detach().cpu().numpy()
+        )  # fmt: skip
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise AnswerError(f"a {type(value).__name__} is no picture") from error
+
+
+def _is_picture(value: Any) -> bool:
+    return isinstance(value, str) or (hasattr(value, "shape") and len(value.shape) in (2, 3))
+
+
+def _natural(path: Path) -> list[Any]:
+    return [int(t) if t.isdigit() else t.lower() for t in re.split(r"(\d+)", str(path))]
+
+
+def _stem(name: str) -> str:
+    """``3_img`` and ``3_mask`` belong together."""
+    return re.sub(r"[_-]?(img|image|mask|sample)$", "", name.lower())

@@ -1,0 +1,488 @@
+"""Worker processes from the kernel's side: started in a moment, watched, and never left behind.
+
+One zygote for each interpreter forks the workers, one for each package and
+device. A worker that is asked watches nothing itself; here, while an answer is
+awaited, somebody may cancel, it may grow too large, or never answer: then its
+whole process group ends. What a worker prints is kept to its last lines.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import logging
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from medgan_widgets.errors import JobCancelled, NotRunnableError, WorkerError
+from medgan_widgets.medigan import worker as child
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 900.0  # seconds without an answer; the slowest published model needs some for an image
+START_SECONDS = 120.0
+IDLE_SECONDS = 300.0
+MESSAGE_BYTES = 2**20
+ARRAY_BYTES = 2**31
+LOOK = 0.05  # seconds between two looks at cancel, memory and time
+PRINTED = 64 * 1024  # bytes kept of what a package prints
+DTYPES = {"|u1", "<u2"}
+
+
+def memory_limit() -> int:
+    """Return how many bytes workers may hold: ``MEDGAN_WORKER_MB``, else half of what is free."""
+    said = os.environ.get("MEDGAN_WORKER_MB", "")
+    return int(said) * 10**6 if said.isdigit() else psutil.virtual_memory().available // 2
+
+
+class PackageError(WorkerError):
+    """What a package raised; ``answer`` has its type, text and trace."""
+
+    def __init__(self, answer: Mapping[str, Any]) -> None:
+        super().__init__(f"{answer.get('type')}: {answer.get('text')}")
+        self.answer = answer
+
+
+class WorkerGone(WorkerError):
+    """Somebody else of this process ended the worker meanwhile."""
+
+
+class Worker:
+    """One package in a process of its own.
+
+    Attributes
+    ----------
+    pid
+        Its process.
+    opened
+        Whether a package is in it.
+    """
+
+    def __init__(
+        self, pid: int, end: Any, printed: int | Any, folder: Path, status: Callable[[], int | None]
+    ) -> None:
+        self.pid, self.folder, self.opened = pid, folder, False
+        self.lock = threading.Lock()  # one call at a time
+        self.used = time.monotonic()
+        self.dead = False
+        self._end, self._status = end, status
+        self._printed: deque[bytes] = deque()
+        self._log = threading.Thread(target=self._listen, args=(printed,), daemon=True)
+        self._log.start()
+
+    def call(
+        self,
+        message: Mapping[str, Any],
+        arrays: Iterable[NDArray[Any]] = (),
+        *,
+        stop: threading.Event,
+        limit: int,
+        patience: float = PATIENCE,
+    ) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+        """Send a message and return the answer; whatever goes wrong ends the process.
+
+        Raises
+        ------
+        JobCancelled
+            When ``stop`` was set meanwhile.
+        WorkerError
+            When the package raised, died, grew beyond ``limit`` bytes or was silent too long.
+        """
+        self.used = began = time.monotonic()
+
+        def wait(*, writing: bool = False) -> None:
+            """Come back once the wire is ready; look at cancel, memory and time meanwhile."""
+            while not _ready(self._end, LOOK, writing=writing):
+                if self.rss > limit:
+                    raise WorkerError(
+                        f"it took more than the {limit / 1e9:.1f} GB its process may have and was "
+                        "ended; ask for fewer images, or set MEDGAN_WORKER_MB"
+                    )
+                if time.monotonic() - began > patience:
+                    raise WorkerError(f"it gave no answer for {patience:g} s and was ended")
+                if stop.is_set():
+                    raise JobCancelled("the job was cancelled.")
+
+        try:
+            with contextlib.suppress(BrokenPipeError):  # its death is told below, with its cause
+                child.Wire(-1, self._end.fileno(), lambda: wait(writing=True)).send(
+                    dict(message), list(arrays)
+                )
+            answer, data = self._receive(child.Wire(self._end.fileno(), -1, wait))
+        except (WorkerError, JobCancelled):
+            self.end()
+            raise
+        except (EOFError, ValueError, KeyError, TypeError, OSError) as error:
+            if self.dead and not stop.is_set():
+                raise WorkerGone("it was ended from elsewhere") from error
+            said = "" if self.dead else self._farewell(error)
+            self.end()
+            if stop.is_set():
+                raise JobCancelled("the job was cancelled.") from None
+            raise WorkerError(said) from error
+        except BaseException:  # Ctrl-C between two looks
+            self.end()
+            raise
+        self.used = time.monotonic()
+        if answer["kind"] == "error":
+            log.error("a model package failed:\n%s\n%s", answer.get("trace"), self.printed)
+            raise PackageError(answer)
+        return answer, data
+
+    def _receive(self, wire: child.Wire) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+        """Read an answer; a stranger's process writes it, so sizes and kinds are checked first."""
+        (size,) = child.HEADER.unpack(wire.read(child.HEADER.size))
+        if size > MESSAGE_BYTES:
+            raise ValueError(f"a message of {size} bytes")
+        message = json.loads(bytes(wire.read(size)))
+        arrays = []
+        for dtype, shape in message.pop("arrays"):
+            sides = [int(side) for side in shape]
+            if dtype not in DTYPES or len(sides) not in (2, 3) or min(sides) < 1:
+                raise ValueError(f"an array of {dtype!r} {sides}")
+            count = int(np.prod(sides, dtype=object)) * np.dtype(dtype).itemsize
+            if count > ARRAY_BYTES:
+                raise ValueError(f"an array of {sides}")
+            arrays.append(np.frombuffer(wire.read(count), dtype).reshape(sides))
+        if message.get("kind") not in ("ready", "known", "rows", "error"):
+            raise ValueError("a message of no known kind")
+        return message, arrays
+
+    def _farewell(self, error: BaseException) -> str:
+        """Say how the process ended."""
+        status: int | None = None
+        end = time.monotonic() + 1.0
+        while status is None and time.monotonic() < end:
+            status = self._status()
+            time.sleep(0.01)
+        if status is None:
+            return f"its process gave no proper answer ({type(error).__name__}: {error})"
+        if os.WIFSIGNALED(status):
+            number = os.WTERMSIG(status)
+            name = signal.Signals(number).name if number in set(signal.Signals) else str(number)
+            words = {"SIGSEGV": "crashed", "SIGKILL": "was killed (out of memory?)"}
+            return f"its process {words.get(name, 'was ended')} ({name})"
+        return f"its process ended itself with exit code {os.WEXITSTATUS(status)}"
+
+    @property
+    def rss(self) -> int:
+        """What the process and its children hold, in bytes."""
+        try:
+            process = psutil.Process(self.pid)
+            family = [process, *process.children(recursive=True)]
+            return sum(_rss(one) for one in family)
+        except psutil.Error:
+            return 0
+
+    @property
+    def printed(self) -> str:
+        """The last of what the package printed."""
+        return b"".join(list(self._printed)).decode(errors="replace")[-PRINTED:]
+
+    def end(self) -> None:
+        """End the process with all it started; twice does no harm."""
+        if self.dead:
+            return
+        self.dead = True
+        family: list[psutil.Process] = []
+        with contextlib.suppress(psutil.Error):
+            family = psutil.Process(self.pid).children(recursive=True)
+        with contextlib.suppress(OSError, AttributeError):
+            os.killpg(self.pid, signal.SIGKILL)
+        for process in family:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        with contextlib.suppress(OSError):
+            self._end.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(psutil.Error):
+            psutil.Process(self.pid).wait(timeout=2)
+        self._end.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _listen(self, printed: int) -> None:
+        """Keep the last lines of what it prints, and let it print as much as it likes."""
+        kept = 0
+        while True:
+            try:
+                part = os.read(printed, 65536)
+            except OSError:
+                break
+            if not part:
+                break
+            self._printed.append(part)
+            kept += len(part)
+            while kept - len(self._printed[0]) > PRINTED:
+                kept -= len(self._printed.popleft())
+        with contextlib.suppress(OSError):
+            os.close(printed)
+
+
+class Zygote:
+    """The process that forks workers for one interpreter."""
+
+    def __init__(self, python: str | None) -> None:
+        self.python = python or sys.executable
+        self._ended: dict[int, int] = {}
+        self._lines: deque[dict[str, Any]] = deque()
+        self._news = threading.Condition()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it goes with us
+        ours, theirs = socket.socketpair()
+        try:
+            self._process = subprocess.Popen(
+                [self.python, child.__file__, "zygote", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL, stderr=self._errors, cwd=tempfile.gettempdir(),
+                env=clean_environment(), start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:
+            raise NotRunnableError(
+                f"{self.python} cannot be started ({error.strerror}); give the path of a Python "
+                "interpreter that has medigan."
+            ) from error
+        finally:
+            theirs.close()
+        self._control = ours
+        threading.Thread(target=self._hear, daemon=True).start()
+
+    def fork(self, stop: threading.Event) -> Worker:
+        """Return a new worker; only the first one of a zygote takes seconds."""
+        self._await("ready", stop)
+        folder = Path(tempfile.mkdtemp(prefix="medgan-"))
+        ours, theirs = socket.socketpair()
+        reads, writes = os.pipe()
+        try:
+            with self._news:
+                socket.send_fds(self._control, [b"fork"], [theirs.fileno(), writes])
+            pid = self._await("pid", stop)
+        except OSError as error:
+            raise WorkerError("the process that starts workers is gone; try again.") from error
+        finally:
+            theirs.close()
+            os.close(writes)
+        return Worker(pid, ours, reads, folder, lambda: self._ended.get(pid))
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can still fork."""
+        return self._process.poll() is None
+
+    def close(self) -> None:
+        """End it and all of its workers."""
+        with contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_RDWR)
+        self._control.close()
+        try:
+            self._process.wait(timeout=3)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(timeout=3)
+
+    def _await(self, key: str, stop: threading.Event) -> int:
+        end = time.monotonic() + START_SECONDS
+        while True:
+            with self._news:
+                for line in self._lines:
+                    if key in line:
+                        if key != "ready":
+                            self._lines.remove(line)
+                        return int(line[key])
+                self._news.wait(0.02)
+            if stop.is_set():
+                raise JobCancelled("the job was cancelled.")
+            if not self.alive:
+                raise NotRunnableError(self._why())
+            if time.monotonic() > end:
+                raise NotRunnableError(f"{self.python} did not start within {START_SECONDS:g} s.")
+
+    def _why(self) -> str:
+        self._errors.seek(0)
+        said = self._errors.read().decode(errors="replace")
+        log.error("the worker's interpreter failed:\n%s", said[-4000:])
+        last = said.strip().splitlines()[-1] if said.strip() else "it ended at once"
+        return (
+            f"{self.python} cannot run medigan: {last[:200]}; it needs medigan, torch and numpy: "
+            f"{self.python} -m pip install medigan==1.0.0"
+        )
+
+    def _hear(self) -> None:
+        text = b""
+        while True:
+            try:
+                part = self._control.recv(4096)
+            except OSError:
+                return
+            if not part:
+                return
+            *lines, text = (text + part).split(b"\n")
+            with self._news:
+                for line in map(json.loads, lines):
+                    if "ended" in line:
+                        self._ended[int(line["ended"])] = int(line["status"])
+                    else:
+                        self._lines.append(line)
+                self._news.notify_all()
+
+
+class Workers:
+    """All workers of this process: the least recently used end when memory runs short."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._held: OrderedDict[tuple[Any, ...], Worker] = OrderedDict()
+        self._zygotes: dict[str | None, Zygote] = {}
+        self._known: dict[tuple[Any, ...], dict[str, Any]] = {}
+        self._timer: threading.Timer | None = None
+        self._owner = os.getpid()
+        atexit.register(self.close)
+
+    def get(self, key: tuple[Any, ...], python: str | None, stop: threading.Event) -> Worker:
+        """Return the worker of a package; a new one has to be opened by who asks."""
+        with self._lock:
+            worker = self._held.get(key)
+            if worker is None or worker.dead:
+                self._make_room()
+                worker = self._held[key] = self.zygote(python).fork(stop)
+                self._arm()
+            self._held.move_to_end(key)
+            return worker
+
+    def zygote(self, python: str | None = None) -> Zygote:
+        """Return the zygote of an interpreter, started if need be."""
+        with self._lock:
+            known = self._zygotes.get(python)
+            if known is None or not known.alive:
+                if not hasattr(os, "fork"):
+                    raise NotRunnableError("medigan's models need Linux or macOS for now.")
+                known = self._zygotes[python] = Zygote(python)
+            return known
+
+    def known(self, key: tuple[Any, ...]) -> dict[str, Any]:
+        """Return what probes of this package found out; it outlives its worker."""
+        with self._lock:
+            return self._known.setdefault(key, {})
+
+    def pid(self, model_id: str) -> int | None:
+        """Return the process of a model that is warm, or None."""
+        with self._lock:
+            for key, worker in self._held.items():
+                if key[0] == model_id and not worker.dead:
+                    return worker.pid
+        return None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The models that are warm, least recently used first."""
+        with self._lock:
+            return tuple(dict.fromkeys(k[0] for k, one in self._held.items() if not one.dead))
+
+    def end(self, model_id: str | None = None) -> None:
+        """End the workers of one model, or all."""
+        with self._lock:
+            for key in [key for key in self._held if model_id in (None, key[0])]:
+                self._held.pop(key).end()
+
+    def close(self) -> None:
+        """End everything; also at the end of the interpreter."""
+        if os.getpid() != self._owner:  # a fork of the kernel owns none of it
+            return
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+            self.end()
+            zygotes, self._zygotes = list(self._zygotes.values()), {}
+        for zygote in zygotes:
+            zygote.close()
+
+    def _make_room(self) -> None:
+        limit = memory_limit()
+        for key, worker in list(self._held.items()):
+            if worker.dead:
+                del self._held[key]
+        while len(self._held) > 1 and sum(one.rss for one in self._held.values()) > limit:
+            idle = next((k for k, one in self._held.items() if not one.lock.locked()), None)
+            if idle is None:
+                return
+            log.info("the worker of %s ended to make room.", idle[0])
+            self._held.pop(idle).end()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = threading.Timer(IDLE_SECONDS / 5, self._sweep)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _sweep(self) -> None:
+        """End what nobody has used for a while; with the last worker goes its zygote."""
+        with self._lock:
+            now = time.monotonic()
+            for key, worker in list(self._held.items()):
+                idle = now - worker.used > IDLE_SECONDS and not worker.lock.locked()
+                if worker.dead or idle:
+                    self._held.pop(key).end()
+            if self._held:
+                return self._arm()
+            zygotes, self._zygotes = list(self._zygotes.values()), {}
+        for zygote in zygotes:
+            zygote.close()
+        return None
+
+
+@cache
+def shared_workers() -> Workers:
+    """Return the workers of this process."""
+    return Workers()
+
+
+def end_workers(model_id: str | None = None) -> None:
+    """End the warm processes of one model, or of all."""
+    shared_workers().end(model_id)
+
+
+def clean_environment() -> dict[str, str]:
+    """Return what a stranger's code may see: no tokens, one thread a library until told."""
+    secret = ("token", "secret", "password", "passwd", "api_key", "apikey", "credential")
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not any(word in name.lower() for word in secret) and name != "PYTHONPATH"
+    }
+    return {
+        **kept,
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "MPLBACKEND": "Agg",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _ready(end: Any, seconds: float, *, writing: bool) -> bool:
+    reads, writes = ([], [end]) if writing else ([end], [])
+    return any(select.select(reads, writes, [], seconds))
+
+
+def _rss(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_info().rss)
+    except psutil.Error:
+        return 0

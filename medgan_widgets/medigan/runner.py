@@ -1,0 +1,447 @@
+"""A request to one of medigan's models becomes batches, made by its package in another process."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from medgan_widgets.cards import ModelCard
+from medgan_widgets.downloads import Package, cached_package
+from medgan_widgets.errors import (
+    ConsentError,
+    DataError,
+    NotRunnableError,
+    WorkerError,
+)
+from medgan_widgets.medigan import dependencies
+from medgan_widgets.medigan.packages import PackageSpec, checked_options
+from medgan_widgets.medigan.process import (
+    PackageError,
+    Worker,
+    WorkerGone,
+    memory_limit,
+    shared_workers,
+)
+from medgan_widgets.medigan.trust import Consent, consent_to, hashes, sha256_of
+from medgan_widgets.requests import Batch, GenerateRequest
+from medgan_widgets.seeds import Value, labels_from_seeds, latents_from_seeds
+
+log = logging.getLogger(__name__)
+
+FAST_CHUNK = 32
+PROBE_SEEDS = range(2**63, 2**63 + 4)  # nobody's images
+
+
+class MediganStream(Iterator[Batch]):
+    """The batches of one request; all of it is checked before the first.
+
+    Parameters
+    ----------
+    card, spec
+        The model, and how its package is called.
+    request
+        What is asked for.
+    device, threads
+        Where it runs: ``"cpu"`` or ``"cuda:N"``, and with how many threads.
+
+    Raises
+    ------
+    NotRunnableError
+        When it is not downloaded, packages are missing, or the interpreter is gone.
+    ConsentError
+        When nobody agreed to exactly this code, or the cache holds other bytes.
+    RequestError, DataError
+        For options it does not have, and source images that cannot be read.
+    """
+
+    def __init__(
+        self,
+        card: ModelCard,
+        spec: PackageSpec,
+        request: GenerateRequest,
+        device: str,
+        threads: int,
+    ) -> None:
+        self._card, self._spec, self._request = card, spec, request
+        self._device, self._threads = device, threads
+        self._stop = threading.Event()
+        self._options = checked_options(spec, request.options)
+        self._inputs = checked_inputs(card, spec, request.inputs)
+        self._package, self._consent = runnable_package(card, spec)
+        self._made = self._batches()
+
+    def __next__(self) -> Batch:
+        """Return the next batch."""
+        if self._stop.is_set():
+            raise StopIteration
+        return next(self._made)
+
+    def interrupt(self) -> None:
+        """Stop, also in the middle of a forward: the process that computes it ends."""
+        self._stop.set()
+
+    def close(self) -> None:
+        """Make no more."""
+        self._stop.set()
+        self._made.close()
+
+    # ------------------------------------------------------------ from seeds to batches
+
+    def _batches(self) -> Generator[Batch, None, None]:
+        seeds = self._request.seeds
+        step = self._spec.chunk if self._request.mode == "exact" else FAST_CHUNK
+        for start in range(0, len(seeds), step):
+            part = tuple(seeds[start : start + step])
+            labels = labels_from_seeds(part, self._card.condition, self._request.condition)
+            began = time.perf_counter()
+            rows = self._rows(part, labels, start)
+            yield from batches_of(rows, part, labels, time.perf_counter() - began)
+
+    def _rows(
+        self, seeds: Sequence[int], labels: Mapping[str, Sequence[Value]], start: int
+    ) -> list[dict[str, Any]]:
+        """Return a row for each seed, in their order; one call for each class among them."""
+        alone = bool(self._ready()[1]["alone"]) or bool(self._inputs)
+        wanted = [tuple(labels[factor][n] for factor in labels) for n in range(len(seeds))]
+        found: dict[int, dict[str, Any]] = {}
+        for kind in dict.fromkeys(wanted):
+            places = [n for n, one in enumerate(wanted) if one == kind]
+            groups = [[place] for place in places] if alone else [places]
+            for group in groups:
+                condition = dict(zip(labels, kind, strict=True))
+                source = (
+                    self._inputs[(start + group[0]) % len(self._inputs)] if self._inputs else None
+                )
+                rows = self._call([seeds[place] for place in group], condition, source, alone=alone)
+                found.update(zip(group, rows, strict=True))
+        return [found[n] for n in range(len(seeds))]
+
+    def _source(self, place: int) -> Path | None:
+        return self._inputs[place % len(self._inputs)] if self._inputs else None
+
+    def _call(
+        self,
+        seeds: Sequence[int],
+        condition: Mapping[str, Value],
+        source: Path | None,
+        *,
+        alone: bool,
+    ) -> list[dict[str, Any]]:
+        exact = self._request.mode == "exact"
+        ask = len(seeds) if alone or not exact else max(self._spec.chunk, len(seeds))
+        padded = [*seeds, *[seeds[-1]] * (ask - len(seeds))]
+        message = {
+            "do": "make", "count": len(seeds), "ask": ask, "seed": int(seeds[0]),
+            "arguments": self._arguments(condition, source),
+        }  # fmt: skip
+        latents = (
+            [] if self._spec.latent is None else [latents_from_seeds(padded, self._spec.latent)]
+        )
+        answer, arrays = self._asked(message, latents)
+        try:
+            rows = [_with_arrays(row, arrays) for row in answer["rows"]]
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            raise WorkerError(f"{self._card.id} gave an answer that is none.") from error
+        if len(rows) != len(seeds):
+            raise WorkerError(f"{self._card.id} gave {len(rows)} rows for {len(seeds)} seeds.")
+        if source is not None:
+            for row in rows:
+                row["others"] = {"source": read_source(source), **row["others"]}
+        return rows
+
+    def _arguments(self, condition: Mapping[str, Value], source: Path | None) -> dict[str, Any]:
+        arguments = {**self._device_arguments(), **self._options}
+        for factor, value in condition.items():
+            known = self._spec.condition[factor]
+            arguments["condition"] = known[value] if value in known else known[str(value)]
+        if self._spec.input is not None:
+            option, kind = self._spec.input["option"], self._spec.input["kind"]
+            if source is None:
+                if self._spec.sample is not None:
+                    arguments[option] = self._spec.sample
+            elif kind == "folder":
+                arguments[option] = str(self._folder_with(source))
+            elif kind == "list":
+                count = len(self._spec.sample) if isinstance(self._spec.sample, tuple) else 1
+                arguments[option] = [str(source)] * count
+            else:
+                arguments.update(dict.fromkeys(option, str(source)))
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in arguments.items()}
+
+    def _folder_with(self, source: Path) -> Path:
+        """Return a folder with this source alone, since packages read whole folders."""
+        folder = self._ready()[0].folder / "input" / f"{abs(hash(source)):x}"
+        folder.mkdir(parents=True, exist_ok=True)
+        inside = folder / source.name
+        if not inside.exists():
+            inside.write_bytes(source.read_bytes())
+        return folder
+
+    def _device_arguments(self) -> dict[str, Any]:
+        """Mend the one published default that torch refuses: a device called ``"0"``."""
+        gpu = self._spec.options.get("gpu_id")
+        if isinstance(gpu, str) and gpu.isdigit():
+            return {"gpu_id": "cpu" if self._device == "cpu" else "cuda:0"}
+        return {}
+
+    # ------------------------------------------------------------ the worker
+
+    def _asked(
+        self, message: Mapping[str, Any], arrays: list[NDArray[Any]]
+    ) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+        """Ask the package's worker; one that somebody else ended meanwhile is replaced once."""
+        for last_try in (False, True):
+            worker, known = self._ready()
+            try:
+                with worker.lock:
+                    return self._tell(worker, {**message, "known": known}, arrays)
+            except WorkerGone as error:
+                if last_try:
+                    raise WorkerError(f"{self._card.id} was ended from elsewhere.") from error
+        raise AssertionError  # the loop returns or raises
+
+    def _ready(self) -> tuple[Worker, dict[str, Any]]:
+        """Return the package's worker, open, and what its probe found for these options."""
+        key = (self._card.id, self._consent.sha256, self._device, self._consent.python)
+        workers = shared_workers()
+        known = workers.known((*key, repr(sorted(self._options.items()))))
+        while True:
+            worker = workers.get(key, self._consent.python, self._stop)
+            with worker.lock:
+                if worker.dead:
+                    continue
+                if not worker.opened:
+                    self._check_bytes()
+                    self._tell(worker, self._opening(worker))
+                    worker.opened = True
+                if not known:
+                    answer, _ = self._tell(worker, self._probe(), self._probe_latents())
+                    known.update(answer["known"])
+                    if not known["warm"]:
+                        log.warning("%s runs cold: warm, it answers differently.", self._card.id)
+            return worker, known
+
+    def _opening(self, worker: Worker) -> dict[str, Any]:
+        spec = self._spec
+        plain = {
+            "model_id": spec.model_id, "entry": spec.entry(), "latent": spec.latent,
+            "outputs": spec.outputs, "gives": spec.gives,
+        }  # fmt: skip
+        return {
+            "do": "open", "spec": plain, "package": str(self._package.folder),
+            "work": str(worker.folder), "pickle": self._consent.pickle, "device": self._device,
+            "visible": self._device.partition(":")[2], "threads": self._threads,
+        }  # fmt: skip
+
+    def _tell(
+        self, worker: Worker, message: dict[str, Any], arrays: Sequence[NDArray[Any]] = ()
+    ) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+        try:
+            return worker.call(message, arrays, stop=self._stop, limit=memory_limit())
+        except WorkerGone:
+            raise
+        except PackageError as error:
+            worker.end()  # whatever state it is in, the next request starts afresh
+            raise self._in_words(error) from error
+        except WorkerError as error:
+            raise WorkerError(f"{self._card.id} failed: {error}.") from error
+
+    def _probe(self) -> dict[str, Any]:
+        first = {factor: values[0] for factor, values in self._card.condition.items()}
+        return {
+            "do": "probe", "count": self._spec.chunk, "ask": self._spec.chunk,
+            "seed": PROBE_SEEDS[0], "arguments": self._arguments(first, None),
+        }  # fmt: skip
+
+    def _probe_latents(self) -> list[NDArray[Any]]:
+        if self._spec.latent is None:
+            return []
+        return [latents_from_seeds(PROBE_SEEDS[: self._spec.chunk], self._spec.latent)]
+
+    def _check_bytes(self) -> None:
+        """Nobody may have changed the unpacked package since somebody agreed to it."""
+        code, weights = hashes(self._package.folder, self._spec)
+        if (code, weights) != (self._consent.code_sha256, self._consent.weights_sha256):
+            raise ConsentError(
+                f"the files of {self._card.id} in the cache are not those that were agreed to; "
+                f'remove the download and fetch it again, then trust("{self._card.id}").'
+            )
+
+    def _in_words(self, error: PackageError) -> WorkerError | NotRunnableError | ConsentError:
+        name, kind, text = self._card.id, error.answer.get("type"), error.answer.get("text")
+        if kind == "PickleRefused":
+            return ConsentError(
+                f"the weights of {name} are whole pickled objects, and reading them runs code; "
+                f'if you agree to that too, call trust("{name}", pickle=True).'
+            )
+        if kind == "AnswerError":
+            return WorkerError(f"{name} gave no usable images: {text}.")
+        if error.answer.get("missing"):
+            return NotRunnableError(
+                f"{name} needs {error.answer['missing']!r}, which is not installed "
+                "and not among its published requirements; install it, then try again."
+            )
+        if kind == "SystemExit":
+            return WorkerError(f"{name} ended itself (sys.exit: {text or 0}) instead of answering.")
+        if kind == "MemoryError":
+            return WorkerError(f"{name} ran out of memory; ask for fewer images.")
+        return WorkerError(f"{name} raised {kind}: {text}; the log has the details.")
+
+
+def medigan_recipe(
+    card: ModelCard, spec: PackageSpec, request: GenerateRequest, device: str, threads: int
+) -> dict[str, Any]:
+    """Return all that the pixels of a request depend on, as plain JSON values."""
+    package, consent = runnable_package(card, spec)
+    inputs = checked_inputs(card, spec, request.inputs)
+    return {
+        **request.to_dict(),
+        "inputs": [{"name": path.name, "sha256": sha256_of(path)} for path in inputs],
+        "package_sha256": package.sha256,
+        "code_sha256": consent.code_sha256,
+        "weights_sha256": consent.weights_sha256,
+        "source": spec.url,
+        "python": consent.python,
+        "device": device,
+        "chunk": spec.chunk,
+        "threads": threads,
+        "promise": promise_of(spec),
+        "synthetic": True,
+    }
+
+
+def promise_of(spec: PackageSpec) -> str:
+    """Return what a seed promises for a package."""
+    if spec.latent is not None and not spec.alone:
+        return "each image comes from the latent of its own seed"
+    return "all random numbers are seeded for each image, which runs by itself"
+
+
+def runnable_package(card: ModelCard, spec: PackageSpec) -> tuple[Package, Consent]:
+    """Return the downloaded package and the yes to it, or say what is missing.
+
+    Raises
+    ------
+    NotRunnableError, ConsentError
+        What to call, or which line to type.
+    """
+    package = cached_package(card.id)
+    if package is None:
+        raise NotRunnableError(f'{card.id} is not downloaded yet; call download("{card.id}").')
+    consent = consent_to(card.id, package.sha256)
+    if consent is None:
+        raise ConsentError(
+            f"nobody agreed to run the code of {card.id} yet; read consent_text, then call "
+            f'trust("{card.id}") (an unattended run goes by models.lock).'
+        )
+    found = dependencies.check_dependencies(spec.requires, spec.ignored, consent.python)
+    if found.missing:
+        python = consent.python or "python"
+        raise NotRunnableError(
+            f"{card.id} needs {', '.join(found.missing)}; type: "
+            f"{found.pip.replace('python', python, 1)}"
+        )
+    return package, consent
+
+
+def checked_inputs(card: ModelCard, spec: PackageSpec, inputs: Sequence[Any]) -> tuple[Path, ...]:
+    """Return source images as absolute paths, each one readable.
+
+    Raises
+    ------
+    DataError
+        For a model that takes none, a missing file, or one that is no image.
+    """
+    if inputs and spec.input is None:
+        raise DataError(f"{card.id} makes images from noise; leave inputs out.")
+    paths = []
+    for one in inputs:
+        path = Path(one).expanduser().absolute()
+        inside = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+        if not inside:
+            raise DataError(f"{path} holds no files; give a folder with images.")
+        for each in inside:
+            read_source(each)
+        paths += inside
+    return tuple(paths)
+
+
+def read_source(path: Path) -> NDArray[Any]:
+    """Return a source image as uint8 [H, W, 1] or [H, W, 3].
+
+    Raises
+    ------
+    DataError
+        When the file is missing or no image.
+    """
+    try:
+        with Image.open(path) as image:
+            grey = image.mode in ("1", "L", "I", "F", "I;16", "LA")
+            if image.mode in ("I", "F", "I;16"):
+                values = np.asarray(image, np.float64)
+                span = float(values.max() - values.min()) or 1.0
+                pixels = np.asarray((values - values.min()) * (255 / span), np.uint8)
+            else:
+                pixels = np.asarray(image.convert("L" if grey else "RGB"))
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        raise DataError(
+            f"{path.name} cannot be read as an image; give PNG, JPEG or TIFF."
+        ) from error
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def batches_of(
+    rows: Sequence[Mapping[str, Any]],
+    seeds: Sequence[int],
+    labels: Mapping[str, Sequence[Value]],
+    seconds: float,
+) -> Iterator[Batch]:
+    """Yield rows as batches: those that follow each other and are alike go together."""
+    start = 0
+    for end in range(1, len(rows) + 1):
+        if end < len(rows) and _shape(rows[end]) == _shape(rows[start]):
+            continue
+        part = rows[start:end]
+        first = part[0]
+        own = {name: tuple(values[start:end]) for name, values in labels.items()}
+        if first["label"] is not None:
+            own["label"] = tuple(row["label"] for row in part)
+        yield Batch(
+            images=np.stack([row["image"] for row in part]),
+            seeds=tuple(seeds[start:end]),
+            labels=own,
+            masks=None if first["mask"] is None else np.stack([row["mask"] for row in part]),
+            others={n: np.stack([row["others"][n] for row in part]) for n in first["others"]},
+            seconds=seconds * len(part) / len(rows),
+        )
+        start = end
+
+
+def _shape(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    mask = None if row["mask"] is None else row["mask"].shape
+    others = {name: (other.shape, other.dtype) for name, other in row["others"].items()}
+    image = row["image"]
+    return image.shape, image.dtype, mask, sorted(others.items()), row["label"] is None
+
+
+def _with_arrays(row: Mapping[str, Any], arrays: Sequence[NDArray[Any]]) -> dict[str, Any]:
+    """Put arrays in their places, and check what they are: an image, a mask, other pictures."""
+    image = arrays[row["image"]]
+    mask = None if row["mask"] is None else arrays[row["mask"]]
+    label = row["label"]
+    if image.ndim != 3 or image.shape[2] not in (1, 3) or (mask is not None and mask.ndim != 2):
+        raise TypeError("a picture of another shape")
+    return {
+        "image": image,
+        "mask": mask,
+        "others": {str(name)[:40]: arrays[place] for name, place in row["others"].items()},
+        "label": None if label is None else str(label)[:200],
+    }

@@ -1,0 +1,261 @@
+"""Weights read once, networks built once: a package's own code, made warm from outside.
+
+A package reads its weights and builds its network at every call. Here
+``torch.load``, the construction of its own modules and ``load_state_dict``
+remember what they did; a call that repeats them gets the same objects again,
+as long as nobody has changed them meanwhile. Building a network draws random
+numbers, and a network that is not built anew would leave them undrawn, so
+construction leaves the random state as it found it, warm or cold.
+
+This file runs in the worker, which may have another Python: torch, numpy and
+the standard library only.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import random
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+SAFE_LOADING = "weights_only" in inspect.signature(torch.load).parameters
+
+
+class PickleRefused(RuntimeError):
+    """Weights that are whole pickled objects, without a yes to that."""
+
+
+class Memo:
+    """What one package has read and built.
+
+    Parameters
+    ----------
+    root
+        The folder with the package's code: modules of classes from there are kept.
+    pickle
+        Whether ``torch.load`` may unpickle whole objects.
+    """
+
+    def __init__(self, root: str, *, pickle: bool = False) -> None:
+        self.root = os.path.realpath(root)
+        self.pickle = pickle
+        self.reuse = False
+        self._depth = 0
+        self._files: dict[Any, tuple[Any, list[tuple[torch.Tensor, int]]]] = {}
+        self._built: dict[Any, list[nn.Module]] = {}
+        self._taken: dict[Any, int] = {}
+        self._again: set[int] = set()
+        self._loaded: dict[int, tuple[Any, Any, Any]] = {}
+
+    @contextmanager
+    def call(self, *, reuse: bool) -> Iterator[None]:
+        """Run one call of the package; cold calls remember, warm ones reuse."""
+        self.reuse, self._taken, self._depth = reuse, {}, 0
+        if not reuse:
+            self._files, self._built, self._loaded = {}, {}, {}
+        with self._patched():
+            yield
+
+    # ------------------------------------------------------------ the three memories
+
+    def load(self, original: Any, file: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Read weights, safely unless agreed otherwise, and once."""
+        if SAFE_LOADING:
+            kwargs = {**kwargs, "weights_only": not self.pickle}
+        elif not self.pickle:
+            raise PickleRefused("torch before 1.13 can only unpickle whole objects")
+        key = self._key(file, args, kwargs)
+        held = self._files.get(key) if self.reuse and key else None
+        if held is None or any(tensor._version != version for tensor, version in held[1]):
+            try:
+                content = original(file, *args, **kwargs)
+            except Exception as error:
+                if not self.pickle and "eights only" in str(error):
+                    raise PickleRefused(str(error)) from error
+                raise
+            held = content, [(one, one._version) for one in _tensors(content)]
+            if key:
+                self._files[key] = held
+        return _copied(held[0])
+
+    def make(self, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return a module built before, or an empty one that ``__init__`` will fill."""
+        if self._depth == 0 and self._own(cls):
+            self._wrap(cls)
+            key = _plain_key(cls, args, kwargs)
+            if key is not None and self.reuse:
+                place = self._taken.get(key, 0)
+                known = self._built.get(key, [])
+                if place < len(known):
+                    self._taken[key] = place + 1
+                    self._again.add(id(known[place]))
+                    return known[place]
+        return object.__new__(cls)
+
+    def load_state(
+        self, original: Any, module: nn.Module, state: Any, args: Any, kwargs: Any
+    ) -> Any:
+        """Copy weights into a module, unless the very same are in it already."""
+        try:
+            given = tuple((name, id(t), t._version) for name, t in state.items())
+        except (AttributeError, TypeError):
+            return original(module, state, *args, **kwargs)
+        asked = (given, args, tuple(sorted(kwargs.items())))
+        known = self._loaded.get(id(module))
+        if self.reuse and known and known[:2] == (asked, _marks(module)):
+            return known[2]
+        answer = original(module, state, *args, **kwargs)
+        self._loaded[id(module)] = (asked, _marks(module), answer)
+        return answer
+
+    # ------------------------------------------------------------ how they are reached
+
+    @contextmanager
+    def _patched(self) -> Iterator[None]:
+        modules: Any = nn.Module
+        torch_itself: Any = torch
+        memo, load, load_state = self, torch.load, modules.load_state_dict
+
+        @functools.wraps(load)
+        def remembered_load(f: Any, *args: Any, **kwargs: Any) -> Any:
+            return memo.load(load, f, args, kwargs)
+
+        @functools.wraps(load_state)
+        def remembered_state(self: nn.Module, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
+            return memo.load_state(load_state, self, state_dict, args, kwargs)
+
+        def remembered_new(cls: type, *args: Any, **kwargs: Any) -> Any:
+            return memo.make(cls, args, kwargs)
+
+        torch_itself.load, modules.load_state_dict = remembered_load, remembered_state
+        modules.__new__ = remembered_new
+        try:
+            yield
+        finally:
+            torch_itself.load, modules.load_state_dict = load, load_state
+            # ``object.__new__`` once a class had its own would refuse arguments.
+            modules.__new__ = _empty
+
+    def _wrap(self, cls: type) -> None:
+        """Let ``__init__`` of an own class skip what is built, and remember what it builds."""
+        if getattr(cls.__dict__.get("__init__"), "_medgan_memo", None) is self:
+            return
+        kind: Any = cls  # assigning a method to a class is what mypy will not see
+        original, memo = kind.__init__, self
+
+        @functools.wraps(original)
+        def init(module: nn.Module, *args: Any, **kwargs: Any) -> None:
+            if id(module) in memo._again:
+                memo._again.discard(id(module))
+                module.train()  # as a new one would be
+                return
+            if memo._depth or type(module) is not cls:
+                original(module, *args, **kwargs)
+                return
+            memo._depth += 1
+            try:
+                with undisturbed():
+                    original(module, *args, **kwargs)
+            finally:
+                memo._depth -= 1
+            key = _plain_key(cls, args, kwargs)
+            if key is not None:
+                memo._built.setdefault(key, []).append(module)
+                memo._taken[key] = len(memo._built[key])
+
+        init._medgan_memo = self  # type: ignore[attr-defined]
+        kind.__init__ = init
+
+    def _own(self, cls: type) -> bool:
+        file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+        return bool(file) and os.path.realpath(str(file)).startswith(self.root + os.sep)
+
+    def _key(self, file: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not isinstance(file, (str, os.PathLike)):
+            return None
+        try:
+            facts = Path(file).stat()
+        except OSError:
+            return None
+        path = os.path.realpath(os.fspath(file))
+        return path, facts.st_mtime_ns, facts.st_size, repr(args), repr(sorted(kwargs.items()))
+
+
+def seed_everything(seed: int) -> None:
+    """Seed torch, numpy and random from one number of 0 … 2^64 - 1."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(np.random.SeedSequence(seed).generate_state(4))  # noqa: NPY002
+
+
+def random_state() -> tuple[Any, ...]:
+    """Return the state of all three, to be compared."""
+    state: Any = np.random.get_state()  # noqa: NPY002
+    return torch.get_rng_state().numpy().tobytes(), random.getstate(), state[1].tobytes(), state[2]
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Leave the random numbers that follow as if nothing had been drawn."""
+    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
+    with torch.random.fork_rng():
+        yield
+    np.random.set_state(numpy_state)  # noqa: NPY002
+    random.setstate(python_state)
+
+
+def _empty(cls: type, *args: Any, **kwargs: Any) -> Any:
+    return object.__new__(cls)
+
+
+def _plain_key(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Two constructions are the same where their arguments are plain values, and equal."""
+    key = (cls, _plain(args), _plain(tuple(sorted(kwargs.items()))))
+    return None if None in key else key
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        parts = tuple(_plain(one) for one in value)
+        return None if any(part is None for part in parts) else ("list", *parts)
+    if isinstance(value, (str, int, float, bool, type(None), torch.device, torch.dtype)):
+        return (type(value).__name__, repr(value))
+    return None
+
+
+def _marks(module: nn.Module) -> tuple[Any, ...]:
+    """Return what changes when anybody touches a module's tensors."""
+    tensors = [*module.parameters(), *module.buffers()]
+    return tuple((id(t), t._version, t.data_ptr(), t.dtype) for t in tensors)
+
+
+def _tensors(content: Any) -> list[torch.Tensor]:
+    if isinstance(content, torch.Tensor):
+        return [content]
+    if isinstance(content, dict):
+        return [tensor for value in content.values() for tensor in _tensors(value)]
+    if isinstance(content, (list, tuple)):
+        return [tensor for value in content for tensor in _tensors(value)]
+    return []
+
+
+def _copied(content: Any) -> Any:
+    """Copy the containers, so that a package may rename or pop keys; share the tensors."""
+    if isinstance(content, dict):
+        copy: Any = type(content)()
+        copy.update((key, _copied(value)) for key, value in content.items())
+        if hasattr(content, "_metadata"):  # load_state_dict reads versions from it
+            copy._metadata = content._metadata
+        return copy
+    if type(content) in (list, tuple):
+        return type(content)(_copied(value) for value in content)
+    return content
