@@ -1,4 +1,4 @@
-"""Every shape of answer that medigan's packages give, and what none of them may pass as an image."""
+"""Every shape of answer that medigan's packages give, and what may not pass as an image."""
 
 from __future__ import annotations
 

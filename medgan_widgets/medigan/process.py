@@ -95,7 +95,6 @@ class Worker:
         *,
         stop: threading.Event,
         limit: int,
-        patience: float = PATIENCE,
     ) -> tuple[dict[str, Any], list[NDArray[Any]]]:
         """Send a message and return the answer; whatever goes wrong ends the process.
 
@@ -116,8 +115,8 @@ class Worker:
                         f"it took more than the {limit / 1e9:.1f} GB its process may have and was "
                         "ended; ask for fewer images, or set MEDGAN_WORKER_MB"
                     )
-                if time.monotonic() - began > patience:
-                    raise WorkerError(f"it gave no answer for {patience:g} s and was ended")
+                if time.monotonic() - began > PATIENCE:
+                    raise WorkerError(f"it gave no answer for {PATIENCE:g} s and was ended")
                 if stop.is_set():
                     raise JobCancelled("the job was cancelled.")
 

@@ -117,9 +117,7 @@ class MediganStream(Iterator[Batch]):
             groups = [[place] for place in places] if alone else [places]
             for group in groups:
                 condition = dict(zip(labels, kind, strict=True))
-                source = (
-                    self._inputs[(start + group[0]) % len(self._inputs)] if self._inputs else None
-                )
+                source = self._source(start + group[0])
                 rows = self._call([seeds[place] for place in group], condition, source, alone=alone)
                 found.update(zip(group, rows, strict=True))
         return [found[n] for n in range(len(seeds))]

@@ -1,0 +1,512 @@
+"""Strangers' code in a process of its own: whatever it does, one sentence, and life goes on.
+
+Packages here are written by the tests; medigan's own executor runs them. After
+each bad one, the same good one answers, and no process is left.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from tests.mirror import build_package
+
+from medgan_widgets import download, trust
+from medgan_widgets.catalogue import Catalogue
+from medgan_widgets.engine import Engine
+from medgan_widgets.errors import (
+    ConsentError,
+    DataError,
+    JobCancelled,
+    MedganError,
+    NotRunnableError,
+    RequestError,
+    WorkerError,
+)
+from medgan_widgets.jobs import submit
+from medgan_widgets.medigan.process import end_workers, shared_workers
+from medgan_widgets.requests import GenerateRequest
+
+GOOD = "90100_GOOD"
+NET = """
+import time, numpy as np, torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, nz=8):
+        super().__init__()
+        self.decode = nn.Linear(nz, 32 * 32)
+
+    def forward(self, z):
+        return torch.sigmoid(self.decode(z.flatten(1))).reshape(-1, 32, 32)
+
+def generate(model_file, num_samples, output_path, save_images, input_latent_vector=None, **kwargs):
+    net = Net()
+    net.load_state_dict(torch.load(model_file, map_location="cpu"))
+    net.eval()
+    z = torch.randn(num_samples, 8, 1, 1) if input_latent_vector is None else input_latent_vector
+    return [np.uint8(255 * image) for image in net(z).detach().numpy()]
+"""
+
+
+def weights() -> bytes:
+    torch.manual_seed(1)
+    stream = io.BytesIO()
+    state = {"decode.weight": torch.randn(1024, 8), "decode.bias": torch.randn(1024)}
+    torch.save(state, stream)
+    return stream.getvalue()
+
+
+def generating(body: str) -> str:
+    """The source of a package whose generate method has this body."""
+    head = "import os, sys, time, threading, numpy as np, torch\n"
+    arguments = "model_file, num_samples, output_path, save_images, **kwargs"
+    return f"{head}def generate({arguments}):\n{textwrap.indent(textwrap.dedent(body), '    ')}\n"
+
+
+class Bench:
+    """A mirror, a home and an engine of a test's own."""
+
+    def __init__(self, root: Path) -> None:
+        self.mirror = root / "mirror ü with space"
+        self.mirror.mkdir()
+        self.add(GOOD, NET, latent=8, weights=weights())
+
+    def add(self, model_id: str, source: str, **more) -> str:
+        more = {"image_size": (32, 32), **more}
+        build_package(self.mirror, model_id, source, **{"weights": b"w", **more})
+        return model_id
+
+    def engine(self) -> Engine:
+        return Engine(device="cpu", catalogue=Catalogue(mirror=self.mirror))
+
+    def ready(self, model_id: str, **consent) -> Engine:
+        engine = self.engine()
+        download(model_id, catalogue=engine.catalogue)
+        trust(model_id, catalogue=engine.catalogue, asked=True, **consent)
+        return engine
+
+    def images(self, model_id: str = GOOD, count: int = 2, **request) -> np.ndarray:
+        seeds = request.pop("seeds", range(count))
+        return self.ready(model_id).images(GenerateRequest(model_id, seeds=seeds, **request))
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDGAN_HOME", str(tmp_path / "home ü"))
+    monkeypatch.setenv("MEDGAN_UNATTENDED", "0")
+    monkeypatch.delenv("MEDGAN_MIRROR", raising=False)
+    monkeypatch.chdir(tmp_path)
+    yield Bench(tmp_path)
+    end_workers()
+    deadline = time.monotonic() + 3
+    while left := workers_left():
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+
+
+def workers_left() -> list[psutil.Process]:
+    """Processes below this one that are neither the zygote nor gone."""
+    zygotes = {one._process.pid for one in shared_workers()._zygotes.values()}
+    return [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if process.pid not in zygotes and "worker.py" in " ".join(_command(process))
+    ]
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline() if process.status() != psutil.STATUS_ZOMBIE else []
+    except psutil.Error:
+        return []
+
+
+# ---------------------------------------------------------------- what is promised
+
+
+def test_image_seventeen_is_image_seventeen_alone_in_any_batch_and_in_a_new_process(bench):
+    together = bench.images(seeds=range(10, 20))
+    assert (bench.images(seeds=[17])[0] == together[7]).all()
+    assert (bench.images(seeds=[17, 3, 17])[[0, 2]] == together[7]).all()
+    end_workers()
+    assert (bench.images(seeds=[17])[0] == together[7]).all()
+
+
+def test_a_warm_call_gives_what_the_real_library_gives_for_the_same_latents(bench):
+    from medgan_widgets.seeds import latents_from_seeds
+
+    code = """
+        import json, sys, types, numpy as np, torch
+        stub = types.ModuleType("pkg_resources"); stub.require = lambda *a: []
+        sys.modules["pkg_resources"] = stub
+        sys.path.insert(0, ".")
+        from medigan.execute_model.model_executor import ModelExecutor
+        entry = json.load(open(sys.argv[1]))["90100_GOOD"]["execution"]
+        entry["package_link"], entry["dependencies"] = sys.argv[2], []
+        z = torch.from_numpy(np.load("z.npy")).reshape(-1, 8, 1, 1)
+        made = ModelExecutor("90100_GOOD", entry).generate(4, save_images=False, input_latent_vector=z)
+        np.save("made.npy", np.stack(made))
+    """
+    place = bench.mirror.parent / "oracle"
+    place.mkdir()
+    np.save(place / "z.npy", latents_from_seeds(range(4), 8))
+    subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), str(bench.mirror / "global.json"),
+         str(bench.mirror / f"{GOOD}.zip")],
+        cwd=place, check=True, timeout=120, capture_output=True,
+    )  # fmt: skip
+    expected = np.load(place / "made.npy")
+    for _ in range(3):  # cold, then warm
+        assert (bench.images(count=4)[..., 0] == expected).all()
+
+
+def test_it_is_imported_read_and_built_once(bench):
+    counting = NET.replace("class Net", "BUILT = []\nclass Net").replace(
+        "super().__init__()", "super().__init__(); BUILT.append(1)"
+    ).replace("return [np.uint8(255 * image)", "return [np.full((32, 32), len(BUILT), np.uint8) + 0 * np.uint8(255 * image)")  # fmt: skip
+    model = bench.add("90101_COUNTS", counting, latent=8, weights=weights())
+    first = bench.images(model)
+    for _ in range(3):
+        assert (bench.images(model) == first).all()
+    assert int(first.max()) == 1, "one construction, however often it is asked"
+
+
+def test_the_kernel_stays_as_it_was(bench, capfd):
+    before = (list(sys.path), Path.cwd(), dict(os.environ), list(logging.getLogger().handlers))
+    modules = set(sys.modules)
+    loud = bench.add("90102_LOUD", NET + "\nprint('x' * 100)\nimport logging\nlogging.error('hm')\n",
+                     latent=8, weights=weights())  # fmt: skip
+    bench.images(loud)
+    assert (list(sys.path), Path.cwd(), dict(os.environ), list(logging.getLogger().handlers)) == before
+    new = {name.split(".")[0] for name in set(sys.modules) - modules}
+    assert not {"medigan", "models", "pkg_resources"} & ({*new} | {m.split(".")[0] for m in sys.modules})
+    assert "xxx" not in capfd.readouterr().out
+
+
+def test_one_whose_warm_answer_differs_runs_cold_and_says_so(bench, caplog):
+    stubborn = NET.replace("    net = Net()", "    global N\n    N = globals().get('N', 0)\n    net = Net()").replace(
+        "    net.eval()", "    net.eval()\n    net.decode.bias.data = net.decode.bias.data + 1.0"
+    )  # fmt: skip
+    # Its own change of a weight is seen, so it is read again, and warm equals cold.
+    assert (bench.images(bench.add("90103_CHANGES", stubborn, latent=8, weights=weights()))
+            == bench.images("90103_CHANGES")).all()  # fmt: skip
+    counts = NET.replace("import time", "CALLS = []\nimport time").replace(
+        "    net = Net()", "    CALLS.append(1)\n    net = Net()"
+    ).replace("np.uint8(255 * image)", "np.uint8(255 * image) // len(CALLS)")
+    bench.images(bench.add("90104_DRIFTS", counts, latent=8, weights=weights()))
+    assert "runs cold" in caplog.text
+
+
+def test_one_that_draws_beyond_its_latent_runs_image_by_image_from_its_seed(bench):
+    noisy = NET.replace("np.uint8(255 * image)", "np.uint8(200 * image + 50 * np.random.rand(32, 32))")
+    model = bench.add("90105_DROPOUT", noisy, latent=8, weights=weights())
+    together = bench.images(model, seeds=range(5))
+    assert (bench.images(model, seeds=[3])[0] == together[3]).all()
+    assert (together[0] != together[1]).any()
+
+
+def test_one_without_a_latent_is_seeded_for_each_image(bench):
+    model = bench.add("90106_NO_LATENT", generating(
+        "return [np.uint8(255 * torch.rand(32, 32).numpy()) for _ in range(num_samples)]"))  # fmt: skip
+    together = bench.images(model, seeds=[5, 6, 7])
+    assert (bench.images(model, seeds=[7, 5])[[1, 0]] == together[[0, 2]]).all()
+    assert (together[0] != together[1]).any()
+
+
+# ---------------------------------------------------------------- what strangers' code may do
+
+
+BAD = {
+    "import_fails": ("raise RuntimeError('no luck')", "no luck"),
+    "lacks_a_module": ("import no_such_module_xyz", "no_such_module_xyz"),
+    "syntax": ("def generate(:", "SyntaxError"),
+    "no_function": ("x = 1", "generate"),
+    "raises": (generating("raise ValueError('bad weather')"), "bad weather"),
+    "sys_exit": (generating("sys.exit(3)"), "sys.exit: 3"),
+    "os_exit": (generating("os._exit(4)"), "exit code 4"),
+    "segfault": (generating("import ctypes; ctypes.string_at(0)"), "SIGSEGV"),
+    "recursion": (generating("def f(): return f()\nreturn f()"), "RecursionError"),
+    "no_images": (generating("return None"), "no usable images"),
+    "not_images": (generating("return [np.full((32, 32), np.nan)] * num_samples"), "not finite"),
+    "too_few": (generating("return []"), "gave 0 for the"),
+    "text": (generating("return 'hello'"), "returned a str"),
+    "unpicklable": (generating("return [lambda: 1] * num_samples"), "no picture"),
+    "closes_everything": (generating("os.closerange(0, 200)\nreturn []"), "failed"),
+    "bare_exception": (generating("raise BaseException('base')"), "base"),
+    "interrupt": (generating("raise KeyboardInterrupt"), "KeyboardInterrupt"),
+    "memory_error": (generating("raise MemoryError"), "out of memory"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_packages_become_a_sentence_and_the_next_request_works(bench, name):
+    source, said = BAD[name]
+    model = bench.add(f"90200_{name.upper()}", source)
+    with pytest.raises(MedganError, match=r".") as caught:
+        bench.images(model)
+    assert said in str(caught.value), str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert model in str(caught.value)
+    assert len(bench.images()) == 2
+    assert shared_workers().pid(model) is None
+
+
+def test_megabytes_of_printing_disturb_nobody(bench):
+    model = bench.add("90201_PRINTS", generating("""
+        for _ in range(20000): print("synthetic chatter " * 20); os.write(2, b"more" * 100)
+        return [np.zeros((32, 32), np.uint8)] * num_samples
+    """))  # fmt: skip
+    assert bench.images(model).shape == (2, 32, 32, 1)
+    worker = next(one for key, one in shared_workers()._held.items() if key[0] == model)
+    assert 0 < len(worker.printed) <= 64 * 1024
+
+
+def test_what_it_forks_goes_with_it(bench):
+    model = bench.add("90202_FORKS", generating("""
+        import subprocess
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600) # medgan-left-over"])
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                os.execv(sys.executable, [sys.executable, "-c", "import time; time.sleep(600) # medgan-left-over"])
+            os._exit(0)
+        time.sleep(0.5)
+        return [np.zeros((32, 32), np.uint8)] * num_samples
+    """))  # fmt: skip
+    bench.images(model)
+    end_workers(model)
+    deadline = time.monotonic() + 5
+    while left := [p for p in psutil.process_iter() if "medgan-left-over" in " ".join(_command(p))]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+
+
+def test_one_that_takes_memory_without_end_is_ended(bench, monkeypatch):
+    monkeypatch.setenv("MEDGAN_WORKER_MB", "1500")
+    model = bench.add("90203_GROWS", generating("""
+        kept = []
+        while True: kept.append(np.ones(4_000_000)); time.sleep(0.01)
+    """))  # fmt: skip
+    with pytest.raises(WorkerError, match=r"more than the 1\.5 GB"):
+        bench.images(model)
+    assert len(bench.images()) == 2
+
+
+def test_one_that_never_answers_is_ended_after_a_while(bench, monkeypatch):
+    monkeypatch.setattr("medgan_widgets.medigan.process.PATIENCE", 0.5)
+    model = bench.add("90204_SLEEPS", generating("time.sleep(600)"))
+    with pytest.raises(WorkerError, match=r"no answer for 0\.5 s"):
+        bench.images(model)
+    monkeypatch.undo()
+
+
+SLOW = generating("""
+    a = torch.rand(600, 600)
+    while True: a = (a @ a).clamp(-1, 1)  # a forward that does not end
+""")
+
+
+def test_cancel_is_felt_in_the_middle_of_a_forward(bench):
+    model = bench.add("90205_SLOW", SLOW)
+    engine = bench.ready(model)
+    job = submit(lambda: engine.generate(GenerateRequest(model, seeds=[1])), owner="cancel")
+    wait_for(lambda: shared_workers().pid(model) is not None)
+    time.sleep(0.3)
+    job.cancel()
+    with pytest.raises(JobCancelled):
+        job.wait(timeout=10)
+    assert job.state == "cancelled"
+    assert len(bench.images()) == 2
+
+
+def test_a_newer_request_of_the_same_panel_replaces_one_in_a_forward(bench):
+    model = bench.add("90206_SLOW", SLOW)
+    engine = bench.ready(model)
+    good = bench.ready(GOOD)
+    old = submit(lambda: engine.generate(GenerateRequest(model, seeds=[1])), owner="panel")
+    wait_for(lambda: shared_workers().pid(model) is not None)
+    new = submit(lambda: good.generate(GenerateRequest(GOOD, seeds=[1])), owner="panel")
+    assert len(new.wait(timeout=60)) == 1
+    assert old.state == "cancelled"
+
+
+def test_two_threads_share_a_worker_and_one_cancels(bench):
+    engine = bench.ready(GOOD)
+    expected = engine.images(GenerateRequest(GOOD, seeds=range(12)))
+    found: list[np.ndarray] = []
+
+    def ask() -> None:
+        found.append(engine.images(GenerateRequest(GOOD, seeds=range(12))))
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    stream = engine.generate(GenerateRequest(GOOD, seeds=range(100)))
+    next(stream)
+    end_workers(GOOD)  # as another panel's Cancel would
+    for thread in threads:
+        thread.join(timeout=60)
+    assert len(found) == 3
+    assert all((images == expected).all() for images in found)
+
+
+def wait_for(what, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_nothing_outlives_a_kernel_that_is_killed(bench):
+    model = bench.add("90207_SLOW", SLOW)
+    bench.ready(model)
+    code = f"""
+        import os, sys, threading
+        from medgan_widgets.catalogue import Catalogue
+        from medgan_widgets.engine import Engine
+        from medgan_widgets.medigan.process import shared_workers
+        from medgan_widgets.requests import GenerateRequest
+        engine = Engine(device="cpu", catalogue=Catalogue(mirror={str(bench.mirror)!r}))
+        def report():
+            import time
+            while not shared_workers().pid({model!r}): time.sleep(0.02)
+            time.sleep(0.3)
+            print(shared_workers().pid({model!r}), shared_workers().zygote()._process.pid, flush=True)
+        threading.Thread(target=report, daemon=True).start()
+        engine.images(GenerateRequest({model!r}, seeds=[1]))
+    """
+    kernel = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "MEDGAN_UNATTENDED": "0"},
+    )  # fmt: skip
+    pids = [int(word) for word in kernel.stdout.readline().split()]
+    assert all(psutil.pid_exists(pid) for pid in pids)
+    kernel.send_signal(signal.SIGKILL)
+    kernel.wait()
+    wait_for(lambda: not any(_lives(pid) for pid in pids), 10)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def test_workers_that_do_not_fit_end_least_recently_used_first(bench, monkeypatch):
+    monkeypatch.setattr("medgan_widgets.medigan.process.memory_limit", lambda: 10**9)
+    other = bench.add("90208_OTHER", NET, latent=8, weights=weights())
+    third = bench.add("90209_THIRD", NET, latent=8, weights=weights())
+    for model in (GOOD, other, GOOD):
+        bench.images(model)
+    monkeypatch.setattr("medgan_widgets.medigan.process.memory_limit", lambda: 1)
+    bench.ready(third)
+    worker = shared_workers()
+    worker._make_room()
+    assert worker.names == (GOOD,), "the one used last stays"
+
+
+def test_idle_workers_end_and_their_zygote_with_them(bench, monkeypatch):
+    bench.images()
+    pid = shared_workers().pid(GOOD)
+    monkeypatch.setattr("medgan_widgets.medigan.process.IDLE_SECONDS", 0.0)
+    shared_workers()._sweep()
+    wait_for(lambda: not _lives(pid), 5)
+    assert shared_workers()._zygotes == {}
+    monkeypatch.undo()
+
+
+# ---------------------------------------------------------------- requests that cannot be
+
+
+def test_requests_are_checked_before_anything_runs(bench):
+    engine = bench.engine()
+    with pytest.raises(NotRunnableError, match="not downloaded yet"):
+        engine.generate(GenerateRequest(GOOD, seeds=[1]))
+    download(GOOD, catalogue=engine.catalogue)
+    with pytest.raises(ConsentError, match="nobody agreed"):
+        engine.generate(GenerateRequest(GOOD, seeds=[1]))
+    trust(GOOD, catalogue=engine.catalogue, asked=True)
+    for wrong, said in [
+        ({"options": {"psi": 1}}, "no option 'psi'"),
+        ({"truncation_psi": 0.5}, "no truncation_psi"),
+        ({"condition": {"age": 3}}, "no factor 'age'"),
+    ]:
+        with pytest.raises(RequestError, match=said):
+            engine.generate(GenerateRequest(GOOD, seeds=[1], **wrong))
+    with pytest.raises(DataError, match="from noise"):
+        engine.generate(GenerateRequest(GOOD, seeds=[1], inputs=("a.png",)))
+    assert shared_workers().pid(GOOD) is None
+
+
+def test_missing_packages_are_all_named_with_the_line_to_type(bench):
+    needs = ("numpy", "no-such-one>=2", "nor-this", "Path")
+    model = bench.add("90300_NEEDS", NET, dependencies=needs)
+    with pytest.raises(NotRunnableError) as caught:
+        bench.images(model)
+    assert "no-such-one>=2, nor-this" in str(caught.value)
+    assert "python -m pip install 'no-such-one>=2' nor-this" in str(caught.value)
+
+
+def test_bytes_that_nobody_agreed_to_do_not_run(bench):
+    engine = bench.ready(GOOD)
+    engine.images(GenerateRequest(GOOD, seeds=[1]))
+    end_workers()
+    inside = next((Path(os.environ["MEDGAN_HOME"]) / "cache").rglob("__init__.py"))
+    inside.write_text(NET + "\nopen('/tmp/evil', 'w')\n")
+    with pytest.raises(ConsentError, match="not those that were agreed to"):
+        engine.images(GenerateRequest(GOOD, seeds=[1]))
+    assert not Path("/tmp/evil").exists()
+
+
+def test_a_pickle_runs_no_code_without_its_own_yes(bench, tmp_path):
+    import pickle
+
+    marker = tmp_path / "it ran"
+
+    class Evil:
+        def __reduce__(self):
+            return (Path.touch, (marker,))
+
+    loads = generating("""
+        torch.load(model_file, weights_only=False)
+        return [np.zeros((32, 32), np.uint8)] * num_samples
+    """)
+    model = bench.add("90301_PICKLE", loads, weights=pickle.dumps(Evil()))
+    with pytest.raises(ConsentError, match="pickle=True"):
+        bench.images(model)
+    assert not marker.exists()
+    engine = bench.ready(model, pickle=True)
+    with pytest.raises(MedganError):  # agreed to, its code runs, and it is no torch file
+        engine.images(GenerateRequest(model, seeds=[1]))
+    assert marker.exists()
+    assert len(bench.images()) == 2
+
+
+def test_another_interpreter_that_lacks_medigan_is_told_apart(bench, tmp_path):
+    import venv
+
+    venv.create(tmp_path / "bare", with_pip=False)
+    python = str(tmp_path / "bare" / "bin" / "python")
+    model = bench.add("90302_OTHER", NET, latent=8, weights=weights(), dependencies=())
+    engine = bench.ready(model, python=python)
+    with pytest.raises(NotRunnableError, match="pip install medigan"):
+        engine.images(GenerateRequest(model, seeds=[1]))
+    engine = bench.ready(model, python=str(tmp_path / "nowhere"))
+    with pytest.raises(MedganError, match="cannot be started|interpreter"):
+        engine.images(GenerateRequest(model, seeds=[1]))
+    engine = bench.ready(model, python=sys.executable)
+    assert engine.images(GenerateRequest(model, seeds=[1])).shape == (1, 32, 32, 1)
