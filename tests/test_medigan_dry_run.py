@@ -11,7 +11,7 @@ from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.downloads import fetch_package
 from medgan_widgets.engine import Engine
 from medgan_widgets.errors import CardError
-from medgan_widgets.medigan.dependencies import Dependencies, check_dependencies
+from medgan_widgets.medigan.dependencies import Dependencies, check_dependencies, forget
 from medgan_widgets.medigan.metadata import read_metadata
 from medgan_widgets.medigan.packages import medigan_packages, spec_from_entry
 from medgan_widgets.medigan.process import end_workers
@@ -63,7 +63,11 @@ def table():
 def test_one_table_says_what_each_would_take_without_a_network(table):
     assert list(table.index) == IDS
     assert set(table["runs"]) <= {"as it is", "needs packages", "needs another interpreter"}
-    assert table["link"].str.fullmatch(r"https://zenodo\.org/records/\d+/files/.+\.zip\?download=1").all()
+    assert (
+        table["link"]
+        .str.fullmatch(r"https://zenodo\.org/records/\d+/files/.+\.zip\?download=1")
+        .all()
+    )
     assert (table["consent"].str.contains("no sandbox")).all()
     assert (table["gives"].str.len() > 0).all()
     lacking = table[table["runs"] != "as it is"]
@@ -116,7 +120,8 @@ def test_the_real_executor_calls_each_with_its_own_arguments(engine, model_id):
 
 
 def test_metadata_with_missing_or_wrong_fields_is_told_and_hides_nothing(tmp_path):
-    build_package(tmp_path, "90500_FINE", "x = 1", selection={"modality": ["MRI"], "organ": ["brain"]})
+    brain = {"modality": ["MRI"], "organ": ["brain"]}
+    build_package(tmp_path, "90500_FINE", "x = 1", selection=brain)
     path = tmp_path / "global.json"
     content = json.loads(path.read_text())
     fine = content["90500_FINE"]
@@ -170,7 +175,8 @@ def test_an_entry_can_only_point_into_its_package():
 def test_versions_count_and_other_distributions_of_an_import_do(monkeypatch):
     assert check_dependencies(["numpy>=1"]).missing == ()
     assert check_dependencies(["numpy<1"]).missing[0].startswith("numpy<1 (here: ")
-    monkeypatch.setattr("medgan_widgets.medigan.dependencies.importable", lambda name: name == "cv2")
-    check_dependencies.__globals__["_found"].cache_clear()
+    asked = "medgan_widgets.medigan.dependencies.importable"
+    monkeypatch.setattr(asked, lambda name: name == "cv2")
+    forget()
     assert check_dependencies(["opencv-contrib-python-headless"]).missing == (), "any cv2 will do"
-    check_dependencies.__globals__["_found"].cache_clear()
+    forget()

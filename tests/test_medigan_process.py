@@ -21,7 +21,6 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from tests.mirror import build_package
 
 from medgan_widgets import download, trust
 from medgan_widgets.catalogue import Catalogue
@@ -38,6 +37,7 @@ from medgan_widgets.errors import (
 from medgan_widgets.jobs import submit
 from medgan_widgets.medigan.process import end_workers, shared_workers
 from medgan_widgets.requests import GenerateRequest
+from tests.mirror import build_package
 
 GOOD = "90100_GOOD"
 NET = """
@@ -157,7 +157,8 @@ def test_a_warm_call_gives_what_the_real_library_gives_for_the_same_latents(benc
         entry = json.load(open(sys.argv[1]))["90100_GOOD"]["execution"]
         entry["package_link"], entry["dependencies"] = sys.argv[2], []
         z = torch.from_numpy(np.load("z.npy")).reshape(-1, 8, 1, 1)
-        made = ModelExecutor("90100_GOOD", entry).generate(4, save_images=False, input_latent_vector=z)
+        made = ModelExecutor("90100_GOOD", entry).generate(
+            4, save_images=False, input_latent_vector=z)
         np.save("made.npy", np.stack(made))
     """
     place = bench.mirror.parent / "oracle"
@@ -174,9 +175,9 @@ def test_a_warm_call_gives_what_the_real_library_gives_for_the_same_latents(benc
 
 
 def test_it_is_imported_read_and_built_once(bench):
-    counting = NET.replace("class Net", "BUILT = []\nclass Net").replace(
-        "super().__init__()", "super().__init__(); BUILT.append(1)"
-    ).replace("return [np.uint8(255 * image)", "return [np.full((32, 32), len(BUILT), np.uint8) + 0 * np.uint8(255 * image)")  # fmt: skip
+    counting = NET.replace("class Net", "BUILT = []\nclass Net")
+    counting = counting.replace("super().__init__()", "super().__init__(); BUILT.append(1)")
+    counting = counting.replace("np.uint8(255 * image)", "np.uint8(0 * image + len(BUILT))")
     model = bench.add("90101_COUNTS", counting, latent=8, weights=weights())
     first = bench.images(model)
     for _ in range(3):
@@ -185,33 +186,38 @@ def test_it_is_imported_read_and_built_once(bench):
 
 
 def test_the_kernel_stays_as_it_was(bench, capfd):
-    before = (list(sys.path), Path.cwd(), dict(os.environ), list(logging.getLogger().handlers))
-    modules = set(sys.modules)
-    loud = bench.add("90102_LOUD", NET + "\nprint('x' * 100)\nimport logging\nlogging.error('hm')\n",
-                     latent=8, weights=weights())  # fmt: skip
-    bench.images(loud)
-    assert (list(sys.path), Path.cwd(), dict(os.environ), list(logging.getLogger().handlers)) == before
-    new = {name.split(".")[0] for name in set(sys.modules) - modules}
-    assert not {"medigan", "models", "pkg_resources"} & ({*new} | {m.split(".")[0] for m in sys.modules})
+    def state():
+        return list(sys.path), Path.cwd(), dict(os.environ), list(logging.getLogger().handlers)
+
+    before = state()
+    loud = NET + "\nprint('x' * 100)\nimport logging\nlogging.error('hm')\n"
+    bench.images(bench.add("90102_LOUD", loud, latent=8, weights=weights()))
+    assert state() == before
+    assert not {"medigan", "models", "pkg_resources"} & {m.split(".")[0] for m in sys.modules}
     assert "xxx" not in capfd.readouterr().out
 
 
 def test_one_whose_warm_answer_differs_runs_cold_and_says_so(bench, caplog):
-    stubborn = NET.replace("    net = Net()", "    global N\n    N = globals().get('N', 0)\n    net = Net()").replace(
-        "    net.eval()", "    net.eval()\n    net.decode.bias.data = net.decode.bias.data + 1.0"
-    )  # fmt: skip
-    # Its own change of a weight is seen, so it is read again, and warm equals cold.
-    assert (bench.images(bench.add("90103_CHANGES", stubborn, latent=8, weights=weights()))
-            == bench.images("90103_CHANGES")).all()  # fmt: skip
-    counts = NET.replace("import time", "CALLS = []\nimport time").replace(
-        "    net = Net()", "    CALLS.append(1)\n    net = Net()"
-    ).replace("np.uint8(255 * image)", "np.uint8(255 * image) // len(CALLS)")
+    counts = (
+        NET.replace("import time", "CALLS = []\nimport time")
+        .replace("    net = Net()", "    CALLS.append(1)\n    net = Net()")
+        .replace("np.uint8(255 * image)", "np.uint8(255 * image) // len(CALLS)")
+    )
     bench.images(bench.add("90104_DRIFTS", counts, latent=8, weights=weights()))
     assert "runs cold" in caplog.text
 
 
+def test_one_that_changes_its_weights_gets_them_anew(bench, caplog):
+    change = "    net.eval()\n    with torch.no_grad(): net.decode.bias.add_(1.0)"
+    changing = NET.replace("    net.eval()", change)
+    model = bench.add("90103_CHANGES", changing, latent=8, weights=weights())
+    first = bench.images(model)
+    assert (bench.images(model) == first).all()
+    assert "runs cold" not in caplog.text
+
+
 def test_one_that_draws_beyond_its_latent_runs_image_by_image_from_its_seed(bench):
-    noisy = NET.replace("np.uint8(255 * image)", "np.uint8(200 * image + 50 * np.random.rand(32, 32))")
+    noisy = NET.replace("255 * image", "200 * image + 50 * np.random.rand(32, 32)")
     model = bench.add("90105_DROPOUT", noisy, latent=8, weights=weights())
     together = bench.images(model, seeds=range(5))
     assert (bench.images(model, seeds=[3])[0] == together[3]).all()
@@ -219,8 +225,8 @@ def test_one_that_draws_beyond_its_latent_runs_image_by_image_from_its_seed(benc
 
 
 def test_one_without_a_latent_is_seeded_for_each_image(bench):
-    model = bench.add("90106_NO_LATENT", generating(
-        "return [np.uint8(255 * torch.rand(32, 32).numpy()) for _ in range(num_samples)]"))  # fmt: skip
+    draws = "[np.uint8(255 * torch.rand(32, 32).numpy()) for _ in range(num_samples)]"
+    model = bench.add("90106_NO_LATENT", generating(f"return {draws}"))
     together = bench.images(model, seeds=[5, 6, 7])
     assert (bench.images(model, seeds=[7, 5])[[1, 0]] == together[[0, 2]]).all()
     assert (together[0] != together[1]).any()
@@ -277,11 +283,12 @@ def test_megabytes_of_printing_disturb_nobody(bench):
 def test_what_it_forks_goes_with_it(bench):
     model = bench.add("90202_FORKS", generating("""
         import subprocess
-        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600) # medgan-left-over"])
+        command = [sys.executable, "-c", "import time; time.sleep(600) # medgan-left-over"]
+        subprocess.Popen(command)
         if os.fork() == 0:
             os.setsid()
             if os.fork() == 0:
-                os.execv(sys.executable, [sys.executable, "-c", "import time; time.sleep(600) # medgan-left-over"])
+                os.execv(sys.executable, command)
             os._exit(0)
         time.sleep(0.5)
         return [np.zeros((32, 32), np.uint8)] * num_samples
@@ -384,7 +391,8 @@ def test_nothing_outlives_a_kernel_that_is_killed(bench):
             import time
             while not shared_workers().pid({model!r}): time.sleep(0.02)
             time.sleep(0.3)
-            print(shared_workers().pid({model!r}), shared_workers().zygote()._process.pid, flush=True)
+            zygote = shared_workers().zygote()._process.pid
+            print(shared_workers().pid({model!r}), zygote, flush=True)
         threading.Thread(target=report, daemon=True).start()
         engine.images(GenerateRequest({model!r}, seeds=[1]))
     """
@@ -506,7 +514,7 @@ def test_another_interpreter_that_lacks_medigan_is_told_apart(bench, tmp_path):
     with pytest.raises(NotRunnableError, match="pip install medigan"):
         engine.images(GenerateRequest(model, seeds=[1]))
     engine = bench.ready(model, python=str(tmp_path / "nowhere"))
-    with pytest.raises(MedganError, match="cannot be started|interpreter"):
+    with pytest.raises(MedganError, match=r"cannot be started|interpreter"):
         engine.images(GenerateRequest(model, seeds=[1]))
     engine = bench.ready(model, python=sys.executable)
     assert engine.images(GenerateRequest(model, seeds=[1])).shape == (1, 32, 32, 1)

@@ -1,4 +1,4 @@
-"""Whose code runs is somebody's decision, about exactly these bytes, written down where it counts."""
+"""Whose code runs is somebody's decision, about exactly these bytes, and written down."""
 
 from __future__ import annotations
 

@@ -76,6 +76,7 @@ class MediganStream(Iterator[Batch]):
         self._options = checked_options(spec, request.options)
         self._inputs = checked_inputs(card, spec, request.inputs)
         self._package, self._consent = runnable_package(card, spec)
+        self._inputs = self._inputs or sample_images(spec, self._package)
         self._made = self._batches()
 
     def __next__(self) -> Batch:
@@ -370,6 +371,21 @@ def checked_inputs(card: ModelCard, spec: PackageSpec, inputs: Sequence[Any]) ->
             read_source(each)
         paths += inside
     return tuple(paths)
+
+
+def sample_images(spec: PackageSpec, package: Package) -> tuple[Path, ...]:
+    """Return the images that come with a package to try it on, in their order."""
+    start = f"models/{spec.model_id}/"
+    if spec.input is None or not isinstance(spec.sample, str) or not spec.sample.startswith(start):
+        return ()
+    found = []
+    for path in sorted((package.folder / spec.sample.removeprefix(start)).glob("*")):
+        try:
+            read_source(path)
+        except DataError:
+            continue  # folders of notes and tables
+        found.append(path)
+    return tuple(found)
 
 
 def read_source(path: Path) -> NDArray[Any]:
