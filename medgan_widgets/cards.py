@@ -180,8 +180,9 @@ class ModelCard(_Part):
         For models that run in this package; None for those known by their facts.
     scores
         Figures, each with n, extractor and floor where its source tells them.
-    needs, corrections, limits
-        What is needed to run it, what was corrected, what it is not good for.
+    needs, corrections, limits, promise
+        What is needed to run it, what was corrected, what it is not good for, and
+        what a seed promises.
 
     Raises
     ------
@@ -225,6 +226,7 @@ class ModelCard(_Part):
     scores: tuple[ScoreCard, ...] = ()
     training: dict[StrictStr, StrictStr | StrictInt | Number] = {}
     limits: LongText = ""
+    promise: LongText = ""
     source: WebAddress | None = None
     needs: Needs = Needs()
     corrections: tuple[Correction, ...] = ()

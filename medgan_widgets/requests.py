@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -32,8 +33,13 @@ class GenerateRequest:
         factor left out is drawn for each image from its seed.
     truncation_psi
         0 … 1, for networks that have it; None elsewhere.
-    mix, inputs, options
-        For models that interpolate, translate images or take their own arguments.
+    mix
+        For models that interpolate.
+    inputs
+        Paths of source images, for models that translate them: image n of the
+        request is made from input n, and from the first again after the last.
+    options
+        A model's own arguments, as its card lists them.
     mode
         ``"exact"`` (bit-identical alone or in any batch) or ``"fast"``.
 
@@ -54,7 +60,7 @@ class GenerateRequest:
     condition: Mapping[str, Value] = field(kw_only=True, default_factory=dict)
     truncation_psi: float | None = field(kw_only=True, default=None)
     mix: Mapping[str, Any] | None = field(kw_only=True, default=None)
-    inputs: tuple[Any, ...] = field(kw_only=True, default=())
+    inputs: Sequence[str | Path] = field(kw_only=True, default=())
     options: Mapping[str, Any] = field(kw_only=True, default_factory=dict)
     mode: Literal["exact", "fast"] = field(kw_only=True, default="exact")
 
@@ -65,6 +71,7 @@ class GenerateRequest:
             raise RequestError(f"mode must be 'exact' or 'fast', got {self.mode!r}.")
         object.__setattr__(self, "seeds", _checked_seeds(self.seeds))
         object.__setattr__(self, "truncation_psi", _checked_psi(self.truncation_psi))
+        object.__setattr__(self, "inputs", _checked_inputs(self.inputs))
         for name in ("condition", "options"):
             given = getattr(self, name)
             if not isinstance(given, Mapping):
@@ -172,6 +179,13 @@ def _checked_seeds(seeds: object) -> range | tuple[int, ...]:
     if not given:
         raise RequestError("seeds is empty: ask for at least one image.")
     return tuple(whole_number(seed, "seed", 0, SEED_LIMIT - 1) for seed in given)
+
+
+def _checked_inputs(inputs: object) -> tuple[str, ...]:
+    given = [inputs] if isinstance(inputs, (str, Path)) else inputs
+    if not isinstance(given, (list, tuple)) or not all(isinstance(p, (str, Path)) for p in given):
+        raise RequestError(f"inputs must be paths of images, got {inputs!r:.80}.")
+    return tuple(str(path) for path in given)
 
 
 def _plain(value: Any) -> Any:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,12 @@ _COMMENT = "SYNTHETIC image made by a generative model; it shows no patient."
 
 
 def image_recipe(
-    recipe: Mapping[str, Any], seed: int, labels: Mapping[str, Value] | None = None
+    recipe: Mapping[str, Any],
+    seed: int,
+    labels: Mapping[str, Value] | None = None,
+    place: int | None = None,
 ) -> dict[str, Any]:
-    """Return the recipe of one image of a request.
+    """Return the recipe of one image of a request; ``place`` tells which source it came from.
 
     Factors that were drawn stay out of ``condition``, so that they are drawn the
     same way again; what they came to stands in ``labels``.
@@ -35,6 +39,9 @@ def image_recipe(
     >>> image_recipe({"model_id": "m", "seeds": [1, 2]}, 2)["seeds"]
     [2]
     """
+    sources = recipe.get("inputs") or []
+    if sources and place is not None:
+        recipe = {**recipe, "inputs": [sources[place % len(sources)]]}
     return {
         **recipe,
         "seeds": [int(seed)],
@@ -111,13 +118,22 @@ def recipe_of(path: str | Path) -> dict[str, Any]:
     return recipe
 
 
-def restore(path: str | Path) -> GenerateRequest:
+def restore(path: str | Path, *, inputs: Sequence[str | Path] = ()) -> GenerateRequest:
     """Return the request that made the image in a file; running it makes it again.
+
+    Parameters
+    ----------
+    path
+        A PNG saved by this package.
+    inputs
+        The source images, for one that was made from images: a recipe holds their
+        names and hashes, never the images or where they lie.
 
     Raises
     ------
     DataError
-        When the file is no PNG, holds no recipe, or a damaged one.
+        When the file is no PNG, holds no recipe, or a damaged one; when it was
+        made from source images and these are not given, or others.
 
     Examples
     --------
@@ -133,10 +149,32 @@ def restore(path: str | Path) -> GenerateRequest:
         for name in ("condition", "truncation_psi", "options", "mode")
         if name in recipe
     }
+    sources = _same_sources(path, recipe.get("inputs") or [], inputs)
     try:
         seeds = tuple(whole_number(seed, "seed", 0, 2**64 - 1) for seed in recipe["seeds"])
-        return GenerateRequest(recipe["model_id"], seeds=seeds, **fields)
+        return GenerateRequest(recipe["model_id"], seeds=seeds, inputs=sources, **fields)
     except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"the recipe in {path} is damaged: {error}") from error
+
+
+def _same_sources(
+    path: str | Path, wanted: Sequence[Mapping[str, Any]], given: Sequence[str | Path]
+) -> tuple[str, ...]:
+    """Return the given files in the order of the recipe, or say which one is missing."""
+    found = {}
+    for one in given:
+        try:
+            found[hashlib.sha256(Path(one).read_bytes()).hexdigest()] = str(one)
+        except OSError as error:
+            raise DataError(f"{one} cannot be read: {error.strerror}.") from error
+    try:
+        return tuple(found[str(source["sha256"])] for source in wanted)
+    except KeyError:
+        names = ", ".join(f"{one.get('name')} ({str(one.get('sha256'))[:12]}…)" for one in wanted)
+        raise DataError(
+            f"{path} was made from source images; give these with inputs=: {names}."
+        ) from None
+    except (TypeError, AttributeError) as error:
         raise DataError(f"the recipe in {path} is damaged: {error}") from error
 
 

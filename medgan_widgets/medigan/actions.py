@@ -50,7 +50,7 @@ def download(
         In an unattended run, for a model that ``models.lock`` does not list.
     """
     known, card, spec = _looked_up(model_id, catalogue)
-    pinned = consents.read_lock(Path(LOCK_FILE)).get(card.id)
+    pinned = consents.read_lock(consents.lock_file()).get(card.id)
     if consents.unattended() and pinned is None and cached_package(card.id) is None:
         raise ConsentError(
             f"{card.id} is not listed in {LOCK_FILE}, and an unattended run fetches nothing else; "
@@ -145,7 +145,6 @@ def _dry(card: ModelCard, spec: PackageSpec) -> dict[str, Any]:
     arguments = [*(["latent"] if spec.latent else []), *card.condition, *spec.options]
     if spec.input:
         arguments.insert(0, "source images")
-    promise = "same seed, same image" if spec.latent and not spec.alone else "seeded one by one"
     return {
         "runs": runs,
         "missing": ", ".join(found.missing),
@@ -162,7 +161,7 @@ def _dry(card: ModelCard, spec: PackageSpec) -> dict[str, Any]:
         "arguments": ", ".join(arguments),
         "gives": ", ".join(spec.gives or spec.outputs),
         "size": " × ".join(map(str, card.size)),
-        "promise": promise,
+        "promise": card.promise,
         "pickle": spec.pickle,
         "consent": consents.consent_text(card, spec, None),
     }

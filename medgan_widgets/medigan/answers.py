@@ -162,7 +162,8 @@ def to_mask(mask: np.ndarray) -> np.ndarray:
     if len(values) <= 2:
         inside = mask > values[0] if len(values) == 2 else mask != 0
         return np.where(inside, 255, 0).astype(np.uint8)
-    return np.clip(mask, 0, 255).astype(np.uint8)
+    labels: np.ndarray = np.clip(mask, 0, 255).astype(np.uint8)
+    return labels
 
 
 def _listed(answer: Any) -> list[Any]:

@@ -78,6 +78,7 @@ def _card(record: dict[str, Any], shared: dict[str, list[str]], run: dict[str, A
         {"name": name, "default": default, "choices": run.get("choices", {}).get(name, [])}
         for name, default in run.get("options", {}).items()
     ]
+    content["promise"] = promise_of(run.get("latent"), bool(run.get("alone")))
     content["needs"] = {
         name: record[name]
         for name in ("packages", "image", "python", "download_mb")

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from medgan_widgets.cards import FUNCTIONS, ORGANS, ModelCard
 from medgan_widgets.errors import CardError
+from medgan_widgets.medigan.facts import promise_of
 from medgan_widgets.medigan.packages import PackageSpec, medigan_packages, spec_from_entry
 
 METADATA = "global.json"
@@ -98,6 +99,7 @@ def _card_and_spec(model_id: str, entry: object) -> tuple[ModelCard, PackageSpec
         "year": int(year) if year.isdecimal() else None,
         "phantom": "phantom" in words,
         "architecture": str(selection.get("type") or "not stated"),
+        "promise": promise_of(spec.latent, spec.alone),
         "needs": {"image": spec.input is not None},
     }
     try:

@@ -312,16 +312,9 @@ def medigan_recipe(
         "device": device,
         "chunk": spec.chunk,
         "threads": threads,
-        "promise": promise_of(spec),
+        "promise": card.promise,
         "synthetic": True,
     }
-
-
-def promise_of(spec: PackageSpec) -> str:
-    """Return what a seed promises for a package."""
-    if spec.latent is not None and not spec.alone:
-        return "each image comes from the latent of its own seed"
-    return "all random numbers are seeded for each image, which runs by itself"
 
 
 def runnable_package(card: ModelCard, spec: PackageSpec) -> tuple[Package, Consent]:

@@ -139,7 +139,7 @@ def give_consent(
             f"{spec.model_id} in the cache hashes to {package.sha256[:12]}…, not to "
             f"{sha256[:12].lower()}…; nothing was agreed to."
         )
-    pinned = read_lock(Path(LOCK_FILE)).get(spec.model_id)
+    pinned = read_lock(lock_file()).get(spec.model_id)
     known = pinned is not None and pinned.sha256 == package.sha256
     if unattended() and not (asked or sha256 or known):
         raise ConsentError(
@@ -159,7 +159,7 @@ def give_consent(
 
 def consent_to(model_id: str, sha256: str | None = None) -> Consent | None:
     """Return the yes that counts here and now, for these bytes if a hash is given."""
-    places = [Path(LOCK_FILE)] if unattended() else [Path(LOCK_FILE), own_consents()]
+    places = [lock_file()] if unattended() else [lock_file(), own_consents()]
     for place in places:
         consent = read_lock(place).get(model_id)
         if consent is not None and sha256 in (None, consent.sha256):
@@ -172,7 +172,12 @@ def withdraw_consent(model_id: str) -> None:
     _change(own_consents(), lambda entries: {k: v for k, v in entries.items() if k != model_id})
 
 
-def write_lock(path: str | Path = LOCK_FILE, model_ids: Iterable[str] | None = None) -> Path:
+def lock_file() -> Path:
+    """Return the project's lock: ``models.lock`` here, or what ``MEDGAN_LOCK`` names."""
+    return Path(os.environ.get("MEDGAN_LOCK") or LOCK_FILE).expanduser()
+
+
+def write_lock(path: str | Path | None = None, model_ids: Iterable[str] | None = None) -> Path:
     """Pin the hashes and consents given so far in a project's lock file, and return its path.
 
     Raises
@@ -180,12 +185,13 @@ def write_lock(path: str | Path = LOCK_FILE, model_ids: Iterable[str] | None = N
     ConsentError
         For a model nobody agreed to, or a file that cannot be written.
     """
-    given = {**read_lock(own_consents()), **read_lock(Path(path))}
+    path = lock_file() if path is None else Path(path)
+    given = {**read_lock(own_consents()), **read_lock(path)}
     names = list(given) if model_ids is None else list(model_ids)
     for name in names:
         if name not in given:
             raise ConsentError(f"nobody agreed to {name} yet; call trust({name!r}) first.")
-    return _change(Path(path), lambda entries: {**entries, **{n: given[n] for n in names}})
+    return _change(path, lambda entries: {**entries, **{n: given[n] for n in names}})
 
 
 def read_lock(path: Path) -> dict[str, Consent]:
