@@ -70,6 +70,19 @@ def zenodo_records() -> dict[str, dict[str, Any]]:
     }
 
 
+def promise_of(latent: int | None, alone: bool) -> str:
+    """Return what a seed promises for a package, by whether it takes a latent.
+
+    Examples
+    --------
+    >>> promise_of(None, False)
+    'all random numbers are seeded for each image, which runs by itself'
+    """
+    if latent is not None and not alone:
+        return "each image comes from the latent of its own seed"
+    return "all random numbers are seeded for each image, which runs by itself"
+
+
 def _card(record: dict[str, Any], shared: dict[str, list[str]], run: dict[str, Any]) -> ModelCard:
     content: dict[str, Any] = {name: record[name] for name in _COPIED if name in record}
     content["origin"] = "medigan"
