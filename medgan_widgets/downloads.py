@@ -181,7 +181,7 @@ def _address(url: str, mirror: str | Path | None) -> str:
 def _download(address: str, target: Path, progress: Progress | None) -> Path:
     if urlsplit(address).scheme not in ("http", "https"):
         with _in_words(f"{address} cannot be read"):
-            shutil.copyfile(address, target)
+            _copy(Path(address), target, _Bar(progress))
         return target
     downloader = pooch.HTTPDownloader(progressbar=_Bar(progress), timeout=TIMEOUT)
     try:
@@ -207,6 +207,14 @@ def _download(address: str, target: Path, progress: Progress | None) -> Path:
     except OSError as error:
         raise DownloadError(f"the download could not be written: {error.strerror}.") from error
     return target
+
+
+def _copy(source: Path, target: Path, bar: _Bar) -> None:
+    bar.total = source.stat().st_size
+    with source.open("rb") as read, target.open("wb") as write:
+        while part := read.read(2**20):
+            write.write(part)
+            bar.update(len(part))
 
 
 class _Bar:

@@ -6,7 +6,6 @@ each bad one, the same good one answers, and no process is left.
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import signal
@@ -20,11 +19,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-import torch
 
 from medgan_widgets import download, trust
-from medgan_widgets.catalogue import Catalogue
-from medgan_widgets.engine import Engine
 from medgan_widgets.errors import (
     ConsentError,
     DataError,
@@ -37,70 +33,17 @@ from medgan_widgets.errors import (
 from medgan_widgets.jobs import submit
 from medgan_widgets.medigan.process import end_workers, shared_workers
 from medgan_widgets.requests import GenerateRequest
-from tests.mirror import build_package
-
-GOOD = "90100_GOOD"
-NET = """
-import time, numpy as np, torch
-from torch import nn
-
-class Net(nn.Module):
-    def __init__(self, nz=8):
-        super().__init__()
-        self.decode = nn.Linear(nz, 32 * 32)
-
-    def forward(self, z):
-        return torch.sigmoid(self.decode(z.flatten(1))).reshape(-1, 32, 32)
-
-def generate(model_file, num_samples, output_path, save_images, input_latent_vector=None, **kwargs):
-    net = Net()
-    net.load_state_dict(torch.load(model_file, map_location="cpu"))
-    net.eval()
-    z = torch.randn(num_samples, 8, 1, 1) if input_latent_vector is None else input_latent_vector
-    return [np.uint8(255 * image) for image in net(z).detach().numpy()]
-"""
-
-
-def weights() -> bytes:
-    torch.manual_seed(1)
-    stream = io.BytesIO()
-    state = {"decode.weight": torch.randn(1024, 8), "decode.bias": torch.randn(1024)}
-    torch.save(state, stream)
-    return stream.getvalue()
-
-
-def generating(body: str) -> str:
-    """The source of a package whose generate method has this body."""
-    head = "import os, sys, time, threading, numpy as np, torch\n"
-    arguments = "model_file, num_samples, output_path, save_images, **kwargs"
-    return f"{head}def generate({arguments}):\n{textwrap.indent(textwrap.dedent(body), '    ')}\n"
-
-
-class Bench:
-    """A mirror, a home and an engine of a test's own."""
-
-    def __init__(self, root: Path) -> None:
-        self.mirror = root / "mirror ü with space"
-        self.mirror.mkdir()
-        self.add(GOOD, NET, latent=8, weights=weights())
-
-    def add(self, model_id: str, source: str, **more) -> str:
-        more = {"image_size": (32, 32), **more}
-        build_package(self.mirror, model_id, source, **{"weights": b"w", **more})
-        return model_id
-
-    def engine(self) -> Engine:
-        return Engine(device="cpu", catalogue=Catalogue(mirror=self.mirror))
-
-    def ready(self, model_id: str, **consent) -> Engine:
-        engine = self.engine()
-        download(model_id, catalogue=engine.catalogue)
-        trust(model_id, catalogue=engine.catalogue, asked=True, **consent)
-        return engine
-
-    def images(self, model_id: str = GOOD, count: int = 2, **request) -> np.ndarray:
-        seeds = request.pop("seeds", range(count))
-        return self.ready(model_id).images(GenerateRequest(model_id, seeds=seeds, **request))
+from tests.medigan_bench import (
+    GOOD,
+    NET,
+    Bench,
+    command_of,
+    generating,
+    lives,
+    wait_for,
+    weights,
+    workers_left,
+)
 
 
 @pytest.fixture
@@ -115,23 +58,6 @@ def bench(tmp_path, monkeypatch):
     while left := workers_left():
         assert time.monotonic() < deadline, left
         time.sleep(0.05)
-
-
-def workers_left() -> list[psutil.Process]:
-    """Processes below this one that are neither the zygote nor gone."""
-    zygotes = {one._process.pid for one in shared_workers()._zygotes.values()}
-    return [
-        process
-        for process in psutil.Process().children(recursive=True)
-        if process.pid not in zygotes and "worker.py" in " ".join(_command(process))
-    ]
-
-
-def _command(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline() if process.status() != psutil.STATUS_ZOMBIE else []
-    except psutil.Error:
-        return []
 
 
 # ---------------------------------------------------------------- what is promised
@@ -296,7 +222,9 @@ def test_what_it_forks_goes_with_it(bench):
     bench.images(model)
     end_workers(model)
     deadline = time.monotonic() + 5
-    while left := [p for p in psutil.process_iter() if "medgan-left-over" in " ".join(_command(p))]:
+    while left := [
+        p for p in psutil.process_iter() if "medgan-left-over" in " ".join(command_of(p))
+    ]:
         assert time.monotonic() < deadline, left
         time.sleep(0.05)
 
@@ -370,13 +298,6 @@ def test_two_threads_share_a_worker_and_one_cancels(bench):
     assert all((images == expected).all() for images in found)
 
 
-def wait_for(what, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_nothing_outlives_a_kernel_that_is_killed(bench):
     model = bench.add("90207_SLOW", SLOW)
     bench.ready(model)
@@ -404,14 +325,7 @@ def test_nothing_outlives_a_kernel_that_is_killed(bench):
     assert all(psutil.pid_exists(pid) for pid in pids)
     kernel.send_signal(signal.SIGKILL)
     kernel.wait()
-    wait_for(lambda: not any(_lives(pid) for pid in pids), 10)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
+    wait_for(lambda: not any(lives(pid) for pid in pids), 10)
 
 
 def test_workers_that_do_not_fit_end_least_recently_used_first(bench, monkeypatch):
@@ -432,7 +346,7 @@ def test_idle_workers_end_and_their_zygote_with_them(bench, monkeypatch):
     pid = shared_workers().pid(GOOD)
     monkeypatch.setattr("medgan_widgets.medigan.process.IDLE_SECONDS", 0.0)
     shared_workers()._sweep()
-    wait_for(lambda: not _lives(pid), 5)
+    wait_for(lambda: not lives(pid), 5)
     assert shared_workers()._zygotes == {}
     monkeypatch.undo()
 
