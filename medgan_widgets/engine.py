@@ -38,6 +38,7 @@ from medgan_widgets.devices import (
 from medgan_widgets.errors import DeviceMemoryError, NotRunnableError, RequestError, WeightsError
 from medgan_widgets.medigan.process import end_workers, shared_workers
 from medgan_widgets.medigan.runner import MediganStream, medigan_recipe
+from medgan_widgets.medigan.trust import consent_to
 from medgan_widgets.requests import Batch, GenerateRequest
 from medgan_widgets.residents import Resident, Residents
 from medgan_widgets.seeds import (
@@ -125,6 +126,19 @@ class Engine:
     def worker_pid(self, model_id: str | int) -> int | None:
         """Return the process in which one of medigan's models is warm, or None."""
         return shared_workers().pid(self.catalogue[model_id].id)
+
+    def prepare(self, model_id: str | int) -> None:
+        """Start early what the first request of a model would wait for, and return at once."""
+        card = self.catalogue[model_id]
+        if card.origin == "medigan" and self.catalogue.runs_here(card).kind == "now":
+            consent = consent_to(card.id)
+            shared_workers().prepare(consent.python if consent else None)
+
+    def remark(self, model_id: str | int) -> str:
+        """Return what somebody should know of how a model runs here; mostly nothing."""
+        if shared_workers().runs_cold(self.catalogue[model_id].id):
+            return "It reads its weights at every call: warm, it would answer differently."
+        return ""
 
     def images(self, request: GenerateRequest) -> NDArray[np.uint8]:
         """Return all images of a request at once, uint8 [N, H, W, C].

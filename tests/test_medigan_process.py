@@ -131,6 +131,8 @@ def test_one_whose_warm_answer_differs_runs_cold_and_says_so(bench, caplog):
     )
     bench.images(bench.add("90104_DRIFTS", counts, latent=8, weights=weights()))
     assert "runs cold" in caplog.text
+    assert "at every call" in bench.engine().remark("90104_DRIFTS")
+    assert bench.engine().remark(GOOD) == ""
 
 
 def test_one_that_changes_its_weights_gets_them_anew(bench, caplog):

@@ -118,13 +118,29 @@ def test_an_unattended_run_fetches_nothing_unlisted(catalogue, monkeypatch):
 def test_nobody_is_there_without_a_terminal_or_a_front_end(monkeypatch):
     monkeypatch.delenv("MEDGAN_UNATTENDED", raising=False)
     assert unattended(), "pytest captures standard input"
-    import builtins
     from types import SimpleNamespace
+
+    import IPython
 
     for allowed in (True, False):  # what JupyterLab sends with a cell, and what papermill does
         shell = SimpleNamespace(kernel=SimpleNamespace(_allow_stdin=allowed))
-        monkeypatch.setattr(builtins, "get_ipython", lambda shell=shell: shell, raising=False)
+        monkeypatch.setattr(IPython, "get_ipython", lambda shell=shell: shell)
         assert unattended() is not allowed
+
+
+def test_papermill_is_nobody_whoever_started_it(tmp_path, monkeypatch):
+    import nbformat
+    import papermill
+
+    monkeypatch.delenv("MEDGAN_UNATTENDED", raising=False)
+    ask = "from medgan_widgets.medigan.trust import unattended\nprint(unattended())"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(ask)])
+    nbformat.write(notebook, tmp_path / "in.ipynb")
+    done = papermill.execute_notebook(
+        str(tmp_path / "in.ipynb"), str(tmp_path / "out.ipynb"), progress_bar=False,
+        kernel_name="python3", language="python",
+    )  # fmt: skip
+    assert done.cells[0].outputs[0]["text"] == "True\n"
 
 
 @pytest.mark.parametrize(

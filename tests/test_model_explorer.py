@@ -24,6 +24,7 @@ NASTY = '<img src=x onerror="alert(1)"><script>alert(2)</script>'
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("MEDGAN_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("medgan_widgets.catalogue.shelf.bundled", lambda: tmp_path / "bundled")
     folder = tmp_path / "mine"
     model(folder, "phantom-brain-mri", size=[128, 128], training={"kimg": 300, "seed": 7})
@@ -156,7 +157,7 @@ def test_a_medigan_card_is_honest(explorer: ModelExplorer) -> None:
     assert line(explorer, "licence")["tone"] == "warn"
     assert "not stated" in line(explorer, "licence")["text"]
     assert explorer.view.detail["runs"] is False
-    assert "not built yet" in explorer.view.detail["why"]
+    assert "then your yes" in explorer.view.detail["why"]
     assert len(explorer.view.detail["corrections"]) >= 5
     assert explorer.view.preview == b""
 
@@ -167,7 +168,7 @@ def test_use_hands_the_model_on(explorer: ModelExplorer, used: list[str]) -> Non
     explorer.selected = 1
     page_sends(explorer, kind="use")
     assert used == ["phantom-brain-mri"], "what cannot run is not handed on"
-    assert "not built yet" in explorer.error
+    assert "then your yes" in explorer.error
     with pytest.raises(NotRunnableError, match="00001_DCGAN_MMG_CALC_ROI does not run here now"):
         explorer.use()
     explorer.selected = "phantom-mammogram"

@@ -378,6 +378,20 @@ class Workers:
         with self._lock:
             return self._known.setdefault(key, {})
 
+    def runs_cold(self, model_id: str) -> bool:
+        """Return whether a probe found that a package answers differently when it is warm."""
+        with self._lock:
+            return any(
+                key[0] == model_id and known.get("warm") is False
+                for key, known in self._known.items()
+            )
+
+    def prepare(self, python: str | None = None) -> None:
+        """Start an interpreter's zygote without waiting for it."""
+        with self._lock, contextlib.suppress(NotRunnableError):
+            self.zygote(python)
+            self._arm()
+
     def pid(self, model_id: str) -> int | None:
         """Return the process of a model that is warm, or None."""
         with self._lock:

@@ -10,7 +10,6 @@ the person's own ``consents.lock``, which answers in interactive sessions, and a
 
 from __future__ import annotations
 
-import builtins
 import hashlib
 import json
 import os
@@ -70,7 +69,9 @@ def unattended() -> bool:
     said = os.environ.get("MEDGAN_UNATTENDED", "")
     if said in ("0", "1"):
         return said == "1"
-    shell = getattr(builtins, "get_ipython", lambda: None)()
+    # Clicks and threads ask as well, so this cannot be the name that only cells have.
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
     kernel = getattr(shell, "kernel", None)
     if kernel is not None:  # papermill, nbconvert and nbval run cells that cannot ask anything
         return not getattr(kernel, "_allow_stdin", False)
@@ -81,7 +82,7 @@ def consent_text(card: ModelCard, spec: PackageSpec, package: Package | None) ->
     """Return what somebody agrees to, in sentences: whose code, from where, which licence, size."""
     licence = card.licence or "not stated: ask its authors before any use but looking"
     size = (
-        f"{package.bytes / 1e6:,.1f} MB unpacked, SHA-256 {package.sha256[:16]}…"
+        f"{package.bytes / 1e6:,.1f} MB unpacked, SHA-256 {package.sha256[:16]}"
         if package
         else f"{card.needs.download_mb:g} MB to download"
         if card.needs.download_mb

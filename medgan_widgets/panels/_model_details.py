@@ -1,7 +1,8 @@
-"""A model card in words: its row in the table, and everything the detail card says of it."""
+"""Models in words: rows of the table, counts beside it, and all that the detail card says."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
@@ -17,6 +18,7 @@ MODALITIES = {
 }
 RUNS = {
     "now": "runs now",
+    "consent": "needs your yes",
     "download": "after a download",
     "image": "needs your image",
     "packages": "needs packages",
@@ -25,6 +27,7 @@ RUNS = {
 }
 _RUNS_SHORT = {
     "now": "now",
+    "consent": "your yes",
     "download": "download",
     "image": "your image",
     "packages": "packages",
@@ -104,6 +107,61 @@ def detail(card: ModelCard, runs: RunsHere) -> dict[str, Any]:
         "why": "" if runs.kind == "now" else runs.text,
         "marks": _marks(card),
     }
+
+
+def labels() -> dict[str, dict[str, str]]:
+    """Return the words for facet values: {facet: {value: words}}."""
+    return {
+        "modality": MODALITIES,
+        "outputs": {"mask": "with mask", "label": "with label"},
+        "runs_here": RUNS,
+        "origin": {"local": "on this machine", "medigan": "medigan's"},
+    }
+
+
+def label(metric: Metric) -> str:
+    """Return what a figure is called in the list to rank by."""
+    return metric.name if metric.extractor is None else f"{metric.name} · {metric.extractor}"
+
+
+def note(metric: Metric | None) -> str:
+    """Return what to mind when models are compared by a figure."""
+    if metric is None:
+        return "Scores of different extractors (FD, FID) do not compare."
+    way = "higher" if metric.higher_is_better else "lower"
+    return (
+        f"{way.capitalize()} is better. Other extractors do not compare; "
+        "with other data or another n, compare with care."
+    )
+
+
+def counts(
+    whole: Catalogue, searched: Catalogue, chosen: Mapping[str, Any]
+) -> dict[str, list[list[Any]]]:
+    """Count a facet among the models that fit everything but that facet; none is left out."""
+    found = {}
+    for facet, values in whole.facets().items():
+        others = {name: value for name, value in chosen.items() if name != facet}
+        there = searched.filter(**others).facets()[facet]
+        found[facet] = [[value, there.get(value, 0)] for value in values]
+    return found
+
+
+def nearest(searched: Catalogue, hits: Catalogue) -> dict[str, str]:
+    """Return what to look for instead, when nothing was found."""
+    near = searched.nearest or hits.nearest
+    if len(hits) or near is None:
+        return {}
+    return {"sentence": near.sentence, "search": near.search}
+
+
+def by_score(hits: Catalogue, ids: list[str], metric: Metric, direction: str) -> list[str]:
+    """Turn a ranking round if asked; models without the figure stay last."""
+    best_first = direction == ("descending" if metric.higher_is_better else "ascending")
+    key = (metric.name, metric.extractor)
+    having = [n for n in ids if any((s.name, s.extractor) == key for s in hits[n].scores)]
+    without = [name for name in ids if name not in having]
+    return (having if best_first else having[::-1]) + without
 
 
 def comparison(catalogue: Catalogue, ids: list[str]) -> dict[str, Any]:
@@ -202,7 +260,10 @@ def _terms(card: ModelCard, runs: RunsHere) -> list[dict[str, str]]:
         licence = _line("licence", LICENCE_MISSING, tone="warn")
     else:
         licence = _line("licence", card.licence)
-    lines = [licence, _line("runs here", runs.text, tone="" if runs.kind == "now" else "warn")]
+    needs = runs.text.split(" Type: ")[0]  # what to type stands below the table, to be copied
+    if runs.kind == "interpreter":
+        needs = f"{needs.split('. Needs packages')[0].rstrip('.')}."
+    lines = [licence, _line("runs here", needs, tone="" if runs.kind == "now" else "warn")]
     if card.weights is not None:
         digest = card.weights.sha256
         lines.append(

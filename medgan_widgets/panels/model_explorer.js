@@ -43,7 +43,7 @@ function makeAsk(model, note) {
     model.save_changes();
     wait(() => model.get('detail').id === id);
   };
-  return { ask, select, stop: () => clearTimeout(timer) };
+  return { ask, select, wait, stop: () => clearTimeout(timer) };
 }
 
 function makeFilters(model, ask) {
@@ -300,6 +300,7 @@ function render({ model, el }) {
   const comparison = makeComparison(model);
   const buttons = makeButtons(model, asking.ask);
   const broken = makeBroken(model);
+  const { step, shelf, draw: going } = makePackages(model, asking.wait, say);
   let typing = 0;
   const send = () => { clearTimeout(typing); if (search.value !== model.get('search_text')) asking.ask({ search_text: search.value }); };
   const search = h('input', { type: 'search', class: 'mg-search', 'aria-label': 'search models',
@@ -315,7 +316,7 @@ function render({ model, el }) {
     h('div', { class: 'mg-bar' }, search, filters.front, count), filters.more, message,
     h('div', { class: 'mg-split' },
       h('div', { class: 'mg-left' }, nearest, h('div', { class: 'mg-scroll mg-list' }, table.table),
-        buttons.place, comparison.place, broken.place), detail.pane));
+        buttons.place, step.place, comparison.place, broken.place, shelf.place), detail.pane));
   const found = () => {
     say('');
     const { ids = [], nearest: near = {} } = model.get('found');
@@ -328,14 +329,14 @@ function render({ model, el }) {
       onclick: () => { search.value = near.search; send(); } }, `search “${near.search}”`));
     [filters, table, buttons].forEach((part) => part.draw());
   };
-  const chosen = () => { say(''); detail.draw(); buttons.draw(); };
+  const chosen = () => { say(''); [detail, buttons, step].forEach((part) => part.draw()); };
   const heard = [['found rows metrics', found], ['selected ticked', () => { table.draw(); buttons.draw(); }],
-    ['detail', chosen], ['preview', detail.paint], ['comparison', comparison.draw], ['broken', broken.draw]]
+    ['detail', chosen], ['preview', detail.paint], ['comparison', comparison.draw], ['broken', broken.draw], ['transfers packages lock_note', going]]
     .flatMap(([names, act]) => names.split(' ').map((name) => [`change:${name}`, act]));
   heard.forEach(([name, act]) => model.on(name, act));
   el.append(root);
   found();
-  [chosen, detail.paint, comparison.draw, broken.draw].forEach((draw) => draw());
+  [chosen, detail.paint, comparison.draw, broken.draw, shelf.draw].forEach((draw) => draw());
   return () => {
     clearTimeout(typing);
     asking.stop();

@@ -15,19 +15,23 @@ from PIL import Image
 from medgan_widgets.catalogue import FACETS, Catalogue, Metric
 from medgan_widgets.errors import MedganError, NotRunnableError, RequestError
 from medgan_widgets.panels import _model_details as details
+from medgan_widgets.panels._fetches import Download
+from medgan_widgets.panels._packages import Packages, listing, step
 from medgan_widgets.panels._panel import Panel
+from medgan_widgets.panels._scripts import joined
 
 log = logging.getLogger(__name__)
 
 MOST_COMPARED = 6
 PREVIEW_LIMIT = 4_000_000  # bytes; a row of eight tiles has some hundred thousand
+SCRIPT = joined("_explorer_packages.js", "model_explorer.js")
 _RUNS_ORDER = tuple(details.RUNS)
 
 
 class _View(anywidget.AnyWidget):
     """The page's half: what was asked, and the answer."""
 
-    _esm = Path(__file__).with_name("model_explorer.js")
+    _esm = SCRIPT
     _css = Path(__file__).with_name("model_explorer.css")
     search_text = traitlets.Unicode("").tag(sync=True)
     filters = traitlets.Dict().tag(sync=True)  # facet -> values
@@ -46,6 +50,9 @@ class _View(anywidget.AnyWidget):
     preview = traitlets.Bytes().tag(sync=True)
     comparison = traitlets.Dict().tag(sync=True)
     broken: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    transfers = traitlets.Dict().tag(sync=True)  # id -> what is going on with its package
+    packages: traitlets.List[Any] = traitlets.List().tag(sync=True)  # what lies in the cache
+    lock_note = traitlets.Unicode("").tag(sync=True)
 
 
 class ModelExplorer(Panel):
@@ -74,9 +81,10 @@ class ModelExplorer(Panel):
         self.on_use = on_use
         self._lock = threading.RLock()  # clicks may come on any thread
         self._metrics: dict[str, Metric] = {}
-        self.view = _View(labels=_labels())
+        self.view = _View(labels=details.labels())
         super().__init__("Models", [self.view])
         self.add_class("mg-explorer-panel")
+        self._packages = Packages(self.catalogue, self.view, self._lock, self._package_changed)
         self._read()
         self.view.observe(self._asked, "asked")
         self.view.observe(self._chosen, "selected")
@@ -151,6 +159,26 @@ class ModelExplorer(Panel):
         if self.on_use is not None:
             self.on_use(card.id)
 
+    def download(self) -> Download:
+        """Start fetching the selected model's package, as the button does; see `Download`.
+
+        ``explorer.download().wait()`` blocks until it is there, or raises why not.
+        """
+        return self._packages.downloads.start(self.selected)
+
+    def trust(self, *, pickle: bool = False, python: str | None = None) -> None:
+        """Say yes to running the selected model's code; see `medgan_widgets.trust`."""
+        said = self._packages.trust(self.selected, pickle=pickle, python=python)
+        self._package_changed(self.selected, said)
+
+    def withdraw(self) -> None:
+        """Take that yes back; what runs on it ends."""
+        self._package_changed(self.selected, self._packages.withdraw(self.selected))
+
+    def remove(self) -> None:
+        """Delete the selected model's package from the cache; what runs on it ends."""
+        self._package_changed(self.selected, self._packages.remove(self.selected))
+
     def compare(self, ids: Iterable[str | int]) -> None:
         """Show up to six models side by side under the table; none closes that table."""
         names = [self.catalogue[one].id for one in ids][:MOST_COMPARED]
@@ -167,11 +195,11 @@ class ModelExplorer(Panel):
         """Tell the page of every model; keep the selection if it is still there."""
         known, view = self.catalogue, self.view
         view.rows = {card.id: details.row(card, known.runs_here(card)) for card in known}
-        self._metrics = {_label(metric): metric for metric in known.metrics()}
+        self._metrics = {details.label(metric): metric for metric in known.metrics()}
         view.metrics = list(self._metrics)
         view.broken = [{"path": str(one.path), "reason": one.reason} for one in known.broken]
         view.ticked = [name for name in view.ticked if name in known]
-        view.comparison = {}
+        view.comparison, view.packages = {}, listing()
         if view.rank_by not in self._metrics:
             view.rank_by = ""
         if view.selected not in known:
@@ -180,7 +208,7 @@ class ModelExplorer(Panel):
         self._update()
         self._show()
 
-    def _update(self) -> None:
+    def _update(self, *, keep: bool = False) -> None:
         """Answer the page: which models fit, in which order, and how many each facet has."""
         with self._lock:
             searched = self.catalogue.search(self.search_text)
@@ -190,14 +218,14 @@ class ModelExplorer(Panel):
             ids = self._ordered(hits, metric)
             self.view.found = {
                 "ids": ids,
-                "facets": _counts(self.catalogue, searched, chosen),
-                "nearest": _nearest(searched, hits),
+                "facets": details.counts(self.catalogue, searched, chosen),
+                "nearest": details.nearest(searched, hits),
                 "scores": {n: details.score_cell(self.catalogue[n], metric) for n in ids},
                 "higher": bool(metric and metric.higher_is_better),
-                "note": _note(metric),
+                "note": details.note(metric),
                 "answer": self.view.asked,
             }
-            if ids and self.selected not in ids:
+            if ids and self.selected not in ids and not keep:
                 self.view.selected = ids[0]
             self._say(ids)
 
@@ -217,7 +245,7 @@ class ModelExplorer(Panel):
         ids = list(hits.ids)
         column, direction = [*self.view.sort, "", ""][:2]
         if column == "score" and metric is not None:
-            return _by_score(hits, ids, metric, direction)
+            return details.by_score(hits, ids, metric, direction)
         if column in ("id", "modality", "organ", "makes", "size", "licence", "runs"):
             ids.sort(key=lambda name: self._cell(name, column), reverse=direction == "descending")
         return ids
@@ -244,8 +272,30 @@ class ModelExplorer(Panel):
                 self.view.detail, self.view.preview = {}, b""
                 return
             card = self.catalogue[name]
-            self.view.detail = details.detail(card, self.catalogue.runs_here(card))
+            runs = self.catalogue.runs_here(card)
+            told = details.detail(card, runs)
+            self.view.detail = {**told, "step": step(card, runs, self.catalogue)}
             self.view.preview = self._preview(name) if card.origin == "local" else b""
+
+    def _package_changed(self, name: str, said: str, problem: BaseException | None = None) -> None:
+        """Show anew what a download, a yes or a removal changes: a row, the counts, the card."""
+        with self._lock:
+            if self._closed:
+                return
+            if name in self.catalogue:
+                card = self.catalogue[name]
+                cells = details.row(card, self.catalogue.runs_here(card))
+                self.view.rows = {**self.view.rows, card.id: cells}
+                self._update(keep=True)  # a model that leaves a filter is still looked at
+                if card.id == self.selected:
+                    self._show()
+                self.view.lock_note = ""  # it spoke of what was agreed to until now
+            self.view.packages = listing()
+            self.error = ""
+            if problem is not None:
+                self._fail(problem)
+            elif said:
+                self.status = said
 
     def _preview(self, name: str) -> bytes:
         try:
@@ -265,72 +315,30 @@ class ModelExplorer(Panel):
             self._guard(self.refresh)
         elif kind == "compare":
             self._guard(lambda: self.compare(content.get("ids", [])))
+        else:
+            self._guard(lambda: self._packages.heard(content))
 
     def _guard(self, act: Callable[[], None]) -> None:
         """Run what a click asks for; a failure becomes one sentence and the panel lives on."""
         try:
             act()
-        except MedganError as problem:
-            self.error = problem
         except Exception as problem:
-            log.exception("the model explorer failed")
+            self._fail(problem)
+
+    def _fail(self, problem: BaseException) -> None:
+        if isinstance(problem, MedganError):
+            self.error = problem
+        else:
+            log.error("the model explorer failed", exc_info=problem)
             self.error = f"{type(problem).__name__}: {problem}"
 
     def _facts(self) -> Mapping[str, object]:
         shown = f"{len(self.shown)} of {len(self.catalogue)}"
         return {"search": self.search_text, "selected": self.selected, "shown": shown}
 
+    def _release(self) -> None:
+        self._packages.downloads.close()
+
     def _picture(self) -> Image.Image | None:
         rows = [self.view.rows[name] for name in self.shown]
         return details.picture(rows, self.view.found["scores"], self.selected) if rows else None
-
-
-def _labels() -> dict[str, dict[str, str]]:
-    return {
-        "modality": details.MODALITIES,
-        "outputs": {"mask": "with mask", "label": "with label"},
-        "runs_here": details.RUNS,
-        "origin": {"local": "on this machine", "medigan": "medigan's"},
-    }
-
-
-def _label(metric: Metric) -> str:
-    return metric.name if metric.extractor is None else f"{metric.name} · {metric.extractor}"
-
-
-def _note(metric: Metric | None) -> str:
-    if metric is None:
-        return "Scores of different extractors (FD, FID) do not compare."
-    way = "higher" if metric.higher_is_better else "lower"
-    return (
-        f"{way.capitalize()} is better. Other extractors do not compare; "
-        "with other data or another n, compare with care."
-    )
-
-
-def _counts(
-    whole: Catalogue, searched: Catalogue, chosen: Mapping[str, Any]
-) -> dict[str, list[list[Any]]]:
-    """Count a facet among the models that fit everything but that facet; none is left out."""
-    counts = {}
-    for facet, values in whole.facets().items():
-        others = {name: value for name, value in chosen.items() if name != facet}
-        there = searched.filter(**others).facets()[facet]
-        counts[facet] = [[value, there.get(value, 0)] for value in values]
-    return counts
-
-
-def _nearest(searched: Catalogue, hits: Catalogue) -> dict[str, str]:
-    nearest = searched.nearest or hits.nearest
-    if len(hits) or nearest is None:
-        return {}
-    return {"sentence": nearest.sentence, "search": nearest.search}
-
-
-def _by_score(hits: Catalogue, ids: list[str], metric: Metric, direction: str) -> list[str]:
-    """Turn a ranking round if asked; models without the figure stay last."""
-    best_first = direction == ("descending" if metric.higher_is_better else "ascending")
-    key = (metric.name, metric.extractor)
-    having = [n for n in ids if any((s.name, s.extractor) == key for s in hits[n].scores)]
-    without = [name for name in ids if name not in having]
-    return (having if best_first else having[::-1]) + without

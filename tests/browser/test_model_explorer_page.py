@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,18 @@ from PIL import Image
 
 import medgan_widgets.panels
 from medgan_widgets.catalogue import Catalogue
-from medgan_widgets.panels.model_explorer import ModelExplorer
+from medgan_widgets.panels.model_explorer import SCRIPT, ModelExplorer
 from tests.browser.bare import BareWidget
 from tests.test_catalogue import model
+from tests.test_downloads import Site
+from tests.test_explorer_packages import MODEL, packed, trickles
 
 HERE = Path(medgan_widgets.panels.__file__).parent
 NASTY = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
 TRAITS = (
     *("search_text", "filters", "rank_by", "sort", "selected", "ticked", "asked", "rows"),
     *("metrics", "labels", "found", "detail", "preview", "comparison", "broken"),
+    *("transfers", "packages", "lock_note"),
 )
 
 
@@ -30,8 +34,9 @@ class Session:
     def __init__(self, bare: Callable[..., BareWidget], explorer: ModelExplorer, **kind: Any):
         self.explorer, self.used = explorer, explorer.on_use
         self.read = self.told = 0
+        self.known = self.state()
         css = (HERE / "model_explorer.css").read_text("utf-8")
-        self.widget = bare(HERE / "model_explorer.js", self.state(), css=css, **kind)
+        self.widget = bare(SCRIPT, self.state(), css=css, **kind)
         self.page = self.widget.page
 
     def state(self) -> dict[str, Any]:
@@ -40,15 +45,23 @@ class Session:
     def answer(self) -> None:
         self.page.wait_for_timeout(150)  # the search box waits for the next key
         saved, sent = self.widget.saved(), self.widget.sent()
-        before = self.state()
         for changes in saved[self.read :]:
             self.explorer.view.set_state(changes)
         for message in sent[self.told :]:
             self.explorer.view._handle_custom_msg(message["content"], [])
         self.read, self.told = len(saved), len(sent)
-        for name, value in self.state().items():
-            if value != before[name]:
+        now = self.state()
+        for name, value in now.items():
+            if value != self.known[name]:
                 self.widget.set(name, value)
+        self.known = now
+
+    def until(self, true: Callable[[], object]) -> None:
+        """Answer until something has come true that takes its time beside the kernel."""
+        end = time.monotonic() + 20
+        while not true():
+            assert time.monotonic() < end, "it never came true"
+            self.answer()
 
     def names(self) -> list[str]:
         found: list[str] = self.page.locator("button.mg-name").all_text_contents()
@@ -59,6 +72,7 @@ class Session:
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("MEDGAN_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("medgan_widgets.catalogue.shelf.bundled", lambda: tmp_path / "bundled")
     folder = tmp_path / "mine"
     brain = model(folder, "phantom-brain-mri", size=[16, 16])
@@ -191,7 +205,7 @@ def test_a_model_that_runs_is_used_and_another_says_why_not(session: Session) ->
     session.page.locator("tr", has_text="00022").click()
     session.answer()
     assert use.get_attribute("aria-disabled") == "true"
-    assert "not built yet" in (session.page.locator(".mg-why").text_content() or "")
+    assert "an interpreter of its own" in (session.page.locator(".mg-why").text_content() or "")
     sent = len(session.widget.sent())
     use.click(force=True)
     assert len(session.widget.sent()) == sent
@@ -244,6 +258,117 @@ def test_markup_in_a_card_is_shown_as_text(bare: Callable[..., BareWidget], root
     assert session.page.locator(".mg-explorer img, .mg-explorer script").count() == 0
     assert session.page.locator(".mg-detail p", has_text=NASTY).count() >= 1
     assert session.page.locator("td.mg-c-makes", has_text=NASTY).count() == 1
+
+
+@pytest.fixture
+def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Catalogue]:
+    """A catalogue whose packages come slowly."""
+    monkeypatch.setenv("MEDGAN_UNATTENDED", "0")
+    site = Site()
+    site.reply = trickles(packed(tmp_path / "mirror").read_bytes(), 20_000, 0.1)
+    yield Catalogue(tmp_path / "mine", mirror=site.url)
+    site.server.shutdown()
+    site.server.server_close()
+
+
+def test_from_download_to_consent_to_use(
+    bare: Callable[..., BareWidget], root: Path, slow: Catalogue
+) -> None:
+    used: list[str] = []
+    session = Session(bare, ModelExplorer(slow, on_use=used.append))
+    page = session.page
+    step, use = page.locator(".mg-step"), page.get_by_role("button", name="Use this model")
+    button = {
+        name: step.get_by_role("button", name=name, exact=True)
+        for name in ("Download", "Cancel", "Yes, run its code", "No", "Read it again")
+    }
+    assert step.is_hidden(), "a model of this machine needs nothing"
+    page.locator("tr", has_text="00005").click()
+    session.answer()
+    button["Download"].dblclick()
+    bar = page.get_by_role("progressbar")
+    session.until(lambda: bar.count() and "%" in (step.text_content() or ""))
+    assert "of 0.3 MB" in (step.text_content() or "")
+    assert page.evaluate("document.activeElement.className") == "mg-row mg-transfer"
+    button["Cancel"].click()
+    session.until(lambda: button["Download"].is_visible())
+    button["Download"].press("Enter")
+    session.until(lambda: button["Yes, run its code"].is_visible())
+
+    asks = step.get_by_role("group", name="do you agree to run its code?")
+    assert "written by its authors" in (asks.text_content() or "")
+    assert use.get_attribute("aria-disabled") == "true"
+    assert asks.get_by_role("checkbox").count() == 0, "its weights are no whole pickles"
+    assert asks.evaluate("(node) => node === document.activeElement")
+    sent = len(session.widget.sent())
+    button["No"].click()
+    assert asks.count() == 0
+    assert len(session.widget.sent()) == sent, "a no changes nothing"
+    button["Read it again"].click()
+    button["Yes, run its code"].click()
+    session.until(lambda: use.get_attribute("aria-disabled") == "false")
+    use.click()
+    session.answer()
+    assert used == [MODEL]
+
+    shelf = page.locator(".mg-shelf")
+    assert shelf.locator("summary").text_content() == "Downloaded: 1 package, 0.3 MB"
+    shelf.locator("summary").click()
+    assert shelf.locator("tbody td").nth(3).text_content() == "yes"
+    for width in (320, 560, 1600):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        table = shelf.locator(".mg-scroll").evaluate(
+            "(node) => node.scrollWidth - node.clientWidth"
+        )
+        assert table <= 0
+    page.get_by_role("button", name="Write models.lock").click()
+    session.until(lambda: "1 package pinned" in (shelf.text_content() or ""))
+    page.get_by_role("button", name=f"remove {MODEL}").click()
+    session.until(lambda: button["Download"].is_visible())
+    assert shelf.is_hidden()
+    assert session.widget.errors() == []
+
+
+def test_whole_pickles_have_a_box_of_their_own(bare: Callable[..., BareWidget], root: Path) -> None:
+    session = Session(bare, ModelExplorer(Catalogue(root)))
+    detail = {**session.explorer.view.detail, "runs": False, "why": "Downloaded; needs your yes."}
+    asked = {"kind": "consent", "cached": "1 MB", "sha256": "a" * 64, "pickle": True}
+    session.widget.set("detail", {**detail, "step": {**asked, "text": f"one\n{NASTY}"}})
+    yes = session.page.get_by_role("button", name="Yes, run its code")
+    box = session.page.get_by_role("checkbox", name="whole pickles")
+    assert not box.is_checked()
+    yes.click()
+    box.check()
+    yes.click()
+    sent = [message["content"] for message in session.widget.sent()]
+    assert [one["pickle"] for one in sent] == [False, True]
+    assert {one["sha256"] for one in sent} == {"a" * 64}
+    assert session.page.evaluate("window.hacked") is None
+    assert session.page.locator(".mg-asks", has_text=NASTY).count() == 1
+
+
+def test_lines_to_type_can_be_copied(bare: Callable[..., BareWidget], root: Path) -> None:
+    explorer = ModelExplorer(Catalogue(root))
+    explorer.selected = "00022"
+    session = Session(bare, explorer, width=320)
+    page = session.page
+    lines = page.locator(".mg-code code")
+    assert "python3 -m venv ~/medgan-00022" in (lines.text_content() or "")
+    page.evaluate(
+        """() => Object.defineProperty(navigator, 'clipboard',
+        { value: { writeText: async (text) => { window.copied = text; } } })"""
+    )
+    page.get_by_role("button", name="Copy", exact=True).click()
+    page.locator(".mg-code-side", has_text="copied").wait_for()
+    assert page.evaluate("window.copied") == lines.text_content()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    assert page.get_by_role("button", name="Download").is_visible()
+    unmarked = page.evaluate(
+        """() => [...document.querySelectorAll('.mg-step :is(button, [tabindex])')]
+        .filter((node) => node.dataset.lmSuppressShortcuts !== 'true').length"""
+    )
+    assert unmarked == 0
 
 
 def test_a_second_view_shows_and_follows_the_same(session: Session) -> None:
