@@ -273,6 +273,8 @@ def _terms(card: ModelCard, runs: RunsHere) -> list[dict[str, str]]:
     if training:
         text = " · ".join(f"{name} {_cell(value)}" for name, value in training.items())
         lines.append(_line("training", text))
+    if card.promise:
+        lines.append(_line("a seed", card.promise))
     if card.limits:
         lines.append(_line("limits", card.limits))
     return lines
