@@ -16,6 +16,7 @@ from medgan_widgets.errors import DataError
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}  # channels -> the PNG specification's colour type
 _INK, _PAPER, _STRIP = (33, 33, 33), (255, 255, 255), (0, 0, 0)
+_MASK = (0, 229, 255)  # as on screen: seen on every grey
 
 
 def to_uint8(images: NDArray[Any]) -> NDArray[np.uint8]:
@@ -118,6 +119,37 @@ def mosaic(images: NDArray[Any], columns: int) -> NDArray[np.uint8]:
     full[:count] = images
     tiled = full.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
     return tiled.reshape(rows * height, columns * width, channels)
+
+
+def padded(pictures: Sequence[NDArray[Any]]) -> NDArray[np.uint8]:
+    """Return pictures of any sizes as one uint8 [N, H, W, C]: each at the top left, on black.
+
+    Examples
+    --------
+    >>> padded([np.ones((4, 2), np.uint8), np.ones((2, 6, 3), np.uint8)]).shape
+    (2, 4, 6, 3)
+    """
+    shaped = [to_uint8(one if one.ndim == 3 else one[..., None]) for one in pictures]
+    height, width, channels = (max(one.shape[axis] for one in shaped) for axis in range(3))
+    full = np.zeros((len(shaped), height, width, channels), np.uint8)
+    for place, one in enumerate(shaped):  # grey spreads over the channels of colour
+        full[place, : one.shape[0], : one.shape[1]] = one
+    return full
+
+
+def outlined(image: NDArray[Any], mask: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return an image as RGB with the edge of its mask drawn in, for pictures on paper.
+
+    Examples
+    --------
+    >>> outlined(np.zeros((8, 8, 1), np.uint8), np.eye(8, dtype=np.uint8)).shape
+    (8, 8, 3)
+    """
+    shown = np.array(np.broadcast_to(to_uint8(image)[..., :3], (*image.shape[:2], 3)))
+    inside = np.pad(mask > 0, 1)
+    core = inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
+    shown[inside[1:-1, 1:-1] & ~core] = _MASK
+    return shown
 
 
 def contact_sheet(

@@ -19,6 +19,8 @@ BRAIN = SimpleNamespace(
     origin="local",
     condition={"contrast": ("T1", "T2", "FLAIR"), "tumour": (False, True)},
     truncation=False,
+    options=(),
+    needs=SimpleNamespace(image=False),
 )
 CHEST = SimpleNamespace(
     id="phantom-chest-xray",
@@ -26,9 +28,17 @@ CHEST = SimpleNamespace(
     origin="local",
     condition={"nodule": (False, True)},
     truncation=True,
+    options=(),
+    needs=SimpleNamespace(image=False),
 )
 POLYP = SimpleNamespace(
-    id="00013", title="Polyps", origin="medigan", condition={}, truncation=False
+    id="00013",
+    title="Polyps",
+    origin="medigan",
+    condition={},
+    truncation=False,
+    options=(),
+    needs=SimpleNamespace(image=False),
 )
 
 
@@ -87,6 +97,12 @@ class FakeEngine:
                 labels={name: values[part] for name, values in labels.items()},
                 seconds=0.001,
             )
+
+    def remark(self, model_id: str) -> str:
+        return ""
+
+    def prepare(self, model_id: str) -> None:
+        pass
 
     def recipe(self, request: GenerateRequest) -> dict[str, Any]:
         return {**request.to_dict(), "weights_sha256": "0" * 64, "device": "cpu"}

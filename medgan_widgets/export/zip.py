@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,11 +25,17 @@ _README = (
 _NOON = (1980, 1, 1, 12, 0, 0)  # the same images give the same bytes, whatever the clock says
 
 
-def zip_bytes(images: Sequence[NDArray[Any]], recipes: Sequence[Mapping[str, Any]]) -> bytes:
+def zip_bytes(
+    images: Sequence[NDArray[Any]],
+    recipes: Sequence[Mapping[str, Any]],
+    outputs: Sequence[Mapping[str, NDArray[Any]]] = (),
+) -> bytes:
     """Return images [H, W, C] with their recipes as the bytes of a zip archive.
 
     The files are stored as they are, since PNG is compressed already. Images of
-    the same model and seed get a running number.
+    the same model and seed get a running number. ``outputs`` are what a model
+    gave besides each image, a mask for instance: files of their own, named in
+    the manifest, never mixed up with images.
 
     Raises
     ------
@@ -44,12 +51,19 @@ def zip_bytes(images: Sequence[NDArray[Any]], recipes: Sequence[Mapping[str, Any
     """
     if len(images) != len(recipes) or not len(images):
         raise DataError(f"each image needs its recipe: got {len(images)} and {len(recipes)}.")
+    outputs = outputs or [{}] * len(images)
     names = _distinct([file_name(recipe) for recipe in recipes])
-    rows = [_row(name, recipe) for name, recipe in zip(names, recipes, strict=True)]
+    files = [_named(name, further) for name, further in zip(names, outputs, strict=True)]
+    rows = [
+        {**_row(name, recipe), **{column: file for column, (file, _) in further.items()}}
+        for name, recipe, further in zip(names, recipes, files, strict=True)
+    ]
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
-        for name, image, recipe in zip(names, images, recipes, strict=True):
+        for name, image, recipe, further in zip(names, images, recipes, files, strict=True):
             _add(archive, name, png_with_recipe(image, recipe))
+            for column, (file, picture) in further.items():
+                _add(archive, file, png_with_recipe(picture, {**recipe, "output": column}))
         _add(
             archive,
             "manifest.jsonl",
@@ -61,7 +75,10 @@ def zip_bytes(images: Sequence[NDArray[Any]], recipes: Sequence[Mapping[str, Any
 
 
 def save_zip(
-    images: Sequence[NDArray[Any]], recipes: Sequence[Mapping[str, Any]], path: str | Path
+    images: Sequence[NDArray[Any]],
+    recipes: Sequence[Mapping[str, Any]],
+    path: str | Path,
+    outputs: Sequence[Mapping[str, NDArray[Any]]] = (),
 ) -> Path:
     """Write the zip, its name completed by ``_synthetic`` where it does not say so.
 
@@ -79,11 +96,21 @@ def save_zip(
         target = target.with_name(f"{target.name}.zip")
     if "synthetic" not in target.name.lower():
         target = target.with_name(f"{target.stem}_synthetic.zip")
-    return write_whole(target, zip_bytes(images, recipes))
+    return write_whole(target, zip_bytes(images, recipes, outputs))
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
     archive.writestr(zipfile.ZipInfo(name, _NOON), data)
+
+
+def _named(image: str, outputs: Mapping[str, NDArray[Any]]) -> dict[str, tuple[str, NDArray[Any]]]:
+    """Return manifest column -> (file, picture) of what came with an image."""
+    stem = image.removesuffix(".png")
+    plain = {
+        re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "other": one
+        for name, one in outputs.items()
+    }
+    return {name: (f"{stem}_{name}.png", picture) for name, picture in plain.items()}
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

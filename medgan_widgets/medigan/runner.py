@@ -354,16 +354,29 @@ def checked_inputs(card: ModelCard, spec: PackageSpec, inputs: Sequence[Any]) ->
     """
     if inputs and spec.input is None:
         raise DataError(f"{card.id} makes images from noise; leave inputs out.")
-    paths = []
-    for one in inputs:
+    return source_paths(inputs)
+
+
+def source_paths(given: Sequence[str | Path]) -> tuple[Path, ...]:
+    """Return images, and those inside of folders, as absolute paths; each one was read.
+
+    Raises
+    ------
+    DataError
+        For a path that is not there, an empty folder, or a file that is no image.
+    """
+    found: list[Path] = []
+    for one in given:
         path = Path(one).expanduser().absolute()
-        inside = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
-        if not inside:
-            raise DataError(f"{path} holds no files; give a folder with images.")
+        inside = [path]
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if p.is_file() and p.name[0] != ".")
+            if not inside:
+                raise DataError(f"{path} holds no files; give a folder with images.")
         for each in inside:
             read_source(each)
-        paths += inside
-    return tuple(paths)
+        found += inside
+    return tuple(found)
 
 
 def sample_images(spec: PackageSpec, package: Package) -> tuple[Path, ...]:

@@ -15,12 +15,8 @@ MOST_COLUMNS = 16
 
 
 def runnable(catalogue: Any) -> dict[str, ModelCard]:
-    """Return the local models that run now, by id."""
-    return {
-        card.id: card
-        for card in catalogue
-        if card.origin == "local" and catalogue.runs_here(card).kind == "now"
-    }
+    """Return the models that run now, by id."""
+    return {card.id: card for card in catalogue if catalogue.runs_here(card).kind == "now"}
 
 
 def choice(card: ModelCard) -> dict[str, Any]:
@@ -30,11 +26,13 @@ def choice(card: ModelCard) -> dict[str, Any]:
         "title": card.title,
         "condition": {name: list(values) for name, values in card.condition.items()},
         "truncation": card.truncation,
+        "options": [option.model_dump(mode="json") for option in card.options],
+        "image": card.needs.image,
     }
 
 
 def checked(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Return model, images, seed, condition and psi as a request can have them.
+    """Return what a request is made of, as a request can have it.
 
     Raises
     ------
@@ -47,6 +45,8 @@ def checked(wanted: Mapping[str, Any]) -> dict[str, Any]:
         "seed": whole_number(_number(wanted["seed"]), "seed", 0, SEED_LIMIT - 1),
         "condition": wanted.get("condition") or {},
         "psi": wanted.get("psi"),
+        "options": wanted.get("options") or {},
+        "inputs": wanted.get("inputs") or (),
     }
     request = request_of(known)
     return {
@@ -54,6 +54,8 @@ def checked(wanted: Mapping[str, Any]) -> dict[str, Any]:
         "model": request.model_id,
         "condition": dict(request.condition),
         "psi": request.truncation_psi,
+        "options": dict(request.options),
+        "inputs": request.inputs,
     }
 
 
@@ -64,6 +66,8 @@ def request_of(wanted: Mapping[str, Any]) -> GenerateRequest:
         seeds=seeds_from(wanted["seed"], wanted["images"]),
         condition=wanted["condition"],
         truncation_psi=wanted["psi"],
+        options=wanted["options"],
+        inputs=wanted["inputs"],
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from numpy.typing import NDArray
 
 from medgan_widgets.errors import RequestError
 from medgan_widgets.export import file_name, image_recipe, png_with_recipe, zip_bytes
@@ -24,7 +26,9 @@ def saved(
     if not known:
         raise RequestError("none of these images is made yet; wait for them, then save again.")
     recipes = [
-        image_recipe(pictures.recipe or {}, pictures.request.seeds[place], pictures.labels[place])
+        image_recipe(
+            pictures.recipe or {}, pictures.request.seeds[place], pictures.labels[place], place
+        )
         for place in known
     ]
     images = [pictures.images[place] for place in known]
@@ -36,4 +40,11 @@ def saved(
         png = png_with_recipe(images[0], recipes[0])
         return {"kind": "file", "mime": "image/png", "name": name}, [png]
     name = f"{name.split('_seed')[0]}_{len(images)}_images_synthetic.zip"
-    return {"kind": "file", "mime": "application/zip", "name": name}, [zip_bytes(images, recipes)]
+    return {"kind": "file", "mime": "application/zip", "name": name}, [
+        zip_bytes(images, recipes, [_outputs(pictures.extras[place]) for place in known])
+    ]
+
+
+def _outputs(extras: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Leave out the source: it is somebody's own image, and no synthetic one."""
+    return {name: picture for name, picture in extras.items() if name != "source"}

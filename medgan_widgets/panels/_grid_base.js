@@ -8,7 +8,7 @@ function h(tag, props = {}, ...kids) {
     else if (value !== undefined && value !== null) node.setAttribute(key, value);
   }
   // Jupyter asks the focused element itself: without this, `d d` deletes the cell.
-  if (/^(button|input|select)$/.test(tag) || 'tabindex' in props) node.dataset.lmSuppressShortcuts = 'true';
+  if (/^(button|input|select|summary)$/.test(tag) || 'tabindex' in props) node.dataset.lmSuppressShortcuts = 'true';
   node.append(...kids);
   return node;
 }
@@ -22,10 +22,12 @@ function describe(store, place) {
   if (!tile) return `image ${place + 1}, not made yet`;
   const labels = Object.entries(tile.labels)
     .map(([name, value]) => `${name} ${word(value)}${store.drawn.includes(name) ? ' (drawn)' : ''}`);
-  return ['synthetic image', `seed ${tile.seed}`, ...labels].join(', ');
+  const mask = tile.extra.mask ? ['with mask'] : [];
+  return ['synthetic image', `seed ${tile.seed}`, ...labels, ...mask].join(', ');
 }
 
-function paint(canvas, tile, [height, width, channels], { center, width: span }) {
+function paint(canvas, tile, { center, width: span }) {
+  const [height, width, channels] = tile.shape;
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   const lut = Uint8ClampedArray.from({ length: 256 }, (_, v) => ((v - center + span / 2) * 255) / span);
   const image = new ImageData(width, height);

@@ -18,6 +18,8 @@ function makeControls(model, store, note) {
   const psiText = h('output');
   const psi = h('input', { type: 'range', min: 0, max: 1, step: 0.05,
     oninput: () => { psiText.textContent = Number(psi.value).toFixed(2); } });
+  const options = makeOptions(note);
+  const sources = makeSources(model, store, note);
   const psiField = field('truncation', psi);
   psiField.append(psiText);
   const slots = h('span', { class: 'mg-factors' });
@@ -30,6 +32,8 @@ function makeControls(model, store, note) {
   function factors(chosen) {
     const known = card() || { condition: {}, truncation: false };
     psiField.hidden = !known.truncation;
+    options.show(known.options || [], known.id === model.get('controls').model ? model.get('controls').options || {} : {});
+    sources.show(known.image);
     slots.replaceChildren(...Object.entries(known.condition).map(([name, values]) => {
       const options = values.map((value, n) => h('option', { value: n }, word(value)));
       const list = h('select', { 'data-factor': name }, h('option', { value: '' }, 'any'), ...options);
@@ -44,9 +48,11 @@ function makeControls(model, store, note) {
     slots.querySelectorAll('select').forEach((list) => {
       if (list.value) condition[list.dataset.factor] = card().condition[list.dataset.factor][Number(list.value)];
     });
+    const own = options.read();
+    if (!own) return;
     Object.assign(store, { asked: performance.now(), first: 0 });
     store.ask({ kind: 'generate', model: select.value, images: images.value, seed: seed.value.trim(), condition,
-      psi: card()?.truncation ? Number(psi.value) : null });
+      psi: card()?.truncation ? Number(psi.value) : null, options: own });
     clearTimeout(silent);
     silent = setTimeout(() => note.say('The kernel has not answered yet: '
       + 'it is busy with a cell, or gone; then run the cell again.'), SILENT);
@@ -65,7 +71,7 @@ function makeControls(model, store, note) {
   const showColumns = () => { columns.value = model.get('columns'); };
   const node = h('div', { class: 'mg-controls', role: 'group', 'aria-label': 'what to generate' },
     field('model', select), field('images', images), field('columns', columns),
-    h('span', { class: 'mg-field' }, h('label', {}, h('span', {}, 'seed'), seed), dice), slots, psiField);
+    h('span', { class: 'mg-field' }, h('label', {}, h('span', {}, 'seed'), seed), dice), slots, psiField, sources.node, options.node);
   const go = h('button', { type: 'button', class: 'mg-generate', onclick: generate }, 'Generate');
   const progress = () => {
     clearTimeout(silent);
@@ -74,5 +80,5 @@ function makeControls(model, store, note) {
   };
   cancel.setAttribute('aria-disabled', String(!busy()));
   show();
-  return { node, buttons: [go, cancel], show, progress, columns: showColumns };
+  return { node, buttons: [go, cancel], show, progress, columns: showColumns, sources: () => sources.show(card()?.image) };
 }

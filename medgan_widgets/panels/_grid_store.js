@@ -1,21 +1,33 @@
 // The images that have come, shared by all views of a model, and the talk with the kernel.
 // Tiles come as raw bytes in messages. Needs _grid_base.js.
 
-async function unpack(picture) {
-  const { shape: [height, width, channels], columns, tiles } = picture;
-  const blob = new Blob([bytes(picture.png)], { type: 'image/png' });
+async function cut({ png, shape: [height, width, channels] }, columns, shapes) {
+  const blob = new Blob([bytes(png)], { type: 'image/png' });
   const bitmap = await createImageBitmap(blob, { colorSpaceConversion: 'none', premultiplyAlpha: 'none' });
   const sheet = h('canvas', { width: bitmap.width, height: bitmap.height }).getContext('2d');
   sheet.drawImage(bitmap, 0, 0);
-  return tiles.map((tile, place) => {
+  return shapes.map((shape, place) => {
+    if (!shape) return null;
+    const [rows, across, depth] = shape;
     const [left, top] = [(place % columns) * width, Math.floor(place / columns) * height];
-    const rgba = sheet.getImageData(left, top, width, height).data;
-    const data = new Uint8Array(height * width * channels);
-    for (let i = 0; i < height * width; i += 1) {
-      for (let k = 0; k < channels; k += 1) data[i * channels + k] = rgba[i * 4 + k];
+    const rgba = sheet.getImageData(left, top, across, rows).data;
+    const data = new Uint8Array(rows * across * depth);
+    for (let i = 0; i < rows * across; i += 1) {
+      for (let k = 0; k < depth; k += 1) data[i * depth + k] = rgba[i * 4 + Math.min(k, channels - 1)];
     }
-    return { ...tile, data };
+    return { shape, data };
   });
+}
+
+async function unpack(picture) {
+  const { columns, tiles, sheets = {} } = picture;
+  const images = await cut(picture, columns, tiles.map((tile) => tile.shape ?? picture.shape));
+  const made = tiles.map((tile, place) => ({ ...tile, ...images[place], extra: {} }));
+  for (const [name, sheet] of Object.entries(sheets)) {
+    const shapes = tiles.map(({ extras = [] }) => extras.find((one) => one[0] === name)?.[1]);
+    (await cut(sheet, columns, shapes)).forEach((one, place) => { if (one) made[place].extra[name] = one; });
+  }
+  return made;
 }
 
 function newStore(model) {
@@ -50,7 +62,12 @@ function newStore(model) {
       fresh(message);
       if (store.asked && !store.first) store.first = performance.now() - store.asked;
     }
-    message.tiles.forEach(({ place, ...tile }, n) => add(place, { ...tile, data: bytes(buffers[n]) }));
+    let next = 0; // an image, then what came with it
+    message.tiles.forEach(({ place, extras = [], shape = message.shape, ...tile }) => {
+      const data = bytes(buffers[next++]);
+      const extra = Object.fromEntries(extras.map(([name, size]) => [name, { shape: size, data: bytes(buffers[next++]) }]));
+      add(place, { ...tile, shape, data, extra });
+    });
     const { state, done, of, rate, seconds } = message;
     Object.assign(store, { state, done, of, rate, seconds });
     tell({ kind: 'progress' });

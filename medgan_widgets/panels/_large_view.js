@@ -30,7 +30,9 @@ function makeLens(look, aim, repaint) {
 
 function makeSide(store, look, act) {
   const canvas = h('canvas', { class: 'mg-pixels' });
-  const frame = h('div', { class: 'mg-large', role: 'img' }, canvas, h('span', { class: 'mg-mark' }, 'SYNTHETIC'));
+  const half = h('span', { class: 'mg-half' }, canvas);
+  const further = h('div', { class: 'mg-others' });
+  const frame = h('div', { class: 'mg-large', role: 'img' }, half, h('span', { class: 'mg-mark' }, 'SYNTHETIC'));
   const facts = h('dl');
   const chart = h('div', { class: 'mg-histogram', 'aria-hidden': 'true' });
   const slider = (name, key, max) => h('input', { type: 'range', min: name === 'window' ? 1 : 0, max,
@@ -41,7 +43,7 @@ function makeSide(store, look, act) {
   const copied = h('span', { class: 'mg-copied', role: 'status' });
   const copy = h('button', { type: 'button', onclick: () => act.recipe(copied) }, 'Copy recipe');
   const close = h('button', { type: 'button', onclick: () => act.open(null) }, 'Close');
-  const detail = h('div', { class: 'mg-detail' }, frame, facts, chart,
+  const detail = h('div', { class: 'mg-detail' }, frame, further, facts, chart,
     ...['window', 'level'].map((name, n) => h('label', { class: 'mg-levels' }, h('span', {}, name), sliders[n], values[n])),
     h('div', { class: 'mg-buttons' }, reset, copy, close, copied));
   const hint = h('p', { class: 'mg-hint' });
@@ -49,7 +51,7 @@ function makeSide(store, look, act) {
 
   function histogram(tile) {
     const bins = new Array(40).fill(0);
-    for (let i = 0; i < tile.data.length; i += store.shape[2]) bins[Math.min(39, Math.floor(tile.data[i] / 6.4))] += 1;
+    for (let i = 0; i < tile.data.length; i += tile.shape[2]) bins[Math.min(39, Math.floor(tile.data[i] / 6.4))] += 1;
     const top = Math.max(1, ...bins.slice(1)); // the black surround would dwarf the rest
     const bars = bins.map((n, k) => `M${k * 6.4} 48h5.4v${-Math.min(48, (44 * n) / top)}h-5.4z`).join('');
     const line = (x) => `M${clamp(x, 0, 255)} 0V48`;
@@ -66,7 +68,9 @@ function makeSide(store, look, act) {
       : store.tiles.size ? 'Click an image, or press Enter on it, to see it large.'
         : 'Press Generate: the images appear here as they are made. All of them are synthetic; none shows a patient.';
     if (!tile) return;
-    paint(canvas, tile, store.shape, look.window);
+    paint(canvas, tile, look.window);
+    dress(half, tile, look);
+    further.replaceChildren(...others(tile));
     frame.setAttribute('aria-label', `${describe(store, look.open)}, large`);
     const labels = Object.entries(tile.labels).map(([name, value]) => [name, word(value), store.drawn.includes(name)]);
     const rows = [['seed', tile.seed, false], ...labels];

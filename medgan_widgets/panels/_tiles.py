@@ -21,7 +21,7 @@ import anywidget
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan_widgets.images import mosaic, png_bytes, to_uint8
+from medgan_widgets.images import mosaic, padded, png_bytes, to_uint8
 from medgan_widgets.requests import Batch, GenerateRequest
 from medgan_widgets.seeds import Value
 
@@ -31,6 +31,7 @@ PAUSE = 1 / 30  # seconds between two messages of one grid
 IN_FLIGHT = 3  # frames the page may owe us before we wait for it
 PATIENCE = 1.0  # seconds after which a silent page gets the next frame all the same
 MOSAIC_COLUMNS = 8
+STORED_PIXELS = 4_000_000  # in a saved notebook: some megabytes
 
 
 @dataclass
@@ -41,13 +42,16 @@ class Pictures:
     request: GenerateRequest
     images: list[NDArray[Any]] = field(default_factory=list)
     labels: list[dict[str, Value]] = field(default_factory=list)
+    extras: list[dict[str, NDArray[Any]]] = field(default_factory=list)  # "mask", "source", …
     recipe: Mapping[str, Any] | None = None
     seconds: float = 0.0  # spent by the engine
 
     def add(self, batch: Batch) -> None:
-        """Append a batch, its labels row by row."""
+        """Append a batch, its labels, mask and other pictures row by row."""
         for row, image in enumerate(batch.images):
             self.labels.append({name: values[row] for name, values in batch.labels.items()})
+            extras = {} if batch.masks is None else {"mask": batch.masks[row]}
+            self.extras.append({**extras, **{n: other[row] for n, other in batch.others.items()}})
             self.images.append(image)
         self.seconds += batch.seconds
 
@@ -69,7 +73,18 @@ class Pictures:
 
     def tile(self, place: int) -> dict[str, Any]:
         """Return what the page writes on a tile; the seed as text: its numbers end at 2^53."""
-        return {"seed": str(self.request.seeds[place]), "labels": self.labels[place]}
+        extras = [[name, _shape(one)] for name, one in self.extras[place].items()]
+        return {
+            "seed": str(self.request.seeds[place]),
+            "labels": self.labels[place],
+            "shape": _shape(self.images[place]),
+            "extras": extras,
+        }
+
+    def pixels(self, place: int) -> list[bytes]:
+        """Return the bytes of an image and of what came with it, in the order of its tile."""
+        pictures = [self.images[place], *self.extras[place].values()]
+        return [to_uint8(one).tobytes() for one in pictures]
 
 
 class Feed:
@@ -173,24 +188,48 @@ class Feed:
             else (len(shown.images) / shown.seconds if shown.seconds else 0),
             "seconds": shown.seconds,
         }
-        return message, [to_uint8(shown.images[place]).tobytes() for place in new]
+        return message, [data for place in new for data in shown.pixels(place)]
 
     def _stored(self) -> int:
         return int(self._canvas.picture.get("id", 0))
 
 
 def picture_of(pictures: Pictures) -> dict[str, Any]:
-    """Return what a page without a kernel needs to show the images, as one trait value."""
-    sheet = mosaic(np.stack(pictures.images), MOSAIC_COLUMNS)
+    """Return what a page without a kernel needs to show the images, as one trait value.
+
+    Images that would make a saved notebook large are left out from the end on,
+    and pictures besides them where they would double that.
+    """
+    sheet = padded(pictures.images[:STORED_PIXELS])
+    kept = max(1, min(len(sheet), STORED_PIXELS // (sheet.shape[1] * sheet.shape[2])))
+    names = dict.fromkeys(name for extras in pictures.extras[:kept] for name in extras)
+    small = kept * sheet.shape[1] * sheet.shape[2] * (1 + len(names)) <= STORED_PIXELS
+    empty = np.zeros((1, 1, 1), np.uint8)
+    sheets = {
+        name: padded([extras.get(name, empty) for extras in pictures.extras[:kept]])
+        for name in names
+        if small
+    }
+    tiles = [pictures.tile(place) for place in range(kept)]
+    for tile in tiles:
+        tile["extras"] = [extra for extra in tile["extras"] if extra[0] in sheets]
     return {
         "id": pictures.number,
         "total": len(pictures.request.seeds),
-        "shape": pictures.shape,
+        "shape": list(sheet.shape[1:]),
         "drawn": pictures.drawn,
         "columns": MOSAIC_COLUMNS,
-        "tiles": [pictures.tile(place) for place in range(len(pictures.images))],
-        "png": png_bytes(sheet),
+        "tiles": tiles,
+        "png": png_bytes(mosaic(sheet[:kept], MOSAIC_COLUMNS)),
+        "sheets": {
+            name: {"shape": list(one.shape[1:]), "png": png_bytes(mosaic(one, MOSAIC_COLUMNS))}
+            for name, one in sheets.items()
+        },
     }
+
+
+def _shape(picture: NDArray[Any]) -> list[int]:
+    return [*picture.shape, 1][:3]
 
 
 class _Publisher:

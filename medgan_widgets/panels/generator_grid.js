@@ -2,7 +2,7 @@
 // Joined by generator_grid.py behind _grid_base.js, _grid_store.js, _grid_controls.js, _large_view.js.
 
 function makeView(model, el, store) {
-  const look = { open: null, active: 0, chosen: new Set(), window: { ...FULL }, zoom: 1, x: 0, y: 0, dragged: false };
+  const look = { open: null, active: 0, chosen: new Set(), window: { ...FULL }, zoom: 1, x: 0, y: 0, dragged: false, masks: true };
   const noteText = h('span', { class: 'mg-note', role: 'status' });
   const note = {
     say: (text) => { noteText.textContent = text; },
@@ -60,9 +60,11 @@ function makeView(model, el, store) {
   const chosen = h('span');
   const timing = h('span', { class: 'mg-timing' });
   const button = (label, title, onclick) => h('button', { type: 'button', title, onclick }, label);
+  const masks = h('button', { type: 'button', class: 'mg-masks', 'aria-pressed': 'true', title: 'masks over the images (m)',
+    onclick: () => { look.masks = !look.masks; repaint(); mark(); } }, 'Masks');
   const foot = h('div', { class: 'mg-foot', role: 'group', 'aria-label': 'save' }, chosen,
     button('PNG', 'one image with its recipe inside', () => act.save('png')),
-    button('Zip', 'the selected images, or all, each with its recipe', () => act.save('zip')), timing);
+    button('Zip', 'the selected images, or all, each with its recipe', () => act.save('zip')), masks, timing);
   const root = h('div', { class: 'mg-grid' }, controls.node,
     h('div', { class: 'mg-progress' }, ...controls.buttons, bar, count, noteText),
     h('div', { class: 'mg-body' }, cells, side.node), foot);
@@ -75,7 +77,8 @@ function makeView(model, el, store) {
     cells.setAttribute('aria-rowcount', Math.ceil(total / columns));
     nodes = Array.from({ length: total }, (_, place) => h('div',
       { class: 'mg-tile', role: 'gridcell', tabindex: -1, 'data-place': place },
-      h('canvas', { class: 'mg-pixels' }), h('span', { class: 'mg-mark' }, h('b', {}, 'SYNTHETIC'), h('span', {}))));
+      h('span', { class: 'mg-half mg-result' }, h('canvas', { class: 'mg-pixels' })),
+      h('span', { class: 'mg-mark' }, h('b', {}, 'SYNTHETIC'), h('span', {}))));
     const rows = [];
     for (let n = 0; n < total; n += columns) rows.push(h('div', { role: 'row' }, ...nodes.slice(n, n + columns)));
     cells.replaceChildren(...rows);
@@ -86,10 +89,13 @@ function makeView(model, el, store) {
   function draw(place) {
     const [node, tile] = [nodes[place], store.tiles.get(place)];
     if (!node || !tile) return;
-    paint(node.firstChild, tile, store.shape, look.window);
-    node.style.setProperty('--mg-ratio', store.shape[1] / store.shape[0]);
+    pair(node, tile);
+    const half = node.querySelector('.mg-result');
+    paint(half.firstChild, tile, look.window);
+    dress(half, tile, look);
     node.classList.add('mg-made');
-    node.lastChild.lastChild.textContent = `seed ${tile.seed}`;
+    const { label } = tile.labels;
+    node.lastChild.lastChild.textContent = `seed ${tile.seed}${label === undefined ? '' : ` · ${label}`}`;
   }
   function mark() {
     nodes.forEach((node, place) => {
@@ -99,6 +105,8 @@ function makeView(model, el, store) {
       node.classList.toggle('mg-opened', place === look.open);
     });
     foot.querySelectorAll('button').forEach((each) => each.setAttribute('aria-disabled', String(!store.tiles.size)));
+    masks.hidden = ![...store.tiles.values()].some((tile) => tile.extra.mask);
+    masks.setAttribute('aria-pressed', String(look.masks));
     const png = `PNG takes seed ${store.tiles.get(one())?.seed ?? '–'}`;
     const none = store.tiles.size ? `none selected: ${png}, Zip all ${store.tiles.size}` : 'no images yet';
     chosen.textContent = look.chosen.size ? `${look.chosen.size} selected: ${png}` : none;
@@ -142,6 +150,7 @@ function makeView(model, el, store) {
     else if (event.key === 'Enter') act.open(look.active);
     else if (event.key === '+' || event.key === '-') act.zoom(look.zoom * (event.key === '+' ? 1.25 : 0.8), [0.5, 0.5]);
     else if (event.key === '0') act.reset();
+    else if (event.key === 'm') masks.click();
     else return;
     event.preventDefault();
   });
@@ -159,6 +168,7 @@ function makeView(model, el, store) {
     'change:columns': () => { controls.columns(); rebuild(); },
     'change:controls': () => { controls.show(); store.total || rebuild(); },
     'change:models': () => controls.show(),
+    'change:sources': () => controls.sources(),
     // The front end marks the views a moment after it has lost or found the kernel.
     comm_live_update: () => setTimeout(() => note.disconnected() || note.say(''), 100),
   };

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medgan_widgets.errors import JobCancelled, MedganError, NotRunnableError, RequestError
-from medgan_widgets.images import contact_sheet
+from medgan_widgets.images import contact_sheet, outlined, padded
 from medgan_widgets.jobs import Job, submit
 from medgan_widgets.panels._choices import MOST_COLUMNS, checked, choice, request_of, runnable
 from medgan_widgets.panels._downloads import saved
 from medgan_widgets.panels._panel import Panel
 from medgan_widgets.panels._scripts import joined
+from medgan_widgets.panels._sources import Sources
 from medgan_widgets.panels._tiles import Feed, Pictures
 from medgan_widgets.requests import Batch, GenerateRequest
 from medgan_widgets.seeds import Value, labels_from_seeds, whole_number
@@ -28,7 +29,8 @@ from medgan_widgets.seeds import Value, labels_from_seeds, whole_number
 log = logging.getLogger(__name__)
 
 SCRIPT = joined(
-    "_grid_base.js", "_grid_store.js", "_grid_controls.js", "_large_view.js", "generator_grid.js"
+    *("_grid_base.js", "_grid_store.js", "_grid_extras.js", "_grid_controls.js"),
+    *("_large_view.js", "generator_grid.js"),
 )
 
 
@@ -41,6 +43,7 @@ class _Canvas(anywidget.AnyWidget):
     controls = traitlets.Dict().tag(sync=True)  # what the controls show
     columns = traitlets.Int(4).tag(sync=True)
     picture = traitlets.Dict().tag(sync=True)  # the last images as one PNG
+    sources = traitlets.Dict().tag(sync=True)  # how many source images there are, and their names
 
 
 class GeneratorGrid(Panel):
@@ -63,6 +66,10 @@ class GeneratorGrid(Panel):
         Factors of the model and their values; what is left out is drawn.
     truncation_psi
         0 to 1, for models that have it.
+    options
+        A model's own arguments, as its card lists them.
+    inputs
+        Paths of source images, for models that translate them.
     engine, catalogue
         Other ones than the shared engine and its catalogue.
 
@@ -84,6 +91,8 @@ class GeneratorGrid(Panel):
         truncation_psi: float | None = None,
         engine: Any = None,
         catalogue: Any = None,
+        options: Mapping[str, Any] | None = None,
+        inputs: Sequence[str | Path] = (),
     ) -> None:
         if engine is None:
             from medgan_widgets.engine import shared_engine  # torch is slow to load
@@ -98,8 +107,12 @@ class GeneratorGrid(Panel):
                 "seed": seed,
                 "condition": condition,
                 "psi": truncation_psi,
+                "options": options,
+                "inputs": tuple(inputs),
             }
         )
+        self._sources = Sources()
+        self._shown_model = ""
         self._number = 0
         self._job: Job[Batch] | None = None
         self._lock = threading.RLock()  # who watches the status may ask again
@@ -146,8 +159,13 @@ class GeneratorGrid(Panel):
 
     @property
     def images_array(self) -> NDArray[Any]:
-        """The images on screen, [N, H, W, C]; N is 0 before the first."""
+        """The images on screen, [N, H, W, C]; N is 0 before the first.
+
+        Images of different sizes stand at the top left on black.
+        """
         images = list(self._feed.shown.images)
+        if len({(image.shape, image.dtype) for image in images}) > 1:
+            return padded(images)
         return np.stack(images) if images else np.empty((0, 0, 0, 1), np.uint8)
 
     def use(self, model_id: str) -> None:
@@ -167,12 +185,16 @@ class GeneratorGrid(Panel):
         except MedganError as error:
             self.error = error
             raise
+        if self._shown_model not in ("", card.id):  # another model's arguments mean nothing here
+            self._wanted = {**self._wanted, "options": {}, "inputs": ()}
+        self._shown_model = card.id
         self._wanted = {**self._wanted, "model": card.id}
         if set(self._wanted["condition"]) - set(card.condition):
             self._wanted["condition"] = {}
         if not card.truncation:
             self._wanted["psi"] = None
         self.error = ""
+        self._engine.prepare(card.id)
         self.canvas.models = [choice(each) for each in known.values()]
         self._show_wanted()
 
@@ -217,7 +239,8 @@ class GeneratorGrid(Panel):
             self.status = (
                 f"{_images(made).capitalize()} of {pictures.request.model_id}, "
                 f"{_seeds(seeds)}, made on {self._engine.device}."
-            )
+                f" {self._engine.remark(pictures.request.model_id)}"
+            ).strip()
         elif job.state == "cancelled":
             self.status = f"Cancelled after {made} of {_images(asked)}."
         else:
@@ -234,8 +257,13 @@ class GeneratorGrid(Panel):
                 self._feed.hello(int(content.get("id", 0)), content.get("have", ()))
             elif kind == "painted":
                 self._feed.painted(int(content.get("frame", 0)))
+            elif kind == "sources":
+                self._wanted["inputs"] = self._sources.chosen(content, buffers)
+                self.error = ""
+                self._show_wanted()
             elif kind == "generate":
-                self._wanted = checked(content)
+                wanted = checked(content)
+                self._wanted = {**wanted, "inputs": self._inputs_for(wanted["model"])}
                 self._show_wanted()
                 self.generate()
             elif kind == "cancel":
@@ -249,6 +277,11 @@ class GeneratorGrid(Panel):
                 self._feed.progress("refused", len(shown.images), len(shown.request.seeds))
         except (KeyError, TypeError, ValueError):  # no page of ours sends that
             log.warning("a message was not understood: %.200r", content)
+
+    def _inputs_for(self, model_id: str) -> Sequence[str]:
+        """Keep the source images while the model takes some."""
+        card = self._catalogue[model_id]
+        return self._wanted["inputs"] if card.needs.image else ()
 
     def _export(self, content: Mapping[str, Any]) -> None:
         """Answer one view with a file or a recipe."""
@@ -274,19 +307,30 @@ class GeneratorGrid(Panel):
                 pictures.recipe = pictures.request.to_dict()
 
     def _show_wanted(self) -> None:
-        self.canvas.controls = {**self._wanted, "seed": str(self._wanted["seed"])}
+        inputs = self._wanted["inputs"]
+        self.canvas.sources = {
+            "count": len(inputs),
+            "names": ", ".join(Path(path).name for path in inputs),
+        }
+        shown = {name: value for name, value in self._wanted.items() if name != "inputs"}
+        self.canvas.controls = {**shown, "seed": str(self._wanted["seed"])}
 
     def _facts(self) -> Mapping[str, object]:
         return {"model": self.model, "images": self.images, "seed": self.seed}
 
     def _picture(self) -> Image.Image | None:
-        images, seeds = self.images_array, self._feed.shown.seeds
-        if not len(images):
+        shown = self._feed.shown
+        if not shown.images:
             return None
-        return contact_sheet(images, seeds[: len(images)], columns=self.columns)
+        images = [
+            outlined(image, extras["mask"]) if "mask" in extras else image
+            for image, extras in zip(list(shown.images), list(shown.extras), strict=False)
+        ]
+        return contact_sheet(padded(images), shown.seeds[: len(images)], columns=self.columns)
 
     def _release(self) -> None:
         self.cancel()
+        self._sources.close()
         self._job = None
         self._feed = Feed(self.canvas)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ class Studio(Panel):
     ----------
     model
         The model that Generate starts with.
-    images, seed, columns, condition, truncation_psi
+    images, seed, columns, condition, truncation_psi, options, inputs
         As for `GeneratorGrid`.
     engine, catalogue
         Other ones than the shared engine and its catalogue.
@@ -64,6 +64,8 @@ class Studio(Panel):
         truncation_psi: float | None = None,
         engine: Any = None,
         catalogue: Any = None,
+        options: Mapping[str, Any] | None = None,
+        inputs: Sequence[str | Path] = (),
     ) -> None:
         if engine is None:
             from medgan_widgets.engine import shared_engine  # torch is slow to load
@@ -72,7 +74,16 @@ class Studio(Panel):
         self._engine = engine
         catalogue = engine.catalogue if catalogue is None else catalogue
         self.grid = GeneratorGrid(
-            model, images, seed, columns, condition, truncation_psi, engine, catalogue
+            model,
+            images,
+            seed,
+            columns,
+            condition,
+            truncation_psi,
+            engine,
+            catalogue,
+            options,
+            inputs,
         )
         self.explorer = ModelExplorer(catalogue, on_use=self.use)
         self.top = _Top()
