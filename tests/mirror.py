@@ -76,7 +76,7 @@ def build_package(
     entry = {
         "execution": {
             "package_name": name,
-            "package_link": f"https://zenodo.org/records/0000000/files/{name}.zip?download=1",
+            "package_link": f"https://example.org/stand-ins/{name}.zip",
             "model_name": model_name,
             "extension": extension,
             "image_size": list(image_size),
@@ -226,7 +226,7 @@ def _decoder(images: NDArray[np.float64], latent: int) -> dict[str, torch.Tensor
 
 
 def _ranges(drawn: Phantoms) -> torch.Tensor:
-    r"""Return low and high of a lesion's distance from the midline, y and radius, short of the rare extremes."""
+    """Return low and high of a lesion's place and radius, short of the rare extremes."""
     truth = (np.abs(drawn.parameters["x"]), drawn.parameters["y"], drawn.parameters["radius"])
     return _tensor(np.stack([np.quantile(values, (0.1, 0.9)) for values in truth]))
 

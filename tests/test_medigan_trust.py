@@ -45,7 +45,14 @@ def test_the_text_says_whose_code_from_where_with_which_licence_and_size(catalog
     assert "size not known before" in before
     download(MODEL, catalogue=catalogue)
     text = consent_text(MODEL, catalogue=catalogue)
-    for part in ("written by its authors", "no sandbox", "zenodo.org", "Licence:", "MB", "SHA-256"):
+    for part in (
+        "written by its authors",
+        "no sandbox",
+        "example.org",
+        "Licence:",
+        "kB",
+        "SHA-256",
+    ):
         assert part in text
     assert "pickled" in consent_text("00020")
     assert "not stated" in consent_text("00021")

@@ -10,6 +10,7 @@ import base64
 import copy
 import hashlib
 import io
+import os
 import re
 import subprocess
 import sys
@@ -23,9 +24,14 @@ import pytest
 from nbformat.v4 import new_code_cell
 from PIL import Image
 
+import medgan_widgets
+from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.engine import Engine
+from medgan_widgets.medigan.process import end_workers
 from medgan_widgets.requests import GenerateRequest
+from tests.mirror import BRAIN_MASKS, BRAIN_T1_T2, CHEST, MAMMOGRAM, build_mirror
 
+STAND_INS = (MAMMOGRAM, CHEST, BRAIN_MASKS, BRAIN_T1_T2)
 STATE = "application/vnd.jupyter.widget-state+json"
 NOISE = """
 import numpy as np
@@ -115,7 +121,26 @@ def check_real(notebook: Any, engine: Engine, request: GenerateRequest) -> None:
     assert np.abs(images[1:] - images[:-1]).mean(axis=(1, 2, 3)).min() > 1, "two seeds look alike"
 
 
-def test_it_runs_again_and_says_the_same(root, tmp_path):
+@pytest.fixture(scope="module")
+def mirrored(tmp_path_factory):
+    """Somebody's mirror, home and lock: four packages were fetched and agreed to."""
+    root = tmp_path_factory.mktemp("mirrored")
+    places = {
+        "MEDGAN_MIRROR": str(build_mirror(root / "mirror")),
+        "MEDGAN_HOME": str(root / "home"),
+        "MEDGAN_LOCK": str(root / "models.lock"),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**places, "MEDGAN_UNATTENDED": "0"}.items():
+            patch.setenv(name, value)
+        for name in STAND_INS:
+            medgan_widgets.download(name)
+            medgan_widgets.trust(name)
+        medgan_widgets.write_lock()
+    return places
+
+
+def test_they_run_again_and_say_the_same(root, tmp_path, mirrored):
     """nbval, in a process of its own: its options would change every other test."""
     command = [
         *(sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-q"),
@@ -125,8 +150,9 @@ def test_it_runs_again_and_says_the_same(root, tmp_path):
         str(root / "notebooks"),
     ]
     done = subprocess.run(
-        command, cwd=root, capture_output=True, text=True, timeout=400, stdin=subprocess.DEVNULL
-    )
+        command, cwd=root, capture_output=True, text=True, timeout=400, stdin=subprocess.DEVNULL,
+        env={**os.environ, **mirrored},
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     assert re.search(r"\d+ passed", done.stdout)
 
@@ -185,6 +211,43 @@ def test_a_bad_parameter_ends_in_one_sentence(notebook, tmp_path):
         run(notebook, tmp_path / "out.ipynb", {"model_id": "phantom-brane-mri"})
     assert caught.value.ename == "ModelNotFoundError"
     assert "phantom-brain-mri" in caught.value.evalue
+
+
+# ---------------------------------------------------------------- medigan's models
+
+
+@pytest.fixture
+def second(root, mirrored, monkeypatch) -> Path:
+    for name, value in mirrored.items():
+        monkeypatch.setenv(name, value)
+    return root / "notebooks" / "02_medigan.ipynb"
+
+
+def test_medigans_models_run_unattended_by_the_lock(second, tmp_path, monkeypatch):
+    done = run(second, tmp_path / "out.ipynb", {"model_ids": [MAMMOGRAM], "images": 3, "seed": 40})
+    saved = saved_pictures(done)
+    assert set(saved) == {40, 41, 42}
+    monkeypatch.setenv("MEDGAN_UNATTENDED", "0")
+    engine = Engine(device="cpu", catalogue=Catalogue())
+    expected = engine.images(GenerateRequest(MAMMOGRAM, seeds=range(40, 43)))
+    end_workers()
+    assert all((saved[40 + n] == image).all() for n, image in enumerate(expected))
+
+
+def test_without_a_lock_an_unattended_run_stops_with_a_sentence(second, tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDGAN_LOCK", str(tmp_path / "none.lock"))
+    with pytest.raises(papermill.PapermillExecutionError) as caught:
+        run(second, tmp_path / "out.ipynb", {"model_ids": [MAMMOGRAM], "images": 1})
+    assert "needs your yes to run its authors' code" in caught.value.evalue
+    with pytest.raises(papermill.PapermillExecutionError) as caught:
+        run(second, tmp_path / "out.ipynb", {"model_ids": [MAMMOGRAM], "consent": True})
+    assert "nobody is here to agree" in caught.value.evalue, "an argument is not a person"
+
+
+def test_medigans_notebook_explains_its_parameters(second):
+    parameters = papermill.inspect_notebook(str(second))
+    assert set(parameters) == {"mirror", "model_ids", "images", "seed", "consent"}
+    assert all(about["help"] for about in parameters.values())
 
 
 def test_no_notebook_mentions_a_place_on_somebodys_disk(root):

@@ -60,13 +60,29 @@ def download(
     source = known.mirror if mirror is None else mirror
     if progress is not None:
         return fetch_package(card.id, spec.url, sha256=sha256, mirror=source, progress=progress)
-    with tqdm(unit="B", unit_scale=True, desc=card.id, leave=False) as bar:
+    with _Bar(card.id) as bar:
+        return fetch_package(card.id, spec.url, sha256=sha256, mirror=source, progress=bar.show)
 
-        def show(done: int, total: int) -> None:
-            bar.total = total or None
-            bar.update(done - bar.n)
 
-        return fetch_package(card.id, spec.url, sha256=sha256, mirror=source, progress=show)
+class _Bar:
+    """Progress in the text output, once there is some: a package in the cache shows nothing."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._bar: Any = None
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def show(self, done: int, total: int) -> None:
+        if self._bar is None:
+            self._bar = tqdm(unit="B", unit_scale=True, desc=self._name)
+        self._bar.total = total or None
+        self._bar.update(done - self._bar.n)
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
 
 
 def consent_text(model_id: str | int, *, catalogue: Catalogue | None = None) -> str:

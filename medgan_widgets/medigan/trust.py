@@ -82,7 +82,7 @@ def consent_text(card: ModelCard, spec: PackageSpec, package: Package | None) ->
     """Return what somebody agrees to, in sentences: whose code, from where, which licence, size."""
     licence = card.licence or "not stated: ask its authors before any use but looking"
     size = (
-        f"{package.bytes / 1e6:,.1f} MB unpacked, SHA-256 {package.sha256[:16]}"
+        f"{_size(package.bytes)} unpacked, SHA-256 {package.sha256[:16]}"
         if package
         else f"{card.needs.download_mb:g} MB to download"
         if card.needs.download_mb
@@ -102,6 +102,10 @@ def consent_text(card: ModelCard, spec: PackageSpec, package: Package | None) ->
             "which needs a yes of its own."
         )
     return "\n".join(lines)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e3:,.0f} kB" if count < 10**6 else f"{count / 1e6:,.1f} MB"
 
 
 def give_consent(

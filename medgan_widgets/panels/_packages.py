@@ -14,6 +14,7 @@ from medgan_widgets.downloads import Package, cached_package, cached_packages, r
 from medgan_widgets.errors import ConsentError, MedganError, RequestError
 from medgan_widgets.medigan import actions, dependencies
 from medgan_widgets.medigan import trust as consents
+from medgan_widgets.medigan.process import end_workers, shared_workers
 from medgan_widgets.panels._fetches import Downloads, Ended, megabytes
 
 
@@ -79,13 +80,14 @@ class Packages:
                 f"your yes to {consent.model_id} is noted, but this session counts as unattended, "
                 f"where {consents.LOCK_FILE} alone decides: write it, or set MEDGAN_UNATTENDED=0."
             )
+        shared_workers().prepare(consent.python)  # it will be used in a moment
         return f"Your yes to {consent.model_id} is noted."
 
     def withdraw(self, name: str) -> str:
         """Forget a yes, end what runs on it, and say so."""
         consents.withdraw_consent(name)
-        _end_workers(name)
-        if name in consents.read_lock(Path(consents.LOCK_FILE)):
+        end_workers(name)
+        if name in consents.read_lock(consents.lock_file()):
             raise ConsentError(
                 f"your own yes to {name} is withdrawn, but {consents.LOCK_FILE} still lists it; "
                 "take it out there."
@@ -99,7 +101,7 @@ class Packages:
         package = cached_package(name)
         if package is None:
             return f"{name} was not in the cache."
-        _end_workers(name)
+        end_workers(name)
         remove_package(name)
         return f"{name} is removed from the cache: {megabytes(package.bytes)} are free again."
 
@@ -212,9 +214,3 @@ def _agreed(package: Package) -> str:
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-def _end_workers(name: str) -> None:
-    from medgan_widgets.medigan.process import end_workers  # no worker runs on every system
-
-    end_workers(name)
