@@ -15,15 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from medgan_widgets.cards import ModelCard
 from medgan_widgets.catalogue import shelf, words
-from medgan_widgets.catalogue.figures import (
-    Metric,
-    metric_named,
-    metrics_of,
-    row_of,
-    size_text,
-    value_of,
-)
+from medgan_widgets.catalogue.figures import Metric, metrics_of, row_of, size_text
 from medgan_widgets.catalogue.shelf import Broken, RunsHere, Shadowed
+from medgan_widgets.catalogue.values import How, Value, asked, matching, nearest, ranked
 from medgan_widgets.errors import ModelNotFoundError
 from medgan_widgets.medigan.packages import PackageSpec
 
@@ -199,6 +193,25 @@ class Catalogue:
         ]
         return self._some(found, None if found else self._without(wanted))
 
+    def matching(self, values: Iterable[Value], *, how: How = "all") -> Catalogue:
+        """Return the models that have all (or any) of some exact values, whatever their case.
+
+        Values are words and numbers of the cards, and those that medigan publishes.
+
+        Raises
+        ------
+        RequestError
+            When no value is given, or ``how`` is neither ``"all"`` nor ``"any"``.
+
+        Examples
+        --------
+        >>> [card.id for card in Catalogue().matching(["MRI", "Duke Hospital"])]
+        ['00023_PIX2PIXHD_BREAST_DCEMRI']
+        """
+        values = asked(values)  # whatever was given, it can be read twice now
+        found = matching(self, values, how)
+        return self._some(found, None if found else Nearest("", *nearest(list(self), values)))
+
     def facets(self) -> dict[str, dict[str, int]]:
         """Return how many models of this catalogue have each value: {facet: {value: count}}."""
         counts: dict[str, dict[str, int]] = {}
@@ -214,18 +227,15 @@ class Catalogue:
     def rank(self, name: str, *, extractor: str | None = None) -> Catalogue:
         """Return the same models, best first by a figure; those without it come last.
 
+        medigan's metric paths will do too: ``"SEG.trained_on_fake.dice"``, as published.
+
         Raises
         ------
         RequestError
-            When no model here has that figure, or when several extractors
-            measured it: values of two extractors do not compare, so name one.
+            When no model here has that figure, when it tells nothing of quality,
+            or when several extractors measured it: those do not compare, so name one.
         """
-        metric = metric_named(self.metrics(), name, extractor)
-        values = {one: value_of(self._shelf.cards[one], metric) for one in self._ids}
-        sign = -1.0 if metric.higher_is_better else 1.0
-        with_it = [one for one in self._ids if values[one] is not None]
-        with_it.sort(key=lambda one: sign * (values[one] or 0.0))
-        return self._some(with_it + [one for one in self._ids if values[one] is None])
+        return self._some(ranked(list(self), name, extractor))
 
     def compare(self, ids: Iterable[str | int]) -> pd.DataFrame:
         """Return some models side by side: a row for each fact or figure, a column each model."""

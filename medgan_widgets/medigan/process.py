@@ -83,6 +83,7 @@ class Worker:
         self.lock = threading.Lock()  # one call at a time
         self.used = time.monotonic()
         self.dead = False
+        self._process = psutil.Process(pid)
         self._end, self._status = end, status
         self._printed: deque[bytes] = deque()
         self._log = threading.Thread(target=self._listen, args=(printed,), daemon=True)
@@ -109,8 +110,10 @@ class Worker:
 
         def wait(*, writing: bool = False) -> None:
             """Come back once the wire is ready; look at cancel, memory and time meanwhile."""
+            looks = 0
             while not _ready(self._end, LOOK, writing=writing):
-                if self.rss > limit:
+                looks += 1  # to look for its children means to look at every process there is
+                if (self.rss if looks % 20 == 0 else _rss(self._process)) > limit:
                     raise WorkerError(
                         f"it took more than the {limit / 1e9:.1f} GB its process may have and was "
                         "ended; ask for fewer images, or set MEDGAN_WORKER_MB"
@@ -185,8 +188,7 @@ class Worker:
     def rss(self) -> int:
         """What the process and its children hold, in bytes."""
         try:
-            process = psutil.Process(self.pid)
-            family = [process, *process.children(recursive=True)]
+            family = [self._process, *self._process.children(recursive=True)]
             return sum(_rss(one) for one in family)
         except psutil.Error:
             return 0

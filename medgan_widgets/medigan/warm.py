@@ -49,6 +49,7 @@ class Memo:
         self.root = os.path.realpath(root)
         self.pickle = pickle
         self.reuse = False
+        self._format = torch.contiguous_format
         self._depth = 0
         self._files: dict[Any, tuple[Any, list[tuple[torch.Tensor, int]]]] = {}
         self._built: dict[Any, list[nn.Module]] = {}
@@ -62,8 +63,18 @@ class Memo:
         self.reuse, self._taken, self._depth = reuse, {}, 0
         if not reuse:
             self._files, self._built, self._loaded = {}, {}, {}
+            self._format = torch.contiguous_format
         with self._patched():
             yield
+
+    def lay_out(self, how: str) -> None:
+        """Lay the weights of all networks out anew: ``"channels_last"`` or as they were."""
+        wanted = torch.channels_last if how == "channels_last" else torch.contiguous_format
+        if wanted is not self._format:
+            self._format = wanted
+            for modules in self._built.values():
+                for module in modules:
+                    module.to(memory_format=wanted)
 
     # ------------------------------------------------------------ the three memories
 
