@@ -160,6 +160,13 @@ def test_one_without_a_latent_is_seeded_for_each_image(bench):
     assert (together[0] != together[1]).any()
 
 
+def test_fast_images_are_the_same_to_within_a_grey_level(bench):
+    exact = bench.images(count=40).astype(int)
+    fast = bench.images(count=40, mode="fast").astype(int)
+    assert np.abs(exact - fast).max() <= 1
+    assert (bench.images(count=40) == exact).all(), "and exact ones stay exact"
+
+
 # ---------------------------------------------------------------- what strangers' code may do
 
 
@@ -315,7 +322,8 @@ def test_nothing_outlives_a_kernel_that_is_killed(bench):
             while not shared_workers().pid({model!r}): time.sleep(0.02)
             time.sleep(0.3)
             zygote = shared_workers().zygote()._process.pid
-            print(shared_workers().pid({model!r}), zygote, flush=True)
+            folder = next(iter(shared_workers()._held.values())).folder
+            print(shared_workers().pid({model!r}), zygote, folder, flush=True)
         threading.Thread(target=report, daemon=True).start()
         engine.images(GenerateRequest({model!r}, seeds=[1]))
     """
@@ -323,11 +331,13 @@ def test_nothing_outlives_a_kernel_that_is_killed(bench):
         [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True,
         env={**os.environ, "MEDGAN_UNATTENDED": "0"},
     )  # fmt: skip
-    pids = [int(word) for word in kernel.stdout.readline().split()]
+    *numbers, folder = kernel.stdout.readline().split()
+    pids = [int(number) for number in numbers]
     assert all(psutil.pid_exists(pid) for pid in pids)
     kernel.send_signal(signal.SIGKILL)
     kernel.wait()
     wait_for(lambda: not any(lives(pid) for pid in pids), 10)
+    wait_for(lambda: not Path(folder).exists(), 10)
 
 
 def test_workers_that_do_not_fit_end_least_recently_used_first(bench, monkeypatch):

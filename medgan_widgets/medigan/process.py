@@ -271,7 +271,7 @@ class Zygote:
         reads, writes = os.pipe()
         try:
             with self._news:
-                socket.send_fds(self._control, [b"fork"], [theirs.fileno(), writes])
+                socket.send_fds(self._control, [str(folder).encode()], [theirs.fileno(), writes])
             pid = self._await("pid", stop)
         except OSError as error:
             raise WorkerError("the process that starts workers is gone; try again.") from error

@@ -435,14 +435,14 @@ def zygote(control: socket.socket) -> None:
     _adopt_orphans()
     gc.collect()
     gc.freeze()  # so that workers share these pages
-    workers: set[int] = set()
+    workers: dict[int, str] = {}  # process -> its folder
     control.sendall(b'{"ready": true}\n')
     while True:
         ready, _, _ = select.select([control], [], [], 0.1 if workers else 1.0)
         _reap(workers, control)
         if not ready:
             continue
-        data, handles, _, _ = socket.recv_fds(control, 64, 2)
+        data, handles, _, _ = socket.recv_fds(control, 4096, 2)
         if not data:
             break
         pid = os.fork()
@@ -454,16 +454,17 @@ def zygote(control: socket.socket) -> None:
                 become_worker(handles[0], handles[0], handles[1])
             finally:
                 os._exit(0)
-        workers.add(pid)
+        workers[pid] = data.decode()
         for handle in handles:
             os.close(handle)
         control.sendall(json.dumps({"pid": pid}).encode() + b"\n")
-    for pid in workers:
+    for pid, folder in workers.items():
         _end_group(pid)
+        shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 
 
-def _reap(workers: set[int], control: socket.socket) -> None:
+def _reap(workers: dict[int, str], control: socket.socket) -> None:
     """Tell which workers ended; end what they left behind."""
     while True:
         try:
@@ -473,11 +474,11 @@ def _reap(workers: set[int], control: socket.socket) -> None:
         if pid == 0:
             break
         if pid in workers:
-            workers.discard(pid)
             _end_group(pid)
+            shutil.rmtree(workers.pop(pid), ignore_errors=True)
             with contextlib.suppress(OSError):
                 control.sendall(json.dumps({"ended": pid, "status": status}).encode() + b"\n")
-    for orphan in _children() - workers:  # a package's daemon, whose parent is gone
+    for orphan in _children() - set(workers):  # a package's daemon, whose parent is gone
         with contextlib.suppress(OSError):
             os.kill(orphan, signal.SIGKILL)
 

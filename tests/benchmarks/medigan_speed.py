@@ -5,7 +5,8 @@
 The package is a DCGAN of 128 pixels with random weights (``tests/packages/dcgan.py``).
 medigan 1.0.0 runs in a process of its own as its users run it: one executor,
 ``generate`` again and again, images returned as a list. Both sides get one
-thread; ours is asked in unpadded chunks (``mode="fast"``). Processor time is
+thread. Ours is asked in unpadded chunks (``mode="fast"``: within one grey level), then
+in exact ones of four, padded, bit for bit what medigan makes of these latents. Processor time is
 that of medigan's process on one side, and of our worker and this process
 together on the other. Peak memory is that of a fresh process each.
 """
@@ -22,6 +23,7 @@ import sys
 import tempfile
 import textwrap
 import time
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -134,29 +136,34 @@ def _spent(pid: int) -> float:
 
 
 def compared(real: Real, ours: Ours, counts: list[int], repeats: int) -> None:
-    """Print medians of calls in shuffled order."""
-    sides = {"medigan": real.run, "ours": ours.run, "exact": lambda n: ours.run(n, "exact")}
+    """Print medians of calls in shuffled order; the exact ones in a second round of their own."""
     found: dict[tuple[str, int], list[tuple[float, float, int]]] = {}
-    for side in sides.values():
-        side(1)  # the first call of each is another matter, see below
+    for mode in ("fast", "exact"):
+        sides = {"medigan": real.run, mode: partial(ours.run, mode=mode)}
+        for count in counts:
+            rounds = [side for side in sides for _ in range(repeats if count < 100 else 5)]
+            random.Random(count).shuffle(rounds)
+            sides[mode](count)  # the first call of each is another matter, see below
+            for side in rounds:
+                found.setdefault((side + mode, count), []).append(sides[side](count))
+
+    def median(side: str, count: int, what: int) -> float:
+        return 1000 * statistics.median(one[what] for one in found[side, count])
+
+    heads = ["images", "medigan CPU ms", "ours CPU ms", "ratio", "medigan wall ms", "ours wall ms"]
+    print(f"| {' | '.join([*heads, 'exact CPU ms', 'ratio'])} |\n|{'---|' * 8}")
     for count in counts:
-        rounds = [side for side in sides for _ in range(repeats if count < 100 else 5)]
-        random.Random(count).shuffle(rounds)
-        for side in rounds:
-            found.setdefault((side, count), []).append(sides[side](count))
-    print(
-        "| images | medigan CPU ms | ours CPU ms | ratio | medigan wall ms | ours wall ms | exact CPU ms |"
-    )
-    print("|---|---|---|---|---|---|---|")
-    for count in counts:
-        cpu, wall = (
-            {side: 1000 * statistics.median(one[k] for one in found[side, count]) for side in sides}
-            for k in (0, 1)
-        )
-        ratio = cpu["medigan"] / cpu["ours"]
-        cells = [f"{ratio:.1f}", *(f"{one:.0f}" for one in (wall["medigan"], wall["ours"]))]
-        first = f"| {count} | {cpu['medigan']:.0f} | {cpu['ours']:.0f} |"
-        print(f"{first} {' | '.join(cells)} | {cpu['exact']:.0f} |")
+        theirs, fast = median("mediganfast", count, 0), median("fastfast", count, 0)
+        exact = median("exactexact", count, 0)
+        walls = [median(side, count, 1) for side in ("mediganfast", "fastfast")]
+        cells = [
+            f"{theirs:.0f}",
+            f"{fast:.0f}",
+            f"{theirs / fast:.1f}",
+            *(f"{w:.0f}" for w in walls),
+        ]
+        ratio = median("mediganexact", count, 0) / exact
+        print(f"| {' | '.join([str(count), *cells, f'{exact:.0f}', f'{ratio:.1f}'])} |")
 
 
 def started(ours: Ours) -> None:
