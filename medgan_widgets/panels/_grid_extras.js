@@ -10,7 +10,7 @@ function paintMask(canvas, { shape: [height, width], data }) {
     for (let x = 0; x < width; x += 1) {
       if (!inside(x, y)) continue;
       const core = inside(x - 1, y) && inside(x + 1, y) && inside(x, y - 1) && inside(x, y + 1);
-      image.data.set([...MASK, core ? 56 : 255], (y * width + x) * 4);
+      image.data.set([...MASK, core ? 40 : 255], (y * width + x) * 4);
     }
   }
   canvas.getContext('2d').putImageData(image, 0, 0);
@@ -130,7 +130,7 @@ function makeSources(model, store, note) {
     } });
   const choose = h('button', { type: 'button', onclick: () => files.click() }, 'Choose images…');
   files.tabIndex = -1;
-  const path = h('input', { type: 'text', placeholder: 'or a folder there', 'aria-label': 'folder or image on the kernel\'s machine',
+  const path = h('input', { type: 'text', placeholder: 'or a folder or file path', 'aria-label': 'folder or image on the kernel\'s machine',
     onchange: () => path.value.trim() && !note.disconnected() && model.send({ kind: 'sources', path: path.value.trim() }) });
   const clear = h('button', { type: 'button', onclick: () => model.send({ kind: 'sources' }) }, 'Clear');
   const text = h('span', { class: 'mg-quiet', role: 'status' });
