@@ -444,3 +444,21 @@ def test_another_interpreter_that_lacks_medigan_is_told_apart(bench, tmp_path):
         engine.images(GenerateRequest(model, seeds=[1]))
     engine = bench.ready(model, python=sys.executable)
     assert engine.images(GenerateRequest(model, seeds=[1])).shape == (1, 32, 32, 1)
+
+
+def test_who_asks_what_is_warm_waits_for_nobody(bench, monkeypatch):
+    engine = bench.ready(GOOD)
+    release = threading.Event()
+    fork = shared_workers().zygote().fork
+    monkeypatch.setattr(
+        "medgan_widgets.medigan.process.Zygote.fork",
+        lambda self, stop: release.wait(20) and fork(stop),
+    )
+    job = submit(lambda: engine.generate(GenerateRequest(GOOD, seeds=[1])), owner="slow start")
+    time.sleep(0.2)
+    begun = time.monotonic()
+    assert engine.resident == ()
+    assert engine.worker_pid(GOOD) is None
+    assert time.monotonic() - begun < 5, "a start that takes 20 s must not hold the page"
+    release.set()
+    assert len(job.wait(timeout=60)) == 1

@@ -244,6 +244,7 @@ class Zygote:
         self._ended: dict[int, int] = {}
         self._lines: deque[dict[str, Any]] = deque()
         self._news = threading.Condition()
+        self._one = threading.Lock()  # messages with handles go one at a time
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it goes with us
         ours, theirs = socket.socketpair()
         try:
@@ -270,9 +271,10 @@ class Zygote:
         ours, theirs = socket.socketpair()
         reads, writes = os.pipe()
         try:
-            with self._news:
-                socket.send_fds(self._control, [str(folder).encode()], [theirs.fileno(), writes])
-            pid = self._await("pid", stop)
+            with self._one:
+                fds = [theirs.fileno(), writes]
+                socket.send_fds(self._control, [str(folder).encode()], fds)
+            pid = self._await(str(folder), stop)
         except OSError as error:
             raise WorkerError("the process that starts workers is gone; try again.") from error
         finally:
@@ -350,19 +352,33 @@ class Workers:
         self._held: OrderedDict[tuple[Any, ...], Worker] = OrderedDict()
         self._zygotes: dict[str | None, Zygote] = {}
         self._known: dict[tuple[Any, ...], dict[str, Any]] = {}
+        self._starting: dict[tuple[Any, ...], threading.Lock] = {}
         self._timer: threading.Timer | None = None
         self._owner = os.getpid()
-        atexit.register(self.close)
+        self._over = False
+        atexit.register(self._exit)
 
     def get(self, key: tuple[Any, ...], python: str | None, stop: threading.Event) -> Worker:
-        """Return the worker of a package; a new one has to be opened by who asks."""
+        """Return the worker of a package; a new one has to be opened by who asks.
+
+        Starting one may take seconds, and whoever only asks what is warm must
+        not wait for it: so it has a lock of its own.
+        """
         with self._lock:
-            worker = self._held.get(key)
-            if worker is None or worker.dead:
-                self._make_room()
-                worker = self._held[key] = self.zygote(python).fork(stop)
+            starting = self._starting.setdefault(key, threading.Lock())
+        with starting:
+            with self._lock:
+                worker = self._held.get(key)
+                if worker is not None and not worker.dead:
+                    self._held.move_to_end(key)
+                    return worker
+                if self._over:
+                    raise JobCancelled("the interpreter is ending.")
+            self._make_room()
+            worker = self.zygote(python).fork(stop)
+            with self._lock:
+                self._held[key] = worker
                 self._arm()
-            self._held.move_to_end(key)
             return worker
 
     def zygote(self, python: str | None = None) -> Zygote:
@@ -414,8 +430,12 @@ class Workers:
             for key in [key for key in self._held if model_id in (None, key[0])]:
                 self._held.pop(key).end()
 
+    def _exit(self) -> None:
+        self._over = True
+        self.close()
+
     def close(self) -> None:
-        """End everything; also at the end of the interpreter."""
+        """End everything."""
         if os.getpid() != self._owner:  # a fork of the kernel owns none of it
             return
         with self._lock:
@@ -428,6 +448,10 @@ class Workers:
 
     def _make_room(self) -> None:
         limit = memory_limit()
+        with self._lock:
+            self._end_surplus(limit)
+
+    def _end_surplus(self, limit: int) -> None:
         for key, worker in list(self._held.items()):
             if worker.dead:
                 del self._held[key]

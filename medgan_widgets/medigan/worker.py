@@ -457,7 +457,7 @@ def zygote(control: socket.socket) -> None:
         workers[pid] = data.decode()
         for handle in handles:
             os.close(handle)
-        control.sendall(json.dumps({"pid": pid}).encode() + b"\n")
+        control.sendall(json.dumps({workers[pid]: pid}).encode() + b"\n")
     for pid, folder in workers.items():
         _end_group(pid)
         shutil.rmtree(folder, ignore_errors=True)
