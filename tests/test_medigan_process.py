@@ -129,8 +129,10 @@ def test_one_whose_warm_answer_differs_runs_cold_and_says_so(bench, caplog):
         .replace("    net = Net()", "    CALLS.append(1)\n    net = Net()")
         .replace("np.uint8(255 * image)", "np.uint8(255 * image) // len(CALLS)")
     )
-    bench.images(bench.add("90104_DRIFTS", counts, latent=8, weights=weights()))
+    model = bench.add("90104_DRIFTS", counts, latent=8, weights=weights())
+    first = bench.images(model, seeds=range(3))
     assert "runs cold" in caplog.text
+    assert (bench.images(model, seeds=[2, 0])[[1, 0]] == first[[0, 2]]).all(), "a process a call"
     assert "at every call" in bench.engine().remark("90104_DRIFTS")
     assert bench.engine().remark(GOOD) == ""
 
@@ -361,6 +363,25 @@ def test_idle_workers_end_and_their_zygote_with_them(bench, monkeypatch):
     wait_for(lambda: not lives(pid), 5)
     assert shared_workers()._zygotes == {}
     monkeypatch.undo()
+
+
+def test_a_fork_of_the_kernel_owns_none_of_it_and_can_start_its_own(bench):
+    engine = bench.ready(GOOD)
+    expected = engine.images(GenerateRequest(GOOD, seeds=[1]))
+    pid = shared_workers().pid(GOOD)
+    code = os.fork()
+    if code == 0:
+        try:
+            mine = shared_workers().pid(GOOD) is None
+            same = (engine.images(GenerateRequest(GOOD, seeds=[1])) == expected).all()
+            other = shared_workers().pid(GOOD) != pid
+            shared_workers().close()
+            os._exit(0 if mine and same and other else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(code, 0)[1]) == 0
+    assert shared_workers().pid(GOOD) == pid
+    assert (engine.images(GenerateRequest(GOOD, seeds=[1])) == expected).all()
 
 
 # ---------------------------------------------------------------- requests that cannot be

@@ -198,6 +198,11 @@ class Worker:
         """The last of what the package printed."""
         return b"".join(list(self._printed)).decode(errors="replace")[-PRINTED:]
 
+    def let_go(self) -> None:
+        """Close this end only, in a process that does not own it."""
+        self.dead = True
+        self._end.close()
+
     def end(self) -> None:
         """End the process with all it started; twice does no harm."""
         if self.dead:
@@ -282,6 +287,10 @@ class Zygote:
             os.close(writes)
         return Worker(pid, ours, reads, folder, lambda: self._ended.get(pid))
 
+    def let_go(self) -> None:
+        """Close this end only, in a process that does not own it."""
+        self._control.close()
+
     @property
     def alive(self) -> bool:
         """Whether it can still fork."""
@@ -357,6 +366,7 @@ class Workers:
         self._owner = os.getpid()
         self._over = False
         atexit.register(self._exit)
+        os.register_at_fork(after_in_child=self._abandon)
 
     def get(self, key: tuple[Any, ...], python: str | None, stop: threading.Event) -> Worker:
         """Return the worker of a package; a new one has to be opened by who asks.
@@ -429,6 +439,15 @@ class Workers:
         with self._lock:
             for key in [key for key in self._held if model_id in (None, key[0])]:
                 self._held.pop(key).end()
+
+    def _abandon(self) -> None:
+        """Let go, in a fork of the kernel: it owns none of this, and would keep it alive."""
+        for worker in self._held.values():
+            worker.let_go()
+        for zygote in self._zygotes.values():
+            zygote.let_go()
+        self._held, self._zygotes, self._over = OrderedDict(), {}, True
+        shared_workers.cache_clear()
 
     def _exit(self) -> None:
         self._over = True

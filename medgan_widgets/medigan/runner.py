@@ -178,10 +178,11 @@ class MediganStream(Iterator[Batch]):
     def _folder_with(self, source: Path) -> Path:
         """Return a folder with this source alone, since packages read whole folders."""
         folder = self._ready()[0].folder / "input" / f"{abs(hash(source)):x}"
-        folder.mkdir(parents=True, exist_ok=True)
-        inside = folder / source.name
-        if not inside.exists():
-            inside.write_bytes(source.read_bytes())
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / source.name).write_bytes(source.read_bytes())  # it may have changed
+        except OSError as error:
+            raise DataError(f"{source.name} cannot be read any more: {error.strerror}.") from error
         return folder
 
     def _device_arguments(self) -> dict[str, Any]:
@@ -201,7 +202,10 @@ class MediganStream(Iterator[Batch]):
             worker, known = self._ready()
             try:
                 with worker.lock:
-                    return self._tell(worker, {**message, "known": known}, arrays)
+                    answer = self._tell(worker, {**message, "known": known}, arrays)
+                if known.get("fresh"):  # what it did may change what it does next
+                    worker.end()
+                return answer
             except WorkerGone as error:
                 if last_try:
                     raise WorkerError(f"{self._card.id} was ended from elsewhere.") from error
@@ -226,6 +230,9 @@ class MediganStream(Iterator[Batch]):
                     known.update(answer["known"])
                     if not known["warm"]:
                         log.warning("%s runs cold: warm, it answers differently.", self._card.id)
+                    if known.get("fresh"):
+                        worker.end()
+                        continue
                 fast = self._request.mode == "fast" and self._device == "cpu"
                 if fast and "fast" not in known and known["warm"] and not known["alone"]:
                     message = {**self._probe(), "do": "probe_fast", "known": known}

@@ -198,7 +198,8 @@ class Runner:
     def probe(self, message: dict[str, Any], latents: Any) -> dict[str, Any]:
         """Call it cold and warm with the same fixed seeds; note what may be relied upon.
 
-        A package whose warm answer differs from the cold one runs cold. One that
+        A package whose warm answer differs from the cold one runs cold; one whose
+        cold answers differ gets a new process for each call. One that
         draws random numbers beyond its latent, or whose images depend on their
         place or company in a call, makes one image a call.
         """
@@ -209,6 +210,10 @@ class Runner:
         known["alone"] = draws or known["latent"] is None
         warm, _ = self._tried(message, latents)
         known["warm"] = warm is not None and _same(cold, warm)
+        if not known["warm"]:  # does it even agree with itself?
+            again, _ = self._call(message, latents, reuse=False)
+            known["fresh"] = not _same(cold, again)
+            known["alone"] = known["alone"] or known["fresh"]
         if not known["alone"] and len(cold) > 1:
             turned = latents[::-1].copy()
             turned[len(turned) // 2] = latents[0] / 2  # other company
