@@ -133,7 +133,8 @@ def padded(pictures: Sequence[NDArray[Any]]) -> NDArray[np.uint8]:
     height, width, channels = (max(one.shape[axis] for one in shaped) for axis in range(3))
     full = np.zeros((len(shaped), height, width, channels), np.uint8)
     for place, one in enumerate(shaped):  # grey spreads over the channels of colour
-        full[place, : one.shape[0], : one.shape[1]] = one
+        depth = channels if one.shape[2] == 1 else one.shape[2]
+        full[place, : one.shape[0], : one.shape[1], :depth] = one
     return full
 
 

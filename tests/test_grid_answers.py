@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +16,7 @@ from PIL import Image
 
 from medgan_widgets.cards import Option
 from medgan_widgets.errors import DataError, RequestError
+from medgan_widgets.export import zip_bytes
 from medgan_widgets.panels._downloads import saved
 from medgan_widgets.panels._tiles import Pictures, picture_of
 from medgan_widgets.panels.generator_grid import GeneratorGrid
@@ -221,3 +225,75 @@ def test_arguments_of_python_are_the_same_as_clicks(tmp_path):
         GenerateRequest("m", seeds=[1], inputs=[b"bytes"])
     with pytest.raises((RequestError, DataError)):
         GeneratorGrid(TRANSLATE.id, engine=engine, inputs=[3])
+
+
+def test_inputs_of_python_are_read_at_once(tmp_path):
+    engine = Answers(batch())
+    for n in range(3):
+        (tmp_path / f"{n}.png").write_bytes(png(n))
+    grid = GeneratorGrid(TRANSLATE.id, images=2, engine=engine, inputs=[tmp_path])
+    assert grid.canvas.sources == {"count": 3, "names": "0.png, 1.png, 2.png"}
+    grid.close()
+    with pytest.raises(DataError, match="absent"):
+        GeneratorGrid(TRANSLATE.id, engine=engine, inputs=[tmp_path / "absent.png"])
+    with pytest.raises(RequestError, match="makes images from noise"):
+        GeneratorGrid(engine=engine, inputs=[tmp_path])
+
+
+def test_options_chosen_on_the_page_stay_with_their_model(translating):
+    ask = {"kind": "generate", "model": "phantom-brain-mri", "images": 2, "seed": "5"}
+    translating._on_message(None, {**ask, "options": {"x": 1}}, [])
+    translating.job.wait()
+    translating.use(TRANSLATE.id)
+    assert dict(translating.request.options) == {}
+
+
+@pytest.mark.parametrize("path", ["~nobody-of-this-name/x", "a\0b", "x" * 5000])
+def test_a_path_that_can_be_none_is_a_sentence(translating, path):
+    translating._on_message(None, {"kind": "sources", "path": path}, [])
+    assert "cannot be read" in translating.error
+    assert len(translating.error) < 250
+
+
+def test_a_picture_with_too_many_pixels_is_a_sentence(translating):
+    stream = io.BytesIO()
+    Image.new("1", (20000, 20000)).save(stream, "PNG")
+    message = {"kind": "sources", "names": ["bomb.png"]}
+    translating._on_message(None, message, [stream.getvalue()])
+    assert "cannot be read" in translating.error
+    assert translating.request.inputs == ()
+
+
+def test_uploads_go_with_the_process_too():
+    code = (
+        "from medgan_widgets.panels._sources import Sources\n"
+        "sources = Sources(); print(sources._private())"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert "medgan-sources-" in ran.stdout
+    assert not Path(ran.stdout.strip()).exists(), "they may show a patient"
+
+
+def test_a_snapshot_of_large_images_is_small_and_stands_a_mask_of_another_size():
+    images = np.full((2, 1332, 800, 1), 100, np.uint8)
+    given = Batch(images, (0, 1), masks=np.repeat(np.repeat(mask(), 40, 1), 40, 2))
+    grid = GeneratorGrid(images=2, engine=Answers(given))
+    grid.generate().wait()
+    picture = grid.snapshot().image.convert("RGB")
+    assert picture.height < 500
+    pixels = np.asarray(picture).reshape(-1, 3)
+    assert ((pixels[:, 0] < 60) & (pixels[:, 1] > 180)).any()
+    grid.close()
+
+
+def test_names_that_become_one_do_not_swallow_a_file():
+    one, recipe = np.zeros((4, 4), np.uint8), {"model_id": "m", "seeds": [1]}
+    data = zip_bytes([one], [recipe], [{"other 1": one, "other-1": one + 1, "seed": one}])
+    archive = zipfile.ZipFile(io.BytesIO(data))
+    assert sum(name.endswith(".png") for name in archive.namelist()) == 4
+    (row,) = csv.DictReader(io.StringIO(archive.read("manifest.csv").decode()))
+    assert row["seed"] == "1"
+    with pytest.raises(DataError, match="outputs for 2 of 1"):
+        zip_bytes([one], [recipe], [{}, {}])

@@ -52,6 +52,8 @@ def zip_bytes(
     if len(images) != len(recipes) or not len(images):
         raise DataError(f"each image needs its recipe: got {len(images)} and {len(recipes)}.")
     outputs = outputs or [{}] * len(images)
+    if len(outputs) != len(images):
+        raise DataError(f"got outputs for {len(outputs)} of {len(images)} images.")
     names = _distinct([file_name(recipe) for recipe in recipes])
     files = [_named(name, further) for name, further in zip(names, outputs, strict=True)]
     rows = [
@@ -106,11 +108,13 @@ def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
 def _named(image: str, outputs: Mapping[str, NDArray[Any]]) -> dict[str, tuple[str, NDArray[Any]]]:
     """Return manifest column -> (file, picture) of what came with an image."""
     stem = image.removesuffix(".png")
-    plain = {
-        re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "other": one
-        for name, one in outputs.items()
-    }
-    return {name: (f"{stem}_{name}.png", picture) for name, picture in plain.items()}
+    found: dict[str, tuple[str, NDArray[Any]]] = {}
+    for name, picture in outputs.items():
+        plain = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "other"
+        while plain in found or plain in ("synthetic", "seed"):  # columns of every image
+            plain += "-again"
+        found[plain] = (f"{stem}_{plain}.png", picture)
+    return found
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

@@ -37,6 +37,10 @@ from medgan_widgets.seeds import Value, labels_from_seeds, latents_from_seeds
 log = logging.getLogger(__name__)
 
 FAST_CHUNK = 32
+_UNREADABLE = (
+    *(OSError, UnidentifiedImageError, SyntaxError, ValueError),
+    Image.DecompressionBombError,
+)
 PROBE_SEEDS = range(2**63, 2**63 + 4)  # nobody's images
 
 
@@ -423,7 +427,7 @@ def read_source(path: Path) -> NDArray[Any]:
                 pixels = np.asarray((values - values.min()) * (255 / span), np.uint8)
             else:
                 pixels = np.asarray(image.convert("L" if grey else "RGB"))
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+    except _UNREADABLE as error:
         raise DataError(
             f"{path.name} cannot be read as an image; give PNG, JPEG or TIFF."
         ) from error

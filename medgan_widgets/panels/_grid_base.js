@@ -23,7 +23,8 @@ function describe(store, place) {
   const labels = Object.entries(tile.labels)
     .map(([name, value]) => `${name} ${word(value)}${store.drawn.includes(name) ? ' (drawn)' : ''}`);
   const mask = tile.extra.mask ? ['with mask'] : [];
-  return ['synthetic image', `seed ${tile.seed}`, ...labels, ...mask].join(', ');
+  const source = tile.extra.source ? ['beside its source, which is not synthetic'] : [];
+  return ['synthetic image', `seed ${tile.seed}`, ...labels, ...mask, ...source].join(', ');
 }
 
 function paint(canvas, tile, { center, width: span }) {

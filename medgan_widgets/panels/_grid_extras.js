@@ -24,6 +24,8 @@ function dress(half, tile, look) {
     return;
   }
   over ??= half.appendChild(h('canvas', { class: 'mg-pixels mg-mask', 'aria-hidden': 'true' }));
+  if (over.shown === tile.extra.mask) return; // window and level leave masks as they are
+  over.shown = tile.extra.mask;
   paintMask(over, tile.extra.mask);
 }
 
@@ -40,14 +42,16 @@ function pair(node, tile) {
   }
   from ??= node.insertBefore(h('span', { class: 'mg-half mg-from' }, h('canvas', { class: 'mg-pixels' }),
     h('span', { class: 'mg-mark' }, h('b', {}, 'SOURCE'))), node.firstChild);
-  paint(from.firstChild, source, FULL);
+  if (from.shown !== source) paint(from.firstChild, source, FULL);
+  from.shown = source;
 }
 
 // The large view's further pictures, each with its name.
 function others(tile) {
   return Object.entries(tile.extra).map(([name, picture]) => {
     const canvas = h('canvas', { role: 'img', 'aria-label': `${name} of seed ${tile.seed}` });
-    paint(canvas, picture, name === 'mask' && Math.max(...picture.data) < 16 ? { center: 4, width: 8 } : FULL);
+    const few = name === 'mask' && picture.data.every((value) => value < 16); // class numbers
+    paint(canvas, picture, few ? { center: 4, width: 8 } : FULL);
     const mark = name === 'source' ? 'SOURCE, not synthetic' : 'SYNTHETIC';
     return h('figure', { class: 'mg-other' }, canvas, h('span', { class: 'mg-mark' }, mark), h('figcaption', {}, name));
   });
@@ -64,9 +68,12 @@ function makeOptions(note) {
     let input;
     let read;
     if (choices.length) {
-      input = h('select', { title }, ...choices.map((one, n) => h('option', { value: n }, word(one))));
-      input.value = String(Math.max(0, choices.findIndex((one) => JSON.stringify(one) === JSON.stringify(value))));
-      read = () => choices[Number(input.value)];
+      const same = (one) => (other) => JSON.stringify(one) === JSON.stringify(other);
+      const all = choices.some(same(plain)) ? choices : [plain, ...choices]; // untouched, it stays the default
+      input = h('select', { title }, ...all.map((one, n) => h('option', { value: n }, word(one))));
+      const at = all.findIndex(same(value));
+      input.value = String(at < 0 ? all.findIndex(same(plain)) : at);
+      read = () => all[Number(input.value)];
     } else if (typeof plain === 'boolean') {
       input = h('input', { type: 'checkbox', title });
       input.checked = value;
@@ -86,6 +93,7 @@ function makeOptions(note) {
         }
       };
     }
+    input.setAttribute('aria-label', name);
     return { name, plain, read, node: h('label', { class: 'mg-field' }, h('span', {}, name), input) };
   };
   return {

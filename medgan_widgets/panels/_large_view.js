@@ -70,7 +70,8 @@ function makeSide(store, look, act) {
     if (!tile) return;
     paint(canvas, tile, look.window);
     dress(half, tile, look);
-    further.replaceChildren(...others(tile));
+    if (further.shown !== tile) further.replaceChildren(...others(tile));
+    further.shown = tile;
     frame.setAttribute('aria-label', `${describe(store, look.open)}, large`);
     const labels = Object.entries(tile.labels).map(([name, value]) => [name, word(value), store.drawn.includes(name)]);
     const rows = [['seed', tile.seed, false], ...labels];

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from PIL import Image
 
 from medgan_widgets.errors import DataError
 from medgan_widgets.medigan.runner import source_paths
@@ -20,6 +23,7 @@ class Sources:
 
     def __init__(self) -> None:
         self._folder: Path | None = None
+        self._leave: Callable[[], object] = lambda: None
 
     def chosen(self, content: Mapping[str, Any], buffers: Sequence[Any]) -> tuple[str, ...]:
         """Return the paths that a page's message means; an empty one means none.
@@ -30,7 +34,7 @@ class Sources:
             When one of them is no image; then nothing of the message is used.
         """
         if content.get("path"):
-            return _paths([str(content["path"])])
+            return checked_paths([str(content["path"])])
         names = [str(name) for name in content.get("names", ())]
         if len(names) != len(buffers) or len(names) > MOST:
             raise DataError(f"at most {MOST} images at a time; for more, give a folder.")
@@ -38,25 +42,45 @@ class Sources:
             self._written(place, name, bytes(data))
             for place, (name, data) in enumerate(zip(names, buffers, strict=True))
         ]
-        return _paths(paths)
+        return checked_paths(paths)
 
     def close(self) -> None:
         """Delete what was uploaded."""
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+        self._leave()
+        self._folder = None
 
     def _written(self, place: int, name: str, data: bytes) -> str:
         if len(data) > LARGEST:
             raise DataError(f"{name} has {len(data) / 1e6:.0f} MB; at most 32 MB can be uploaded.")
-        if self._folder is None:  # readable by nobody else
-            self._folder = Path(tempfile.mkdtemp(prefix="medgan-sources-"))
-        inside = Path(tempfile.mkdtemp(prefix=f"{place:02d}-", dir=self._folder))
         plain = PurePosixPath(name.replace("\\", "/")).name.strip(". ")[-80:] or "image"
-        path = inside / plain.replace("\0", "")
-        path.write_bytes(data)
+        try:
+            inside = Path(tempfile.mkdtemp(prefix=f"{place:02d}-", dir=self._private()))
+            path = inside / plain.replace("\0", "")
+            path.write_bytes(data)
+        except OSError as error:
+            raise DataError(f"{name} could not be kept for the model: {error}.") from error
         return str(path)
 
+    def _private(self) -> Path:
+        """Return a folder that nobody else can read; it goes with this, or with the process."""
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="medgan-sources-"))
+            self._leave = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        return self._folder
 
-def _paths(given: Sequence[str]) -> tuple[str, ...]:
-    return tuple(str(path) for path in source_paths(given))
+
+def checked_paths(given: Sequence[str | Path]) -> tuple[str, ...]:
+    """Return images, and those inside of folders, as absolute paths; each one was read.
+
+    Raises
+    ------
+    DataError
+        For a path that is not there, an empty folder, or a file that is no image.
+    """
+    try:
+        return tuple(str(path) for path in source_paths(given))
+    except (OSError, RuntimeError, ValueError, Image.DecompressionBombError) as error:
+        if isinstance(error, DataError):
+            raise
+        text = str(error)
+        raise DataError(f"the source images cannot be read: {text[:120].rstrip('.')}.") from error

@@ -20,8 +20,9 @@ from typing import Any
 import anywidget
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from medgan_widgets.images import mosaic, padded, png_bytes, to_uint8
+from medgan_widgets.images import as_pil, mosaic, outlined, padded, png_bytes, to_uint8
 from medgan_widgets.requests import Batch, GenerateRequest
 from medgan_widgets.seeds import Value
 
@@ -31,6 +32,7 @@ PAUSE = 1 / 30  # seconds between two messages of one grid
 IN_FLIGHT = 3  # frames the page may owe us before we wait for it
 PATIENCE = 1.0  # seconds after which a silent page gets the next frame all the same
 MOSAIC_COLUMNS = 8
+PAPER_SIDE = 320  # pixels of an image in a snapshot, which a notebook keeps in every output
 STORED_PIXELS = 4_000_000  # in a saved notebook: some megabytes
 
 
@@ -226,6 +228,17 @@ def picture_of(pictures: Pictures) -> dict[str, Any]:
             for name, one in sheets.items()
         },
     }
+
+
+def on_paper(image: NDArray[Any], mask: NDArray[Any] | None = None) -> NDArray[Any]:
+    """Return an image as a snapshot shows it: of modest size, the edge of its mask drawn in."""
+    picture = as_pil(image)
+    picture = picture.reduce(-(-max(picture.size) // PAPER_SIDE))
+    pixels = np.atleast_3d(np.asarray(picture))
+    if mask is None:
+        return pixels
+    inside = Image.fromarray(np.uint8(mask > 0) * 255)
+    return outlined(pixels, np.asarray(inside.resize(picture.size, Image.Resampling.NEAREST)))
 
 
 def _shape(picture: NDArray[Any]) -> list[int]:

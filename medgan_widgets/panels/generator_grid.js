@@ -95,7 +95,7 @@ function makeView(model, el, store) {
     dress(half, tile, look);
     node.classList.add('mg-made');
     const { label } = tile.labels;
-    node.lastChild.lastChild.textContent = `seed ${tile.seed}${label === undefined ? '' : ` · ${label}`}`;
+    node.lastChild.lastChild.textContent = `seed ${tile.seed}${label === undefined ? '' : ` · ${word(label)}`}`;
   }
   function mark() {
     nodes.forEach((node, place) => {
@@ -150,7 +150,7 @@ function makeView(model, el, store) {
     else if (event.key === 'Enter') act.open(look.active);
     else if (event.key === '+' || event.key === '-') act.zoom(look.zoom * (event.key === '+' ? 1.25 : 0.8), [0.5, 0.5]);
     else if (event.key === '0') act.reset();
-    else if (event.key === 'm') masks.click();
+    else if (event.key === 'm' && !masks.hidden) masks.click();
     else return;
     event.preventDefault();
   });

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medgan_widgets.errors import JobCancelled, MedganError, NotRunnableError, RequestError
-from medgan_widgets.images import contact_sheet, outlined, padded
+from medgan_widgets.images import contact_sheet, padded
 from medgan_widgets.jobs import Job, submit
 from medgan_widgets.panels._choices import MOST_COLUMNS, checked, choice, request_of, runnable
 from medgan_widgets.panels._downloads import saved
 from medgan_widgets.panels._panel import Panel
 from medgan_widgets.panels._scripts import joined
-from medgan_widgets.panels._sources import Sources
-from medgan_widgets.panels._tiles import Feed, Pictures
+from medgan_widgets.panels._sources import Sources, checked_paths
+from medgan_widgets.panels._tiles import Feed, Pictures, on_paper
 from medgan_widgets.requests import Batch, GenerateRequest
 from medgan_widgets.seeds import Value, labels_from_seeds, whole_number
 
@@ -126,6 +126,10 @@ class GeneratorGrid(Panel):
         labels_from_seeds([0], card.condition, condition or {})
         if truncation_psi is not None and not card.truncation:
             raise RequestError(f"{card.id} has no truncation; leave truncation_psi out.")
+        if inputs and not card.needs.image:
+            raise RequestError(f"{card.id} makes images from noise; leave inputs out.")
+        self._wanted["inputs"] = checked_paths(inputs)
+        self._show_wanted()
 
     @property
     def model(self) -> str:
@@ -264,6 +268,7 @@ class GeneratorGrid(Panel):
             elif kind == "generate":
                 wanted = checked(content)
                 self._wanted = {**wanted, "inputs": self._inputs_for(wanted["model"])}
+                self._shown_model = self._catalogue[wanted["model"]].id
                 self._show_wanted()
                 self.generate()
             elif kind == "cancel":
@@ -323,7 +328,7 @@ class GeneratorGrid(Panel):
         if not shown.images:
             return None
         images = [
-            outlined(image, extras["mask"]) if "mask" in extras else image
+            on_paper(image, extras.get("mask"))
             for image, extras in zip(list(shown.images), list(shown.extras), strict=False)
         ]
         return contact_sheet(padded(images), shown.seeds[: len(images)], columns=self.columns)
