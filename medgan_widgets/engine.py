@@ -36,9 +36,9 @@ from medgan_widgets.devices import (
     name_of,
 )
 from medgan_widgets.errors import DeviceMemoryError, NotRunnableError, RequestError, WeightsError
-from medgan_widgets.medigan.process import end_workers, shared_workers
 from medgan_widgets.medigan.runner import MediganStream, medigan_recipe
 from medgan_widgets.medigan.trust import consent_to
+from medgan_widgets.medigan.workers import end_workers, shared_workers
 from medgan_widgets.requests import Batch, GenerateRequest
 from medgan_widgets.residents import Resident, Residents
 from medgan_widgets.seeds import (

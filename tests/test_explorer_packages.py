@@ -412,7 +412,7 @@ def test_removal_and_withdrawal_end_the_warm_process(
     explorer: ModelExplorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended: list[str] = []
-    monkeypatch.setattr("medgan_widgets.medigan.process.end_workers", ended.append)
+    monkeypatch.setattr("medgan_widgets.panels._packages.end_workers", ended.append)
     explorer.download().wait(20)
     explorer.trust()
     explorer.withdraw()

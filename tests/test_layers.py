@@ -30,7 +30,7 @@ LAYERS = (
 HEIGHT = {name: -depth for depth, names in enumerate(LAYERS) for name in names}
 WIDGETS = {"ipywidgets", "anywidget", "bqplot", "traitlets", "IPython"}
 # These run in a process of their own, medigan beside them.
-WORKER_FILES = {f"{PACKAGE}.medigan.worker", f"{PACKAGE}.medigan.warm"}
+WORKER_FILES = {f"{PACKAGE}.medigan.{name}" for name in ("worker", "hosted", "warm")}
 TORCH = {"torch", "torchvision"}
 TORCH_HOMES = {
     "networks",

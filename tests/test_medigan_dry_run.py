@@ -14,7 +14,7 @@ from medgan_widgets.errors import CardError
 from medgan_widgets.medigan.dependencies import Dependencies, check_dependencies, forget
 from medgan_widgets.medigan.metadata import read_metadata
 from medgan_widgets.medigan.packages import medigan_packages, spec_from_entry
-from medgan_widgets.medigan.process import end_workers
+from medgan_widgets.medigan.workers import end_workers
 from medgan_widgets.requests import GenerateRequest
 from tests.mirror import build_package
 

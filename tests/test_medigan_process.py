@@ -31,7 +31,7 @@ from medgan_widgets.errors import (
     WorkerError,
 )
 from medgan_widgets.jobs import submit
-from medgan_widgets.medigan.process import end_workers, shared_workers
+from medgan_widgets.medigan.workers import end_workers, shared_workers
 from medgan_widgets.requests import GenerateRequest
 from tests.medigan_bench import (
     GOOD,
@@ -316,7 +316,7 @@ def test_nothing_outlives_a_kernel_that_is_killed(bench):
         import os, sys, threading
         from medgan_widgets.catalogue import Catalogue
         from medgan_widgets.engine import Engine
-        from medgan_widgets.medigan.process import shared_workers
+        from medgan_widgets.medigan.workers import shared_workers
         from medgan_widgets.requests import GenerateRequest
         engine = Engine(device="cpu", catalogue=Catalogue(mirror={str(bench.mirror)!r}))
         def report():
@@ -343,12 +343,12 @@ def test_nothing_outlives_a_kernel_that_is_killed(bench):
 
 
 def test_workers_that_do_not_fit_end_least_recently_used_first(bench, monkeypatch):
-    monkeypatch.setattr("medgan_widgets.medigan.process.memory_limit", lambda: 10**9)
+    monkeypatch.setattr("medgan_widgets.medigan.workers.memory_limit", lambda: 10**9)
     other = bench.add("90208_OTHER", NET, latent=8, weights=weights())
     third = bench.add("90209_THIRD", NET, latent=8, weights=weights())
     for model in (GOOD, other, GOOD):
         bench.images(model)
-    monkeypatch.setattr("medgan_widgets.medigan.process.memory_limit", lambda: 1)
+    monkeypatch.setattr("medgan_widgets.medigan.workers.memory_limit", lambda: 1)
     bench.ready(third)
     worker = shared_workers()
     worker._make_room()
@@ -358,7 +358,7 @@ def test_workers_that_do_not_fit_end_least_recently_used_first(bench, monkeypatc
 def test_idle_workers_end_and_their_zygote_with_them(bench, monkeypatch):
     bench.images()
     pid = shared_workers().pid(GOOD)
-    monkeypatch.setattr("medgan_widgets.medigan.process.IDLE_SECONDS", 0.0)
+    monkeypatch.setattr("medgan_widgets.medigan.workers.IDLE_SECONDS", 0.0)
     shared_workers()._sweep()
     wait_for(lambda: not lives(pid), 5)
     assert shared_workers()._zygotes == {}

@@ -8,7 +8,6 @@ whole process group ends. What a worker prints is kept to its last lines.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import json
 import logging
@@ -22,9 +21,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,18 +37,11 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 900.0  # seconds without an answer; the slowest published model needs some for an image
 START_SECONDS = 120.0
-IDLE_SECONDS = 300.0
 MESSAGE_BYTES = 2**20
 ARRAY_BYTES = 2**31
 LOOK = 0.05  # seconds between two looks at cancel, memory and time
 PRINTED = 64 * 1024  # bytes kept of what a package prints
 DTYPES = {"|u1", "<u2"}
-
-
-def memory_limit() -> int:
-    """Return how many bytes workers may hold: ``MEDGAN_WORKER_MB``, else half of what is free."""
-    said = os.environ.get("MEDGAN_WORKER_MB", "")
-    return int(said) * 10**6 if said.isdigit() else psutil.virtual_memory().available // 2
 
 
 class PackageError(WorkerError):
@@ -351,168 +342,6 @@ class Zygote:
                     else:
                         self._lines.append(line)
                 self._news.notify_all()
-
-
-class Workers:
-    """All workers of this process: the least recently used end when memory runs short."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._held: OrderedDict[tuple[Any, ...], Worker] = OrderedDict()
-        self._zygotes: dict[str | None, Zygote] = {}
-        self._known: dict[tuple[Any, ...], dict[str, Any]] = {}
-        self._starting: dict[tuple[Any, ...], threading.Lock] = {}
-        self._timer: threading.Timer | None = None
-        self._owner = os.getpid()
-        self._over = False
-        atexit.register(self._exit)
-        os.register_at_fork(after_in_child=self._abandon)
-
-    def get(self, key: tuple[Any, ...], python: str | None, stop: threading.Event) -> Worker:
-        """Return the worker of a package; a new one has to be opened by who asks.
-
-        Starting one may take seconds, and whoever only asks what is warm must
-        not wait for it: so it has a lock of its own.
-        """
-        with self._lock:
-            starting = self._starting.setdefault(key, threading.Lock())
-        with starting:
-            with self._lock:
-                worker = self._held.get(key)
-                if worker is not None and not worker.dead:
-                    self._held.move_to_end(key)
-                    return worker
-                if self._over:
-                    raise JobCancelled("the interpreter is ending.")
-            self._make_room()
-            worker = self.zygote(python).fork(stop)
-            with self._lock:
-                self._held[key] = worker
-                self._arm()
-            return worker
-
-    def zygote(self, python: str | None = None) -> Zygote:
-        """Return the zygote of an interpreter, started if need be."""
-        with self._lock:
-            known = self._zygotes.get(python)
-            if known is None or not known.alive:
-                if not hasattr(os, "fork"):
-                    raise NotRunnableError("medigan's models need Linux or macOS for now.")
-                known = self._zygotes[python] = Zygote(python)
-            return known
-
-    def known(self, key: tuple[Any, ...]) -> dict[str, Any]:
-        """Return what probes of this package found out; it outlives its worker."""
-        with self._lock:
-            return self._known.setdefault(key, {})
-
-    def runs_cold(self, model_id: str) -> bool:
-        """Return whether a probe found that a package answers differently when it is warm."""
-        with self._lock:
-            return any(
-                key[0] == model_id and known.get("warm") is False
-                for key, known in self._known.items()
-            )
-
-    def prepare(self, python: str | None = None) -> None:
-        """Start an interpreter's zygote without waiting for it."""
-        with self._lock, contextlib.suppress(NotRunnableError):
-            self.zygote(python)
-            self._arm()
-
-    def pid(self, model_id: str) -> int | None:
-        """Return the process of a model that is warm, or None."""
-        with self._lock:
-            for key, worker in self._held.items():
-                if key[0] == model_id and not worker.dead:
-                    return worker.pid
-        return None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The models that are warm, least recently used first."""
-        with self._lock:
-            return tuple(dict.fromkeys(k[0] for k, one in self._held.items() if not one.dead))
-
-    def end(self, model_id: str | None = None) -> None:
-        """End the workers of one model, or all."""
-        with self._lock:
-            for key in [key for key in self._held if model_id in (None, key[0])]:
-                self._held.pop(key).end()
-
-    def _abandon(self) -> None:
-        """Let go, in a fork of the kernel: it owns none of this, and would keep it alive."""
-        for worker in self._held.values():
-            worker.let_go()
-        for zygote in self._zygotes.values():
-            zygote.let_go()
-        self._held, self._zygotes, self._over = OrderedDict(), {}, True
-        shared_workers.cache_clear()
-
-    def _exit(self) -> None:
-        self._over = True
-        self.close()
-
-    def close(self) -> None:
-        """End everything."""
-        if os.getpid() != self._owner:  # a fork of the kernel owns none of it
-            return
-        with self._lock:
-            if self._timer is not None:
-                self._timer.cancel()
-            self.end()
-            zygotes, self._zygotes = list(self._zygotes.values()), {}
-        for zygote in zygotes:
-            zygote.close()
-
-    def _make_room(self) -> None:
-        limit = memory_limit()
-        with self._lock:
-            self._end_surplus(limit)
-
-    def _end_surplus(self, limit: int) -> None:
-        for key, worker in list(self._held.items()):
-            if worker.dead:
-                del self._held[key]
-        while len(self._held) > 1 and sum(one.rss for one in self._held.values()) > limit:
-            idle = next((k for k, one in self._held.items() if not one.lock.locked()), None)
-            if idle is None:
-                return
-            log.info("the worker of %s ended to make room.", idle[0])
-            self._held.pop(idle).end()
-
-    def _arm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = threading.Timer(IDLE_SECONDS / 5, self._sweep)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def _sweep(self) -> None:
-        """End what nobody has used for a while; with the last worker goes its zygote."""
-        with self._lock:
-            now = time.monotonic()
-            for key, worker in list(self._held.items()):
-                idle = now - worker.used > IDLE_SECONDS and not worker.lock.locked()
-                if worker.dead or idle:
-                    self._held.pop(key).end()
-            if self._held:
-                return self._arm()
-            zygotes, self._zygotes = list(self._zygotes.values()), {}
-        for zygote in zygotes:
-            zygote.close()
-        return None
-
-
-@cache
-def shared_workers() -> Workers:
-    """Return the workers of this process."""
-    return Workers()
-
-
-def end_workers(model_id: str | None = None) -> None:
-    """End the warm processes of one model, or of all."""
-    shared_workers().end(model_id)
 
 
 def clean_environment() -> dict[str, str]:

@@ -14,7 +14,7 @@ from medgan_widgets.downloads import Package, cached_package, cached_packages, r
 from medgan_widgets.errors import ConsentError, MedganError, RequestError
 from medgan_widgets.medigan import actions, dependencies
 from medgan_widgets.medigan import trust as consents
-from medgan_widgets.medigan.process import end_workers, shared_workers
+from medgan_widgets.medigan.workers import end_workers, shared_workers
 from medgan_widgets.panels._fetches import Downloads, Ended, megabytes
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 from medgan_widgets.errors import DataError
-from medgan_widgets.medigan.runner import source_paths
+from medgan_widgets.medigan.sources import source_paths
 
 MOST = 16
 LARGEST = 32 * 2**20  # bytes
