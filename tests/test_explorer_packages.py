@@ -133,7 +133,7 @@ def test_from_the_first_click_to_a_model_that_can_be_used(
     assert step(explorer)["kind"] == "download"
     assert explorer.view.packages == []
     sends(explorer, "download")
-    until(lambda: step(explorer)["kind"] == "consent")
+    until(lambda: step(explorer)["kind"] == "consent" and explorer.view.packages)
     assert explorer.view.rows[MODEL]["runs"] == "your yes"
 
     asked = step(explorer)
