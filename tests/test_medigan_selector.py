@@ -263,7 +263,7 @@ def test_thousands_of_searches_find_the_same_models_in_the_same_order(
     for values, operator, theirs in oracle.searches:
         if not listed(values):
             hits += 0 < len(theirs) < 23
-            found = ours.matching(values, how=HOW[operator])  # type: ignore[arg-type]
+            found = ours.matching(values, how=HOW[operator])
             assert list(found.ids) == theirs, (values, operator)
             assert (found.nearest is None) == bool(theirs)
     assert hits > 1000, "searches without a hit say little"
@@ -282,7 +282,7 @@ def test_a_listed_difference_spreads_to_nothing_else(oracle: Answers, ours: Cata
             touched += 1
             each = [one_by_one(value) for value in values]
             expected = set.intersection(*each) if operator == "AND" else set.union(*each)
-            found = ours.matching(values, how=HOW[operator])  # type: ignore[arg-type]
+            found = ours.matching(values, how=HOW[operator])
             assert set(found.ids) == expected, (values, operator)
     assert touched > 100
 
@@ -325,7 +325,7 @@ def test_every_metric_path_ranks_the_same_but_for_the_listed_differences(
 def test_searches_rank_as_medigan_ranks_what_it_finds(oracle: Answers, ours: Catalogue) -> None:
     ranked = 0
     for values, operator, metric, theirs in oracle.ranked:
-        found = ours.matching(values, how=HOW[operator])  # type: ignore[arg-type]
+        found = ours.matching(values, how=HOW[operator])
         if theirs:
             ranked += len(theirs) > 1
             assert in_front(theirs, found.rank(metric).ids, found), (values, operator, metric)
@@ -381,4 +381,4 @@ def test_what_is_no_value_is_refused(ours: Catalogue, values: Any) -> None:
 
 def test_how_is_all_or_any(ours: Catalogue) -> None:
     with pytest.raises(RequestError, match="'all' or 'any'"):
-        ours.matching(["MRI"], how="XOR")  # type: ignore[arg-type]
+        ours.matching(["MRI"], how="XOR")

@@ -1,18 +1,6 @@
 // The explorer's share in medigan's packages: the one next step of the selected model,
 // and what lies in the cache. Joined in front of model_explorer.js, whose `h` it uses.
 // What cards and packages say is set as text.
-async function copyText(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-  } catch { // plain http from another machine: only the old way is there
-    const area = document.body.appendChild(document.createElement('textarea'));
-    area.value = text;
-    area.select();
-    document.execCommand('copy');
-    area.remove();
-  }
-}
-
 function makePackages(model, wait, say) {
   let heard = 0;
   const tell = (kind, id, more = {}) => { // and a word to the reader when nothing comes back

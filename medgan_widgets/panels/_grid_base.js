@@ -45,15 +45,3 @@ function download(message, buffers) {
   h('a', { href: address, download: message.name }).click();
   setTimeout(() => URL.revokeObjectURL(address), 10000);
 }
-
-async function toClipboard(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-  } catch { // plain http from another machine: only the old way is there
-    const area = document.body.appendChild(h('textarea'));
-    area.value = text;
-    area.select();
-    document.execCommand('copy');
-    area.remove();
-  }
-}

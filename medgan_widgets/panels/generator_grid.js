@@ -37,7 +37,7 @@ function makeView(model, el, store) {
     recipe(status) {
       if (note.disconnected()) return;
       store.ask({ kind: 'export', what: 'recipe', id: store.id, tiles: [one()] }, async (message) => {
-        if (message.text) await toClipboard(message.text);
+        if (message.text) await copyText(message.text);
         status.textContent = message.text ? 'copied' : '';
         setTimeout(() => { status.textContent = ''; }, 2000);
       });

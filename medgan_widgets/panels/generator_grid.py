@@ -29,7 +29,7 @@ from medgan_widgets.seeds import Value, labels_from_seeds, whole_number
 log = logging.getLogger(__name__)
 
 SCRIPT = joined(
-    *("_grid_base.js", "_grid_store.js", "_grid_extras.js", "_grid_controls.js"),
+    *("_clipboard.js", "_grid_base.js", "_grid_store.js", "_grid_extras.js", "_grid_controls.js"),
     *("_large_view.js", "generator_grid.js"),
 )
 

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 MOST_COMPARED = 6
 PREVIEW_LIMIT = 4_000_000  # bytes; a row of eight tiles has some hundred thousand
-SCRIPT = joined("_explorer_packages.js", "model_explorer.js")
+SCRIPT = joined("_clipboard.js", "_explorer_packages.js", "model_explorer.js")
 _RUNS_ORDER = tuple(details.RUNS)
 
 
