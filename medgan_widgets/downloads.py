@@ -180,6 +180,11 @@ def _address(url: str, mirror: str | Path | None) -> str:
 
 def _download(address: str, target: Path, progress: Progress | None) -> Path:
     if urlsplit(address).scheme not in ("http", "https"):
+        if not Path(address).exists():
+            raise DownloadError(
+                f"the mirror {Path(address).parent} does not hold {Path(address).name}; put it "
+                "there, or go without a mirror."
+            )
         with _in_words(f"{address} cannot be read"):
             _copy(Path(address), target, _Bar(progress))
         return target

@@ -213,7 +213,7 @@ def test_a_mirror_is_a_folder_or_an_address(site: Site, tmp_path: Path) -> None:
     assert fetch_package("one", url, mirror=tmp_path).sha256 == HASH
     base = site.url.removesuffix("/pack.zip")
     assert fetch_package("two", url, mirror=f"{base}/").sha256 == HASH
-    with pytest.raises(DownloadError, match=r"cannot be read: No such file"):
+    with pytest.raises(DownloadError, match="does not hold"):
         fetch_package("three", url, mirror=tmp_path / "nowhere")
 
 

@@ -113,11 +113,12 @@ def check_dependencies(
 def environment_lines(model_id: str, requires: Sequence[str], why: str) -> str:
     """Return how to make an interpreter of a model's own, as lines to type."""
     number = model_id.split("_")[0]
-    install = dict.fromkeys(
-        f"{NAMES.get(one.name.lower(), ('', one.name))[1]}{one.specifier}"
-        for one in map(Requirement, [*requires, "numpy", "pillow", "torch", "medigan==1.0.0"])
+    wanted = {
+        NAMES.get(one.name.lower(), ("", one.name))[1]: str(one.specifier)
+        for one in map(Requirement, ["numpy", "pillow", "torch", "medigan==1.0.0", *requires])
         if one.name.lower() not in BOGUS
-    )
+    }
+    install = [f"{name}{version}" for name, version in wanted.items()]
     lines = [f"# {why}", f"python3 -m venv ~/medgan-{number}"]
     pip = f"~/medgan-{number}/bin/python -m pip install"
     if any(one.startswith("visdom") for one in install):
