@@ -191,12 +191,26 @@ BAD = {
     "bare_exception": (generating("raise BaseException('base')"), "base"),
     "interrupt": (generating("raise KeyboardInterrupt"), "KeyboardInterrupt"),
     "memory_error": (generating("raise MemoryError"), "out of memory"),
+    "kills_its_parent": (
+        generating("import signal; os.kill(os.getppid(), signal.SIGKILL); time.sleep(5)"),
+        "ended without an answer",
+    ),
+    "garbage": (
+        generating("""
+            for number in range(3, 64):
+                try: os.write(number, b"garbage" * 100)
+                except OSError: pass
+            return [np.zeros((32, 32), np.uint8)] * num_samples
+        """),
+        "no proper answer",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_packages_become_a_sentence_and_the_next_request_works(bench, name):
     source, said = BAD[name]
+    bench.images()  # a good one is warm meanwhile
     model = bench.add(f"90200_{name.upper()}", source)
     with pytest.raises(MedganError, match=r".") as caught:
         bench.images(model)

@@ -169,6 +169,7 @@ class Hosted:
         arguments = dict(message["arguments"])
         if latents is not None and self.known["latent"]:
             z = torch.from_numpy(latents.copy()).reshape(*latents.shape, 1, 1)
+            z = z.to(torch.get_default_dtype())  # as torch.randn would give it here
             if self.order["device"] != "cpu":
                 z = z.to("cuda:0")
             arguments[self.known["latent"]] = z

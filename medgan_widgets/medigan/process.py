@@ -166,6 +166,8 @@ class Worker:
         while status is None and time.monotonic() < end:
             status = self._status()
             time.sleep(0.01)
+        if status is None and isinstance(error, (EOFError, OSError)):
+            return "its process ended without an answer"
         if status is None:
             return f"its process gave no proper answer ({type(error).__name__}: {error})"
         if os.WIFSIGNALED(status):
@@ -174,6 +176,11 @@ class Worker:
             words = {"SIGSEGV": "crashed", "SIGKILL": "was killed (out of memory?)"}
             return f"its process {words.get(name, 'was ended')} ({name})"
         return f"its process ended itself with exit code {os.WEXITSTATUS(status)}"
+
+    @property
+    def broken(self) -> bool:
+        """Whether it died, or speaks, while nobody asks it anything."""
+        return not (self.dead or self.lock.locked()) and _ready(self._end, 0, writing=False)
 
     @property
     def rss(self) -> int:

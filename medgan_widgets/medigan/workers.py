@@ -54,6 +54,8 @@ class Workers:
         with starting:
             with self._lock:
                 worker = self._held.get(key)
+                if worker is not None and worker.broken:
+                    worker.end()
                 if worker is not None and not worker.dead:
                     self._held.move_to_end(key)
                     return worker
