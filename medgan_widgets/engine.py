@@ -140,8 +140,8 @@ class Engine:
             return "It reads its weights at every call: warm, it would answer differently."
         return ""
 
-    def images(self, request: GenerateRequest) -> NDArray[np.uint8]:
-        """Return all images of a request at once, uint8 [N, H, W, C].
+    def images(self, request: GenerateRequest) -> NDArray[Any]:
+        """Return all images of a request at once, uint8 (rarely uint16) [N, H, W, C].
 
         Raises
         ------
@@ -156,7 +156,7 @@ class Engine:
                 f"{shape[0]:,} images at once would take {needed / 1e9:,.1f} GB of the "
                 f"{free / 1e9:.1f} GB that are free; iterate over generate(request) instead."
             )
-        images = np.empty(shape, np.uint8)
+        images: NDArray[Any] = np.empty(shape, np.uint8)
         done = 0
         for batch in self.generate(request):
             if batch.images.shape[1:] != shape[1:]:
@@ -164,6 +164,8 @@ class Engine:
                     f"{card.id} makes images of other sizes than its card says; iterate over "
                     "generate(request) instead."
                 )
+            if batch.images.dtype != images.dtype:  # some of medigan's packages give 16 bits
+                images = images.astype(batch.images.dtype)
             images[done : done + len(batch.seeds)] = batch.images
             done += len(batch.seeds)
         return images

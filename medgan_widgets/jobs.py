@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Generator, Hashable, Iterable
@@ -273,6 +274,10 @@ def submit(
 @cache
 def _worker() -> _Worker:
     return _Worker()
+
+
+if hasattr(os, "register_at_fork"):  # a fork has no threads: it starts a worker of its own
+    os.register_at_fork(after_in_child=_worker.cache_clear)
 
 
 def _left(end: float) -> float:

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import torch
 
-SMALL = 4 * 2**20  # bytes; larger files of a package are linked, not copied
 HERE = Path(__file__).resolve().parent
 
 
@@ -36,11 +35,12 @@ class Hosted:
         for name in ("TMPDIR", "XDG_CACHE_HOME", "TORCH_HOME", "MPLCONFIGDIR"):
             (work / "tmp").mkdir(exist_ok=True)
             os.environ[name] = str(work / "tmp")
-        lay_out(Path(order["package"]), work / "models" / self.spec["model_id"])
         os.chdir(work)
         sys.path[:] = [str(work), *(p for p in sys.path if p not in ("", str(HERE)))]
         torch.set_num_threads(int(order["threads"]))
-        self.memo = self.warm.Memo(str(work / "models"), pickle=bool(order["pickle"]))
+        self.warm.guard_loading(bool(order["pickle"]))
+        self.warm.seed_everything(0)  # some draw when they are imported
+        self._work, self._memos = str(work), {}  # type: str, dict[str, Any]
         self.executor = self._imported()
         self.known: dict[str, Any] = {"warm": False, "alone": True, "scale": None, "latent": None}
 
@@ -58,32 +58,68 @@ class Hosted:
 
     # ------------------------------------------------------------ answers
 
+    def prime(self, message: dict[str, Any], latents: Any) -> None:
+        """Make the probe's first calls, so that every worker starts from the same state.
+
+        What a package keeps at its first call then never depends on somebody's request.
+        """
+        self.known["latent"] = self._latent_name()
+        for kind in message["kinds"]:
+            self._call({**message, **kind}, latents, reuse=False)
+
     def probe(self, message: dict[str, Any], latents: Any) -> dict[str, Any]:
         """Call it cold and warm with the same fixed seeds; note what may be relied upon.
 
-        A package whose warm answer differs from the cold one runs cold; one whose
-        cold answers differ gets a new process for each call. One that draws random
-        numbers beyond its latent, or whose images depend on their place or company
-        in a call, makes one image a call.
+        For each class it can be asked for: a package whose warm answer differs from
+        the cold one runs cold; one whose cold answers differ gets a new process for
+        each call. One that draws random numbers beyond its latent, or whose images
+        depend on their place or company in a call, makes one image a call.
         """
         known = self.known
         known["latent"] = self._latent_name()
-        cold, draws = self._call(message, latents, reuse=False)
-        known["scale"] = self.answers.scale_of([row["image"] for row in cold])
-        known["alone"] = draws or known["latent"] is None
-        warm, _ = self._tried(message, latents)
-        known["warm"] = warm is not None and _same(cold, warm)
-        if not known["warm"]:  # does it even agree with itself?
-            again, _ = self._call(message, latents, reuse=False)
-            known["fresh"] = not _same(cold, again)
-            known["alone"] = known["alone"] or known["fresh"]
-        if not known["alone"] and len(cold) > 1:
-            turned = latents[::-1].copy()
-            turned[len(turned) // 2] = latents[0] / 2  # other company
-            seen, _ = self._tried(message, turned)
-            last = None if seen is None else seen[-1:]
-            known["alone"] = last is None or not _same(cold[:1], last)
+        known.update(alone=known["latent"] is None, warm=True, fresh=False)
+        first: dict[str, list[dict[str, Any]]] = {}
+        for kind in message["kinds"]:
+            asked = {**message, **kind}
+            cold, draws = self._call(asked, latents, reuse=False)
+            first[kind["memo"]] = cold
+            known["alone"] = known["alone"] or draws
+            if not self._agrees(asked, latents, cold, reuse=True):
+                known["warm"] = False
+        images = [row["image"] for rows in first.values() for row in rows]
+        known["scale"] = self.answers.scale_of(images)
+        for kind in message["kinds"]:  # once more, after all the others
+            asked, cold = {**message, **kind}, first[kind["memo"]]
+            if not self._agrees(asked, latents, cold, reuse=known["warm"]):
+                known["fresh"] = known["fresh"] or not known["warm"]
+                if known["warm"]:
+                    known["warm"] = False
+                    known["fresh"] = not self._agrees(asked, latents, cold, reuse=False)
+            known["alone"] = known["alone"] or self._company_counts(asked, latents, cold)
+        known["alone"] = known["alone"] or known["fresh"]
         return known
+
+    def _company_counts(
+        self, message: dict[str, Any], latents: Any, cold: list[dict[str, Any]]
+    ) -> bool:
+        """Whether an image changes with its place in a call, or with the others in it."""
+        if latents is None or len(cold) < 2:
+            return False
+        others = latents[::-1] * np.float32(3)
+        others[-1] = latents[0]
+        same = np.repeat(latents[:1], len(latents), axis=0)
+        reuse = bool(self.known["warm"])
+        for z, place in ((others, -1), (same, 0), (same, -1)):
+            rows = self._tried(message, z, reuse=reuse)
+            if rows is None or not _same(cold[:1], [rows[place]]):
+                return True
+        return False
+
+    def _agrees(
+        self, message: dict[str, Any], latents: Any, cold: list[dict[str, Any]], *, reuse: bool
+    ) -> bool:
+        rows = self._tried(message, latents, reuse=reuse)
+        return rows is not None and _same(cold, rows)
 
     def probe_fast(self, message: dict[str, Any], latents: Any) -> dict[str, Any]:
         """Find the quickest way of computing the same to within one grey level."""
@@ -109,7 +145,6 @@ class Hosted:
         return self.known
 
     def _near(self, one: list[dict[str, Any]], two: list[dict[str, Any]]) -> bool:
-
         scale = self.known["scale"] or "byte"
         levels = [
             [self.answers.to_pixels(row["image"], scale).astype(np.int32) for row in rows]
@@ -126,13 +161,13 @@ class Hosted:
         )
 
     def _tried(
-        self, message: dict[str, Any], latents: Any
-    ) -> tuple[list[dict[str, Any]] | None, bool]:
+        self, message: dict[str, Any], latents: Any, *, reuse: bool
+    ) -> list[dict[str, Any]] | None:
         try:
-            return self._call(message, latents, reuse=True)
-        except Exception:  # it runs cold, then, and its card says so
+            return self._call(message, latents, reuse=reuse)[0]
+        except Exception:  # it runs cold, or in a process a call, and its card says so
             traceback.print_exc()
-            return None, False
+            return None
 
     def make(self, message: dict[str, Any], latents: Any) -> tuple[dict[str, Any], list[Any]]:
         """Return one row for each seed, and the arrays they point to."""
@@ -161,10 +196,9 @@ class Hosted:
     def _call(
         self, message: dict[str, Any], latents: Any, *, reuse: bool, how: str = "as it is"
     ) -> tuple[list[dict[str, Any]], bool]:
-
-        self.memo.lay_out(how)
+        memo = self._memos.setdefault(message["memo"], self.warm.Memo(self._work))
+        memo.lay_out(how)
         library = torch.backends.mkldnn.flags(enabled=False) if how == "plain" else None
-
         count, ask = int(message["count"]), int(message["ask"])
         arguments = dict(message["arguments"])
         if latents is not None and self.known["latent"]:
@@ -178,7 +212,7 @@ class Hosted:
         self.warm.seed_everything(int(message["seed"]))
         before = self.warm.random_state()
         grad = torch.no_grad() if reuse else contextlib.nullcontext()
-        with self.memo.call(reuse=reuse), grad, library or contextlib.nullcontext():
+        with memo.call(reuse=reuse), grad, library or contextlib.nullcontext():
             answer = self.executor.generate(
                 num_samples=ask, output_path=f"{folder}/", save_images=False, **arguments
             )
@@ -206,25 +240,7 @@ class Hosted:
         return "input_latent_vector" if free else None
 
 
-def lay_out(package: Path, place: Path) -> None:
-    """Put a package where medigan looks for it; code is copied, weights are linked."""
-    for path in sorted(package.rglob("*")):
-        target = place / path.relative_to(package)
-        if path.is_dir():
-            target.mkdir(parents=True, exist_ok=True)
-        elif path.name != ".complete":
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if path.stat().st_size > SMALL:
-                try:
-                    target.symlink_to(path)
-                    continue
-                except OSError:  # Windows without the right to link
-                    pass
-            shutil.copyfile(path, target)
-
-
 def _same(cold: list[dict[str, Any]], warm: list[dict[str, Any]]) -> bool:
-
     def arrays(row: dict[str, Any]) -> list[Any]:
         mask = [] if row["mask"] is None else [row["mask"]]
         return [row["image"], *mask, *row["others"].values()]

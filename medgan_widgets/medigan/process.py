@@ -42,14 +42,18 @@ ARRAY_BYTES = 2**31
 LOOK = 0.05  # seconds between two looks at cancel, memory and time
 PRINTED = 64 * 1024  # bytes kept of what a package prints
 DTYPES = {"|u1", "<u2"}
+_NO_ANSWER = (
+    *(EOFError, ValueError, KeyError, TypeError, OSError, AttributeError),
+    *(RecursionError, OverflowError, MemoryError),
+)
 
 
 class PackageError(WorkerError):
     """What a package raised; ``answer`` has its type, text and trace."""
 
     def __init__(self, answer: Mapping[str, Any]) -> None:
-        super().__init__(f"{answer.get('type')}: {answer.get('text')}")
-        self.answer = answer
+        self.answer = {name: _plain_text(answer.get(name)) for name in ("type", "text", "missing")}
+        super().__init__(f"{self.answer['type']}: {self.answer['text']}")
 
 
 class WorkerGone(WorkerError):
@@ -87,6 +91,7 @@ class Worker:
         *,
         stop: threading.Event,
         limit: int,
+        expect: str = "rows",
     ) -> tuple[dict[str, Any], list[NDArray[Any]]]:
         """Send a message and return the answer; whatever goes wrong ends the process.
 
@@ -120,10 +125,12 @@ class Worker:
                     dict(message), list(arrays)
                 )
             answer, data = self._receive(child.Wire(self._end.fileno(), -1, wait))
+            if answer["kind"] not in (expect, "error"):
+                raise ValueError("an answer to another question")
         except (WorkerError, JobCancelled):
             self.end()
             raise
-        except (EOFError, ValueError, KeyError, TypeError, OSError) as error:
+        except _NO_ANSWER as error:
             if self.dead and not stop.is_set():
                 raise WorkerGone("it was ended from elsewhere") from error
             said = "" if self.dead else self._farewell(error)
@@ -278,8 +285,12 @@ class Zygote:
                 fds = [theirs.fileno(), writes]
                 socket.send_fds(self._control, [str(folder).encode()], fds)
             pid = self._await(str(folder), stop)
-        except OSError as error:
-            raise WorkerError("the process that starts workers is gone; try again.") from error
+        except BaseException as error:
+            ours.close()
+            os.close(reads)
+            if isinstance(error, OSError):
+                raise WorkerError("the process that starts workers is gone; try again") from error
+            raise
         finally:
             theirs.close()
             os.close(writes)
@@ -367,7 +378,14 @@ def clean_environment() -> dict[str, str]:
         "MPLBACKEND": "Agg",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",
+        "PYTHONHASHSEED": "0",  # the order of a set of names is part of some packages
     }
+
+
+def _plain_text(text: object) -> str:
+    """Return what a stranger wrote as one short line that any screen can show."""
+    plain = str(text or "").encode("utf-8", "replace").decode()
+    return " ".join("".join(c if c.isprintable() else " " for c in plain).split())[:500]
 
 
 def _ready(end: Any, seconds: float, *, writing: bool) -> bool:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +22,15 @@ from medgan_widgets.downloads import Package, cached_package
 from medgan_widgets.errors import (
     ConsentError,
     DataError,
+    JobCancelled,
     NotRunnableError,
     WorkerError,
 )
 from medgan_widgets.medigan import dependencies
 from medgan_widgets.medigan.packages import PackageSpec, checked_options
-from medgan_widgets.medigan.process import PackageError, Worker, WorkerGone
+from medgan_widgets.medigan.process import PackageError, Worker, WorkerGone, _plain_text
 from medgan_widgets.medigan.sources import read_source, sample_images, source_paths
-from medgan_widgets.medigan.trust import Consent, consent_to, hashes, sha256_of
+from medgan_widgets.medigan.trust import Consent, consent_to, hashes, sha256_of, weights_file
 from medgan_widgets.medigan.workers import memory_limit, shared_workers
 from medgan_widgets.requests import Batch, GenerateRequest
 from medgan_widgets.seeds import Value, labels_from_seeds, latents_from_seeds
@@ -32,6 +38,8 @@ from medgan_widgets.seeds import Value, labels_from_seeds, latents_from_seeds
 log = logging.getLogger(__name__)
 
 FAST_CHUNK = 32
+MOST_KINDS = 8  # classes that a probe tries
+RETRY_SECONDS = 20.0
 PROBE_SEEDS = range(2**63, 2**63 + 4)  # nobody's images
 
 
@@ -71,7 +79,9 @@ class MediganStream(Iterator[Batch]):
         self._options = checked_options(spec, request.options)
         self._inputs = checked_inputs(card, spec, request.inputs)
         self._package, self._consent = runnable_package(card, spec)
-        self._inputs = self._inputs or sample_images(spec, self._package)
+        self._samples = sample_images(spec, self._package)
+        self._inputs = self._inputs or self._samples
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._made = self._batches()
 
     def __next__(self) -> Batch:
@@ -94,12 +104,16 @@ class MediganStream(Iterator[Batch]):
     def _batches(self) -> Generator[Batch, None, None]:
         seeds = self._request.seeds
         step = self._spec.chunk if self._request.mode == "exact" else FAST_CHUNK
-        for start in range(0, len(seeds), step):
-            part = tuple(seeds[start : start + step])
-            labels = labels_from_seeds(part, self._card.condition, self._request.condition)
-            began = time.perf_counter()
-            rows = self._rows(part, labels, start)
-            yield from batches_of(rows, part, labels, time.perf_counter() - began)
+        try:
+            for start in range(0, len(seeds), step):
+                part = tuple(seeds[start : start + step])
+                labels = labels_from_seeds(part, self._card.condition, self._request.condition)
+                began = time.perf_counter()
+                rows = self._rows(part, labels, start)
+                yield from batches_of(rows, part, labels, time.perf_counter() - began)
+        finally:
+            if self._scratch is not None:
+                self._scratch.cleanup()
 
     def _rows(
         self, seeds: Sequence[int], labels: Mapping[str, Sequence[Value]], start: int
@@ -134,7 +148,8 @@ class MediganStream(Iterator[Batch]):
         padded = [*seeds, *[seeds[-1]] * (ask - len(seeds))]
         message = {
             "do": "make", "count": len(seeds), "ask": ask, "seed": int(seeds[0]),
-            "fast": not exact, "arguments": self._arguments(condition, source),
+            "fast": not exact, "memo": repr(dict(condition)),
+            "arguments": self._arguments(condition, source),
         }  # fmt: skip
         latents = (
             [] if self._spec.latent is None else [latents_from_seeds(padded, self._spec.latent)]
@@ -172,7 +187,10 @@ class MediganStream(Iterator[Batch]):
 
     def _folder_with(self, source: Path) -> Path:
         """Return a folder with this source alone, since packages read whole folders."""
-        folder = self._ready()[0].folder / "input" / f"{abs(hash(source)):x}"
+        name = sha256(str(source).encode()).hexdigest()[:16]
+        if self._scratch is None:
+            self._scratch = tempfile.TemporaryDirectory(prefix="medgan-inputs-")
+        folder = Path(self._scratch.name) / name
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / source.name).write_bytes(source.read_bytes())  # it may have changed
@@ -192,48 +210,94 @@ class MediganStream(Iterator[Batch]):
     def _asked(
         self, message: Mapping[str, Any], arrays: list[NDArray[Any]]
     ) -> tuple[dict[str, Any], list[NDArray[Any]]]:
-        """Ask the package's worker; one that somebody else ended meanwhile is replaced once."""
-        for last_try in (False, True):
-            worker, known = self._ready()
+        """Ask the package's worker; one that somebody else ended meanwhile is replaced."""
+        end = time.monotonic() + RETRY_SECONDS
+        while True:
             try:
-                with worker.lock:
+                worker, known = self._ready()
+                with self._held(worker.lock):
                     answer = self._tell(worker, {**message, "known": known}, arrays)
                 if known.get("fresh"):  # what it did may change what it does next
                     worker.end()
                 return answer
             except WorkerGone as error:
-                if last_try:
+                if shared_workers().over:
+                    raise JobCancelled("the interpreter is ending.") from None
+                if time.monotonic() > end:
                     raise WorkerError(f"{self._card.id} was ended from elsewhere.") from error
-        raise AssertionError  # the loop returns or raises
+
+    @contextmanager
+    def _held(self, lock: threading.Lock) -> Iterator[None]:
+        """Hold a lock; who waits for somebody else's forward can still be cancelled."""
+        while not lock.acquire(timeout=0.05):
+            if self._stop.is_set():
+                raise JobCancelled("the job was cancelled.")
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _ready(self) -> tuple[Worker, dict[str, Any]]:
-        """Return the package's worker, open, and what its probe found for these options."""
-        key = (self._card.id, self._consent.sha256, self._device, self._consent.python)
-        workers = shared_workers()
-        known = workers.known((*key, repr(sorted(self._options.items()))))
+        """Return a worker of its own for this package and these options, and what is known."""
+        consent, workers = self._consent, shared_workers()
+        options = repr(sorted(self._options.items()))
+        how = (consent.pickle, self._threads, repr(self._spec))
+        key = (self._card.id, consent.sha256, self._device, consent.python, options, *how)
+        known = workers.known(key)
         while True:
-            worker = workers.get(key, self._consent.python, self._stop)
-            with worker.lock:
+            worker = workers.get(key, consent.python, self._stop)
+            with self._held(worker.lock):
                 if worker.dead:
                     continue
-                if not worker.opened:
-                    self._check_bytes()
-                    self._tell(worker, self._opening(worker))
-                    worker.opened = True
-                if not known:
-                    answer, _ = self._tell(worker, self._probe(), self._probe_latents())
-                    known.update(answer["known"])
-                    if not known["warm"]:
-                        log.warning("%s runs cold: warm, it answers differently.", self._card.id)
-                    if known.get("fresh"):
-                        worker.end()
-                        continue
-                fast = self._request.mode == "fast" and self._device == "cpu"
-                if fast and "fast" not in known and known["warm"] and not known["alone"]:
-                    message = {**self._probe(), "do": "probe_fast", "known": known}
-                    answer, _ = self._tell(worker, message, self._probe_latents())
-                    known.update(answer["known"])
-            return worker, known
+                try:
+                    usable = self._opened(worker, known)
+                except WorkerGone:
+                    raise
+                except BaseException:
+                    worker.end()
+                    raise
+            if usable:
+                return worker, known
+
+    def _opened(self, worker: Worker, known: dict[str, Any]) -> bool:
+        """Open and probe a worker where that is still to be done; tell whether it can be used."""
+        if not worker.opened:
+            self._lay_out(worker)
+            self._tell(worker, self._opening(worker), expect="ready")
+            if known and not known["fresh"]:
+                self._tell(worker, self._probe("prime"), self._probe_latents(), expect="ready")
+            worker.opened = True
+        if not known:
+            answer, _ = self._tell(worker, self._probe(), self._probe_latents(), expect="known")
+            known.update(_checked_known(answer, self._card.id))
+            if not known["warm"]:
+                log.warning("%s runs cold: warm, it answers differently.", self._card.id)
+            if known["fresh"]:
+                worker.end()
+                return False
+        fast = self._request.mode == "fast" and self._device == "cpu"
+        if fast and "fast" not in known and known["warm"] and not known["alone"]:
+            message = {**self._probe("probe_fast"), "known": known}
+            answer, _ = self._tell(worker, message, self._probe_latents(), expect="known")
+            known.update(_checked_known(answer, self._card.id))
+        return True
+
+    def _lay_out(self, worker: Worker) -> None:
+        """Copy the code to where medigan looks for it, and check the copy: that is what runs."""
+        place = worker.folder / "models" / self._card.id
+        try:
+            lay_out(self._package.folder, place, weights_file(self._package.folder, self._spec))
+            found = hashes(place, self._spec)
+        except OSError as error:
+            raise ConsentError(
+                f"the files of {self._card.id} in the cache cannot be read "
+                f"({error.strerror or error}); remove the download and fetch it again."
+            ) from error
+        if found != (self._consent.code_sha256, self._consent.weights_sha256):
+            raise ConsentError(
+                f"the files of {self._card.id} in the cache are not those that were agreed to; "
+                f'remove the download and fetch it again, then trust("{self._card.id}").'
+            )
 
     def _opening(self, worker: Worker) -> dict[str, Any]:
         spec = self._spec
@@ -242,16 +306,23 @@ class MediganStream(Iterator[Batch]):
             "outputs": spec.outputs, "gives": spec.gives,
         }  # fmt: skip
         return {
-            "do": "open", "spec": plain, "package": str(self._package.folder),
-            "work": str(worker.folder), "pickle": self._consent.pickle, "device": self._device,
-            "visible": self._device.partition(":")[2], "threads": self._threads,
+            "do": "open", "spec": plain, "work": str(worker.folder), "device": self._device,
+            "pickle": self._consent.pickle, "visible": self._device.partition(":")[2],
+            "threads": self._threads,
         }  # fmt: skip
 
     def _tell(
-        self, worker: Worker, message: dict[str, Any], arrays: Sequence[NDArray[Any]] = ()
+        self,
+        worker: Worker,
+        message: dict[str, Any],
+        arrays: Sequence[NDArray[Any]] = (),
+        *,
+        expect: str = "rows",
     ) -> tuple[dict[str, Any], list[NDArray[Any]]]:
         try:
-            return worker.call(message, arrays, stop=self._stop, limit=memory_limit())
+            return worker.call(
+                message, arrays, stop=self._stop, limit=memory_limit(), expect=expect
+            )
         except WorkerGone:
             raise
         except PackageError as error:
@@ -260,26 +331,23 @@ class MediganStream(Iterator[Batch]):
         except WorkerError as error:
             raise WorkerError(f"{self._card.id} failed: {error}.") from error
 
-    def _probe(self) -> dict[str, Any]:
-        first = {factor: values[0] for factor, values in self._card.condition.items()}
+    def _probe(self, do: str = "probe") -> dict[str, Any]:
+        """Return the fixed calls that a probe makes: one for each class, at most eight."""
+        factors = self._card.condition
+        kinds = list(product(*factors.values()))[:MOST_KINDS]
+        each = [dict(zip(factors, values, strict=True)) for values in kinds]
+        sources = self._samples or self._inputs  # samples first: they are the same for everybody
+        source = sources[0] if sources else None
+        asked = [{"memo": repr(one), "arguments": self._arguments(one, source)} for one in each]
         return {
-            "do": "probe", "count": self._spec.chunk, "ask": self._spec.chunk,
-            "seed": PROBE_SEEDS[0], "arguments": self._arguments(first, None),
+            "do": do, "count": self._spec.chunk, "ask": self._spec.chunk,
+            "seed": PROBE_SEEDS[0], "kinds": asked, **asked[0],
         }  # fmt: skip
 
     def _probe_latents(self) -> list[NDArray[Any]]:
         if self._spec.latent is None:
             return []
         return [latents_from_seeds(PROBE_SEEDS[: self._spec.chunk], self._spec.latent)]
-
-    def _check_bytes(self) -> None:
-        """Nobody may have changed the unpacked package since somebody agreed to it."""
-        code, weights = hashes(self._package.folder, self._spec)
-        if (code, weights) != (self._consent.code_sha256, self._consent.weights_sha256):
-            raise ConsentError(
-                f"the files of {self._card.id} in the cache are not those that were agreed to; "
-                f'remove the download and fetch it again, then trust("{self._card.id}").'
-            )
 
     def _in_words(self, error: PackageError) -> WorkerError | NotRunnableError | ConsentError:
         name, kind, text = self._card.id, error.answer.get("type"), error.answer.get("text")
@@ -300,6 +368,36 @@ class MediganStream(Iterator[Batch]):
         if kind == "MemoryError":
             return WorkerError(f"{name} ran out of memory; ask for fewer images.")
         return WorkerError(f"{name} raised {kind}: {text}; the log has the details.")
+
+
+def lay_out(package: Path, place: Path, weights: Path | None) -> None:
+    """Copy a package; its weights are only linked, since they are data and may be large."""
+    for path in sorted(package.rglob("*")):
+        target = place / path.relative_to(package)
+        if path.is_dir():
+            target.mkdir(parents=True, exist_ok=True)
+        elif path.name != ".complete":
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if path == weights:
+                with suppress(OSError):
+                    target.symlink_to(path)
+                    continue
+            shutil.copyfile(path, target)
+
+
+def _checked_known(answer: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return what a probe found, of the kinds it has to be; a stranger's process wrote it."""
+    known: Any = answer.get("known")
+    right = (
+        isinstance(known, dict)
+        and all(isinstance(known.get(key), bool) for key in ("warm", "alone", "fresh"))
+        and isinstance(known.get("scale"), str)
+        and isinstance(known.get("latent"), (str, type(None)))
+        and isinstance(known.get("fast", {}), dict)
+    )
+    if not right:
+        raise WorkerError(f"{name} failed: its process gave no proper answer.")
+    return dict(known)
 
 
 def medigan_recipe(
@@ -409,5 +507,5 @@ def _with_arrays(row: Mapping[str, Any], arrays: Sequence[NDArray[Any]]) -> dict
         "image": image,
         "mask": mask,
         "others": {str(name)[:40]: arrays[place] for name, place in row["others"].items()},
-        "label": None if label is None else str(label)[:200],
+        "label": None if label is None else _plain_text(label)[:200],
     }

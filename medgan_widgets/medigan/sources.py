@@ -32,6 +32,8 @@ def source_paths(given: Sequence[str | Path]) -> tuple[Path, ...]:
     for one in given:
         path = Path(one).expanduser().absolute()
         inside = [path]
+        if path.exists() and not (path.is_dir() or path.is_file()):
+            raise DataError(f"{path.name} is no file; give PNG, JPEG or TIFF.")
         if path.is_dir():
             inside = sorted(p for p in path.iterdir() if p.is_file() and p.name[0] != ".")
             if not inside:

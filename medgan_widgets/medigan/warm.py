@@ -13,6 +13,7 @@ the standard library only.
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import os
@@ -41,13 +42,10 @@ class Memo:
     ----------
     root
         The folder with the package's code: modules of classes from there are kept.
-    pickle
-        Whether ``torch.load`` may unpickle whole objects.
     """
 
-    def __init__(self, root: str, *, pickle: bool = False) -> None:
+    def __init__(self, root: str) -> None:
         self.root = os.path.realpath(root)
-        self.pickle = pickle
         self.reuse = False
         self._format = torch.contiguous_format
         self._depth = 0
@@ -57,6 +55,8 @@ class Memo:
         self._again: set[int] = set()
         self._loaded: dict[int, tuple[Any, Any, Any]] = {}
 
+    current: Memo | None = None  # whose call it is now
+
     @contextmanager
     def call(self, *, reuse: bool) -> Iterator[None]:
         """Run one call of the package; cold calls remember, warm ones reuse."""
@@ -64,8 +64,12 @@ class Memo:
         if not reuse:
             self._files, self._built, self._loaded = {}, {}, {}
             self._format = torch.contiguous_format
-        with self._patched():
-            yield
+        Memo.current = self
+        try:
+            with self._patched():
+                yield
+        finally:
+            Memo.current = None
 
     def lay_out(self, how: str) -> None:
         """Lay the weights of all networks out anew: ``"channels_last"`` or as they were."""
@@ -80,23 +84,14 @@ class Memo:
 
     def load(self, original: Any, file: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Read weights, safely unless agreed otherwise, and once."""
-        if SAFE_LOADING:
-            kwargs = {**kwargs, "weights_only": not self.pickle}
-        elif not self.pickle:
-            raise PickleRefused("torch before 1.13 can only unpickle whole objects")
         key = self._key(file, args, kwargs)
         held = self._files.get(key) if self.reuse and key else None
         if held is None or any(tensor._version != version for tensor, version in held[1]):
-            try:
-                content = original(file, *args, **kwargs)
-            except Exception as error:
-                if not self.pickle and "eights only" in str(error):
-                    raise PickleRefused(str(error)) from error
-                raise
+            content = original(file, *args, **kwargs)
             held = content, [(one, one._version) for one in _tensors(content)]
             if key:
                 self._files[key] = held
-        return _copied(held[0])
+        return _copied(held[0]) if _is_plain(held[0]) else copy.deepcopy(held[0])
 
     def make(self, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return a module built before, or an empty one that ``__init__`` will fill."""
@@ -133,12 +128,7 @@ class Memo:
     @contextmanager
     def _patched(self) -> Iterator[None]:
         modules: Any = nn.Module
-        torch_itself: Any = torch
-        memo, load, load_state = self, torch.load, modules.load_state_dict
-
-        @functools.wraps(load)
-        def remembered_load(f: Any, *args: Any, **kwargs: Any) -> Any:
-            return memo.load(load, f, args, kwargs)
+        memo, load_state = self, modules.load_state_dict
 
         @functools.wraps(load_state)
         def remembered_state(self: nn.Module, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
@@ -147,12 +137,12 @@ class Memo:
         def remembered_new(cls: type, *args: Any, **kwargs: Any) -> Any:
             return memo.make(cls, args, kwargs)
 
-        torch_itself.load, modules.load_state_dict = remembered_load, remembered_state
+        modules.load_state_dict = remembered_state
         modules.__new__ = remembered_new
         try:
             yield
         finally:
-            torch_itself.load, modules.load_state_dict = load, load_state
+            modules.load_state_dict = load_state
             # ``object.__new__`` once a class had its own would refuse arguments.
             modules.__new__ = _empty
 
@@ -175,6 +165,7 @@ class Memo:
             memo._depth += 1
             try:
                 with undisturbed():
+                    seed_everything(0)  # what no weights fill is the same in every process
                     original(module, *args, **kwargs)
             finally:
                 memo._depth -= 1
@@ -199,6 +190,32 @@ class Memo:
             return None
         path = os.path.realpath(os.fspath(file))
         return path, facts.st_mtime_ns, facts.st_size, repr(args), repr(sorted(kwargs.items()))
+
+
+def guard_loading(pickle: bool) -> None:
+    """Replace ``torch.load`` for good, before a package is imported: it may keep a name of it."""
+    original = torch.serialization.load
+
+    def safely(file: Any, *args: Any, **kwargs: Any) -> Any:
+        if SAFE_LOADING:
+            kwargs["weights_only"] = not pickle
+        elif not pickle:
+            raise PickleRefused("torch before 1.13 can only unpickle whole objects")
+        try:
+            return original(file, *args, **kwargs)
+        except Exception as error:
+            if not pickle and "eights only" in str(error):
+                raise PickleRefused(str(error)) from error
+            raise
+
+    @functools.wraps(original)
+    def guarded(f: Any, *args: Any, **kwargs: Any) -> Any:
+        memo = Memo.current
+        return safely(f, *args, **kwargs) if memo is None else memo.load(safely, f, args, kwargs)
+
+    for module in (torch, torch.serialization):
+        whole: Any = module
+        whole.load = guarded
 
 
 def seed_everything(seed: int) -> None:
@@ -249,6 +266,15 @@ def _marks(module: nn.Module) -> tuple[Any, ...]:
     return tuple((id(t), t._version, t.data_ptr(), t.dtype) for t in tensors)
 
 
+def _is_plain(content: Any) -> bool:
+    """Whether copying the containers is enough to keep what was read as it was."""
+    if isinstance(content, dict):
+        return all(_is_plain(value) for value in content.values())
+    if isinstance(content, (list, tuple)):
+        return all(_is_plain(value) for value in content)
+    return isinstance(content, (torch.Tensor, str, int, float, bool, bytes, type(None)))
+
+
 def _tensors(content: Any) -> list[torch.Tensor]:
     if isinstance(content, torch.Tensor):
         return [content]
@@ -262,11 +288,11 @@ def _tensors(content: Any) -> list[torch.Tensor]:
 def _copied(content: Any) -> Any:
     """Copy the containers, so that a package may rename or pop keys; share the tensors."""
     if isinstance(content, dict):
-        copy: Any = type(content)()
-        copy.update((key, _copied(value)) for key, value in content.items())
+        twin: Any = type(content)()
+        twin.update((key, _copied(value)) for key, value in content.items())
         if hasattr(content, "_metadata"):  # load_state_dict reads versions from it
-            copy._metadata = content._metadata
-        return copy
+            twin._metadata = content._metadata
+        return twin
     if type(content) in (list, tuple):
         return type(content)(_copied(value) for value in content)
     return content

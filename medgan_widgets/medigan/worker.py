@@ -171,6 +171,9 @@ def serve(wire: Wire) -> None:
                 wire.send({"kind": "ready", "pid": os.getpid()})
             elif package is None:
                 raise RuntimeError("nothing is open")
+            elif message["do"] == "prime":
+                package.prime(message, latents)
+                wire.send({"kind": "ready"})
             elif message["do"] == "probe_fast":
                 package.known.update(message["known"])
                 wire.send({"kind": "known", "known": package.probe_fast(message, latents)})
@@ -186,9 +189,13 @@ def serve(wire: Wire) -> None:
 
 def _failure(error: BaseException) -> dict[str, Any]:
     kind = type(error).__name__
-    text = " ".join(str(error).split())[:500]
+    try:
+        text = " ".join(str(error).split())[:500]
+    except Exception:  # even that may fail
+        text = "no text"
     trace = traceback.format_exc()[-8000:]
-    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
+    missing = missing if isinstance(missing, str) else None
     return {"kind": "error", "type": kind, "text": text, "trace": trace, "missing": missing}
 
 

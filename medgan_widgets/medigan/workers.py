@@ -51,7 +51,10 @@ class Workers:
         """
         with self._lock:
             starting = self._starting.setdefault(key, threading.Lock())
-        with starting:
+        while not starting.acquire(timeout=0.05):
+            if stop.is_set():
+                raise JobCancelled("the job was cancelled.")
+        try:
             with self._lock:
                 worker = self._held.get(key)
                 if worker is not None and worker.broken:
@@ -67,6 +70,13 @@ class Workers:
                 self._held[key] = worker
                 self._arm()
             return worker
+        finally:
+            starting.release()
+
+    @property
+    def over(self) -> bool:
+        """Whether the interpreter is ending."""
+        return self._over
 
     def zygote(self, python: str | None = None) -> Zygote:
         """Return the zygote of an interpreter, started if need be."""
