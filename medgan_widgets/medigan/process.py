@@ -52,7 +52,7 @@ class PackageError(WorkerError):
     """What a package raised; ``answer`` has its type, text and trace."""
 
     def __init__(self, answer: Mapping[str, Any]) -> None:
-        self.answer = {name: _plain_text(answer.get(name)) for name in ("type", "text", "missing")}
+        self.answer = {name: plain_text(answer.get(name)) for name in ("type", "text", "missing")}
         super().__init__(f"{self.answer['type']}: {self.answer['text']}")
 
 
@@ -382,7 +382,7 @@ def clean_environment() -> dict[str, str]:
     }
 
 
-def _plain_text(text: object) -> str:
+def plain_text(text: object) -> str:
     """Return what a stranger wrote as one short line that any screen can show."""
     plain = str(text or "").encode("utf-8", "replace").decode()
     return " ".join("".join(c if c.isprintable() else " " for c in plain).split())[:500]

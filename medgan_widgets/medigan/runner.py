@@ -14,7 +14,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from medgan_widgets.cards import ModelCard
@@ -28,7 +27,8 @@ from medgan_widgets.errors import (
 )
 from medgan_widgets.medigan import dependencies
 from medgan_widgets.medigan.packages import PackageSpec, checked_options
-from medgan_widgets.medigan.process import PackageError, Worker, WorkerGone, _plain_text
+from medgan_widgets.medigan.process import PackageError, Worker, WorkerGone
+from medgan_widgets.medigan.rows import batches_of, with_arrays
 from medgan_widgets.medigan.sources import read_source, sample_images, source_paths
 from medgan_widgets.medigan.trust import Consent, consent_to, hashes, sha256_of, weights_file
 from medgan_widgets.medigan.workers import memory_limit, shared_workers
@@ -156,7 +156,7 @@ class MediganStream(Iterator[Batch]):
         )
         answer, arrays = self._asked(message, latents)
         try:
-            rows = [_with_arrays(row, arrays) for row in answer["rows"]]
+            rows = [with_arrays(row, arrays) for row in answer["rows"]]
         except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise WorkerError(f"{self._card.id} gave an answer that is none.") from error
         if len(rows) != len(seeds):
@@ -460,52 +460,3 @@ def checked_inputs(card: ModelCard, spec: PackageSpec, inputs: Sequence[Any]) ->
     if inputs and spec.input is None:
         raise DataError(f"{card.id} makes images from noise; leave inputs out.")
     return source_paths(inputs)
-
-
-def batches_of(
-    rows: Sequence[Mapping[str, Any]],
-    seeds: Sequence[int],
-    labels: Mapping[str, Sequence[Value]],
-    seconds: float,
-) -> Iterator[Batch]:
-    """Yield rows as batches: those that follow each other and are alike go together."""
-    start = 0
-    for end in range(1, len(rows) + 1):
-        if end < len(rows) and _shape(rows[end]) == _shape(rows[start]):
-            continue
-        part = rows[start:end]
-        first = part[0]
-        own = {name: tuple(values[start:end]) for name, values in labels.items()}
-        if first["label"] is not None:
-            own["label"] = tuple(row["label"] for row in part)
-        yield Batch(
-            images=np.stack([row["image"] for row in part]),
-            seeds=tuple(seeds[start:end]),
-            labels=own,
-            masks=None if first["mask"] is None else np.stack([row["mask"] for row in part]),
-            others={n: np.stack([row["others"][n] for row in part]) for n in first["others"]},
-            seconds=seconds * len(part) / len(rows),
-        )
-        start = end
-
-
-def _shape(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    mask = None if row["mask"] is None else row["mask"].shape
-    others = {name: (other.shape, other.dtype) for name, other in row["others"].items()}
-    image = row["image"]
-    return image.shape, image.dtype, mask, sorted(others.items()), row["label"] is None
-
-
-def _with_arrays(row: Mapping[str, Any], arrays: Sequence[NDArray[Any]]) -> dict[str, Any]:
-    """Put arrays in their places, and check what they are: an image, a mask, other pictures."""
-    image = arrays[row["image"]]
-    mask = None if row["mask"] is None else arrays[row["mask"]]
-    label = row["label"]
-    if image.ndim != 3 or image.shape[2] not in (1, 3) or (mask is not None and mask.ndim != 2):
-        raise TypeError("a picture of another shape")
-    return {
-        "image": image,
-        "mask": mask,
-        "others": {str(name)[:40]: arrays[place] for name, place in row["others"].items()},
-        "label": None if label is None else _plain_text(label)[:200],
-    }
