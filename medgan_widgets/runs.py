@@ -1,26 +1,52 @@
-"""A run directory: what a training was started with, and a line for every tick. No torch.
+"""A run directory: what a training was started with, what came of it, and who trains. No torch.
 
 ::
 
-    RUN_DIR/config.json      everything the run was started with
+    RUN_DIR/config.json      everything the run was started with; never changes
+    RUN_DIR/data.json        fingerprint, counts, classes and preprocessing of its images
+    RUN_DIR/files.jsonl      one line a file: SHA-256, keyed hash of the patient, side, images
+    RUN_DIR/split.csv        which images train and which judge
+    RUN_DIR/environment.json versions, machine, threads
     RUN_DIR/stats.jsonl      one line a tick
-    RUN_DIR/images/*.png     the same latents through time
-    RUN_DIR/checkpoint/      the averaged generator, written aside and renamed
+    RUN_DIR/alarms.jsonl     one line an alarm
+    RUN_DIR/images/*.png     the same latents through time, named by kimg
+    RUN_DIR/checkpoint/      all that a resume needs, and the averaged generator
+    RUN_DIR/state.json       who trains, and how far it is
+    RUN_DIR/control.json     what somebody asks of it: pause, go on, stop
+    RUN_DIR/log.txt          what a process of its own printed
+
+Every file is written aside and renamed, or grows by whole lines, so whoever
+reads it meanwhile sees no half of anything.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import filelock
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan_widgets.errors import DataError
+from medgan_widgets.errors import DataError, RequestError, SaveError
 from medgan_widgets.files import write_whole
-from medgan_widgets.images import mosaic, png_bytes
+from medgan_widgets.images import contact_sheet, png_bytes
+
+log = logging.getLogger(__name__)
+
+FORMAT = 2  # of a run directory; 1 had a config, stats and a generator alone
+MOST_PICTURES = 240
+WEIGHTS = Path("checkpoint") / "generator.safetensors"
+Ask = Literal["go on", "pause", "stop"]
+ASKS: tuple[Ask, ...] = ("go on", "pause", "stop")
 
 
 @dataclass(frozen=True)
@@ -33,34 +59,216 @@ class Tick:
         Thousands of real images shown so far.
     generator_loss, discriminator_loss
         Means since the last tick.
-    real_sign
-        Mean sign of the discriminator's logits for real images, -1 … 1.
+    real_sign, fake_sign
+        Mean sign of the discriminator's logits for real and synthetic images, -1 … 1.
+    r1
+        Mean squared slope of the discriminator on real images (before gamma); None without R1.
+    augment_p
+        Probability of each augmentation, 0 … 1.
     images_per_second
         Since the last tick, by the clock.
-    cpu_seconds
-        Processor time of the run so far.
+    cpu_seconds, seconds
+        Processor time and time by the clock of the run so far.
+    memory_mb
+        Of the process, and of the device where that is a GPU.
+    diversity
+        How different synthetic images are from each other, by the reals' own
+        difference: 1 is as different as the reals; None when not measured.
+    class_diversity
+        The same of each class, ``"factor=value"`` -> ratio.
+    held_out
+        How far the discriminator takes held-out reals for synthetic: 0 like the training
+        images, 1 like synthetic ones (Karras 2020); None without held-out images.
+    score
+        A quality score as plain JSON (see ``requests.Score``), or None.
     """
 
     kimg: float
     generator_loss: float
     discriminator_loss: float
-    real_sign: float
-    images_per_second: float
-    cpu_seconds: float
+    real_sign: float = 0.0
+    fake_sign: float = 0.0
+    r1: float | None = None
+    augment_p: float = 0.0
+    images_per_second: float = 0.0
+    cpu_seconds: float = 0.0
+    seconds: float = 0.0
+    memory_mb: float = 0.0
+    diversity: float | None = None
+    class_diversity: Mapping[str, float] = field(default_factory=dict)
+    held_out: float | None = None
+    score: Mapping[str, Any] | None = None
 
 
-def start_run(run_dir: Path, config: dict[str, Any]) -> None:
+@dataclass(frozen=True)
+class Alarm:
+    """Something that went wrong, in words, and one line of ``alarms.jsonl``.
+
+    Attributes
+    ----------
+    name
+        Which, e.g. ``"mode collapse"``.
+    kimg
+        When.
+    text
+        One sentence that says what happened.
+    evidence
+        The figures it was seen by.
+    advice
+        What to try.
+    stops
+        Whether it ended the training.
+    """
+
+    name: str
+    kimg: float
+    text: str
+    evidence: str
+    advice: str
+    stops: bool = False
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Who trains a run, and how far it is: ``state.json`` and the lock beside it.
+
+    Attributes
+    ----------
+    state
+        ``"new"``, ``"starting"``, ``"running"``, ``"paused"``, ``"stopped"`` (with a
+        checkpoint, on request), ``"finished"``, ``"failed"`` or ``"killed"`` (nobody holds the
+        run any more, though nobody said so).
+    pid
+        The process that trains, or trained last.
+    kimg, of_kimg
+        Where it is, and where it ends; None when only time limits it.
+    seconds_left
+        Until the end, as the last ticks went; None while unknown.
+    checkpoint_kimg, checkpoint_time
+        Of the last good checkpoint: kimg, and seconds since 1970.
+    message
+        Why it failed, or another sentence worth reading.
+    """
+
+    state: str = "new"
+    pid: int | None = None
+    kimg: float = 0.0
+    of_kimg: float | None = None
+    seconds_left: float | None = None
+    checkpoint_kimg: float | None = None
+    checkpoint_time: float | None = None
+    message: str = ""
+
+    @property
+    def alive(self) -> bool:
+        """Whether a process works on it now."""
+        return self.state in ("starting", "running", "paused")
+
+
+# ------------------------------------------------------------ written by the training
+
+
+def start_run(run_dir: Path, config: Mapping[str, Any]) -> None:
     """Write what a run is started with, and forget the ticks of an older one."""
-    write_whole(run_dir / "config.json", json.dumps(config, indent=2).encode(), parents=True)
-    write_whole(run_dir / "stats.jsonl", b"", parents=True)
+    write_json(run_dir / "config.json", {"format": FORMAT, **config})
+    for name in ("stats.jsonl", "alarms.jsonl"):
+        write_whole(run_dir / name, b"", parents=True)
+    for picture in pictures(run_dir).values():
+        picture.unlink(missing_ok=True)
 
 
-def record_tick(run_dir: Path, tick: Tick, images: NDArray[np.uint8]) -> None:
-    """Append the tick's line and write its picture; ``images`` are uint8 [N, H, W, C]."""
-    with (run_dir / "stats.jsonl").open("a") as lines:
-        lines.write(json.dumps(asdict(tick)) + "\n")
-    picture = run_dir / "images" / f"{tick.kimg:09.3f}.png"
-    write_whole(picture, png_bytes(mosaic(images, columns=8)), parents=True)
+def record_tick(run_dir: Path, tick: Tick) -> None:
+    """Append the tick's line."""
+    _append(run_dir / "stats.jsonl", asdict(tick))
+
+
+def record_alarm(run_dir: Path, alarm: Alarm) -> None:
+    """Append the alarm's line."""
+    _append(run_dir / "alarms.jsonl", asdict(alarm))
+
+
+def record_picture(run_dir: Path, kimg: float, images: NDArray[np.uint8]) -> None:
+    """Write what the fixed latents show by now; ``images`` are uint8 [N, H, W, C].
+
+    A long run keeps at most 240 pictures: every other one of the older ones goes.
+    """
+    sheet = contact_sheet(images, range(len(images)), columns=8, tile=max(64, images.shape[1]))
+    marked = {"Synthetic": "true", "Comment": f"synthetic images after {kimg:g} kimg, not real"}
+    content = png_bytes(np.asarray(sheet), marked)
+    write_whole(run_dir / "images" / f"{kimg:010.3f}.png", content, parents=True)
+    have = list(pictures(run_dir).values())
+    if len(have) > MOST_PICTURES:
+        for picture in have[1 : len(have) // 2 : 2]:
+            picture.unlink(missing_ok=True)
+
+
+def cut_back(run_dir: Path, kimg: float) -> None:
+    """Forget what came after a checkpoint, before the training goes on from it."""
+    for name in ("stats.jsonl", "alarms.jsonl"):
+        kept = [row for row in _rows(run_dir / name) if row.get("kimg", 0.0) <= kimg + 1e-9]
+        write_whole(run_dir / name, "".join(json.dumps(row) + "\n" for row in kept).encode())
+    for when, picture in pictures(run_dir).items():
+        if when > kimg + 1e-9:
+            picture.unlink(missing_ok=True)
+
+
+def write_state(run_dir: Path, state: RunState) -> None:
+    """Say who trains, and how far it is."""
+    write_json(run_dir / "state.json", asdict(state))
+
+
+def held(run_dir: str | Path) -> filelock.FileLock:
+    """Take a run directory for oneself; it is let go when the process ends, however it ends.
+
+    Raises
+    ------
+    RequestError
+        When another training is at work there.
+    SaveError
+        When the folder cannot be written to.
+    """
+    folder = Path(run_dir)
+    lock = filelock.FileLock(folder / ".lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        pid = run_state(folder).pid
+        raise RequestError(
+            f"{folder} is being trained by another process ({pid}); stop that one first, or "
+            "choose another folder."
+        ) from None
+    except OSError as error:
+        raise SaveError(
+            f"{folder} cannot be written to ({error.strerror or error}); choose another folder."
+        ) from error
+    return lock
+
+
+# ------------------------------------------------------------ read by whoever looks
+
+
+def run_config(run_dir: str | Path) -> dict[str, Any]:
+    """Return what a run was started with.
+
+    Raises
+    ------
+    DataError
+        When the folder is no run directory, is damaged, or is from a newer version.
+    """
+    folder = Path(run_dir)
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        if not isinstance(config, dict):
+            raise ValueError("config.json holds no object")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder} is not a run directory that can be read: {error}.") from None
+    if (given := config.get("format", 1)) > FORMAT:
+        raise DataError(
+            f"{folder} was written by a newer version (format {given}, this one knows "
+            f"{FORMAT}); update medgan_widgets."
+        )
+    return config
 
 
 def read_run(run_dir: str | Path) -> tuple[dict[str, Any], list[Tick]]:
@@ -79,13 +287,182 @@ def read_run(run_dir: str | Path) -> tuple[dict[str, Any], list[Tick]]:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     start_run(Path(folder), {"data": "brain_mri"})
     ...     read_run(folder)
-    ({'data': 'brain_mri'}, [])
+    ({'format': 2, 'data': 'brain_mri'}, [])
+    """
+    config = run_config(run_dir)
+    return config, [_tick(row) for row in _rows(Path(run_dir) / "stats.jsonl")]
+
+
+def alarms(run_dir: str | Path) -> list[Alarm]:
+    """Return the alarms of a run so far, oldest first."""
+    return [Alarm(**row) for row in _rows(Path(run_dir) / "alarms.jsonl")]
+
+
+def pictures(run_dir: str | Path) -> dict[float, Path]:
+    """Return the pictures of the fixed latents by kimg, oldest first."""
+    found: dict[float, Path] = {}
+    for path in sorted((Path(run_dir) / "images").glob("*.png")):
+        try:
+            found[float(path.stem)] = path
+        except ValueError:  # somebody else's picture
+            continue
+    return found
+
+
+def some_ticks(run_dir: str | Path, most: int = 1000) -> list[Tick]:
+    """Return at most about ``most`` ticks of a run, evenly spread, the newest always among them.
+
+    A long run is not read whole: lines are picked at even places of the file,
+    the same ones while it grows, so that a curve keeps its shape and neither
+    time nor memory grows with the run.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     start_run(Path(folder), {})
+    ...     for n in range(5000):
+    ...         _ = (Path(folder) / "stats.jsonl").open("a").write("")
+    ...     some_ticks(folder)
+    []
+    """
+    path = Path(run_dir) / "stats.jsonl"
+    try:
+        size = path.stat().st_size
+        if size <= most * 400:
+            return [_tick(row) for row in _rows(path)][-4 * most :]
+        stride = 2 ** int(np.ceil(np.log2(size / most)))
+        ticks: dict[float, Tick] = {}
+        with path.open("rb") as file:
+            for place in [*range(0, size, stride), max(0, size - 4096)]:
+                file.seek(place)
+                lines = file.read(4096).split(b"\n")
+                whole = lines[:-1] if place == 0 else lines[1:-1]
+                picked = whole if place == max(0, size - 4096) else whole[:1]
+                for line in picked:
+                    tick = _tick(json.loads(line))
+                    ticks[tick.kimg] = tick
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}.") from None
+    return [ticks[kimg] for kimg in sorted(ticks)]
+
+
+def run_state(run_dir: str | Path) -> RunState:
+    """Return who trains a run and how far it is; never raises for a folder that is there.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> run_state(tempfile.mkdtemp()).state
+    'new'
     """
     folder = Path(run_dir)
     try:
-        config = json.loads((folder / "config.json").read_text())
-        lines = (folder / "stats.jsonl").read_text().splitlines(keepends=True)
-        ticks = [Tick(**json.loads(line)) for line in lines if line.endswith("\n")]
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"{folder} is not a run directory that can be read: {error}.") from None
-    return config, ticks
+        known = json.loads((folder / "state.json").read_text())
+        names = {one.name for one in fields(RunState)}
+        state = RunState(**{name: value for name, value in known.items() if name in names})
+    except FileNotFoundError:
+        return RunState()
+    except (OSError, ValueError, TypeError, AttributeError):
+        return RunState("failed", message=f"{folder / 'state.json'} is damaged.")
+    if state.alive and not _is_held(folder):
+        return RunState(**{**asdict(state), "state": "killed"})
+    return state
+
+
+def ask(run_dir: str | Path, what: Ask) -> None:
+    """Ask whoever trains a run to pause, to go on, or to stop with a checkpoint.
+
+    Raises
+    ------
+    RequestError
+        For another wish.
+    SaveError
+        When it cannot be written.
+    """
+    if what not in ASKS:
+        raise RequestError(f"a training can be asked to {', '.join(ASKS)}; got {what!r}.")
+    write_json(Path(run_dir) / "control.json", {"ask": what, "time": time.time()})
+
+
+def asked(run_dir: Path) -> Ask:
+    """Return what somebody wants of a run now."""
+    try:
+        wish = json.loads((run_dir / "control.json").read_text())["ask"]
+    except FileNotFoundError:
+        return "go on"
+    except (OSError, ValueError, TypeError, KeyError):
+        log.warning("%s cannot be read; the training goes on.", run_dir / "control.json")
+        return "go on"
+    return wish if wish in ASKS else "go on"
+
+
+def start_process(run_dir: str | Path) -> int:
+    """Train a run that has been written down, in a process that outlives this one.
+
+    It goes on from the run's last checkpoint where there is one. Returns its pid;
+    what it prints is in ``log.txt``.
+
+    Raises
+    ------
+    DataError
+        When the folder is no run directory.
+    RequestError
+        When it is being trained already.
+    """
+    folder = Path(run_dir).absolute()
+    run_config(folder)
+    held(folder).release()
+    (folder / "control.json").unlink(missing_ok=True)
+    write_state(folder, RunState("starting", pid=os.getpid()))
+    with (folder / "log.txt").open("ab") as printed:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "medgan_widgets.training", str(folder)],
+            stdin=subprocess.DEVNULL, stdout=printed, stderr=subprocess.STDOUT,
+            start_new_session=True, cwd=Path.cwd(),
+        )  # fmt: skip
+    return process.pid
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write plain values as JSON, all of it or nothing."""
+    write_whole(path, (json.dumps(content, indent=2) + "\n").encode(), parents=True)
+
+
+def _append(path: Path, row: Mapping[str, Any]) -> None:
+    with path.open("a") as lines:
+        lines.write(json.dumps(row) + "\n")
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        with path.open() as lines:
+            for line in lines:
+                if line.endswith("\n"):
+                    yield json.loads(line)
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is damaged: {error}.") from None
+
+
+def _tick(row: Any) -> Tick:
+    names = {one.name for one in fields(Tick)}
+    try:
+        return Tick(**{name: value for name, value in row.items() if name in names})
+    except (TypeError, AttributeError) as error:
+        raise DataError(f"a line of stats.jsonl is no tick: {error}.") from None
+
+
+def _is_held(folder: Path) -> bool:
+    lock = filelock.FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        return True
+    except OSError:  # a folder of somebody else's: take the file's word
+        return True
+    lock.release()
+    return False
