@@ -28,12 +28,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import filelock
 import numpy as np
+import platformdirs
+import psutil
 from numpy.typing import NDArray
 
 from medgan_widgets.errors import DataError, RequestError, SaveError
@@ -76,6 +78,9 @@ class Tick:
         difference: 1 is as different as the reals; None when not measured.
     class_diversity
         The same of each class, ``"factor=value"`` -> ratio.
+    leaks
+        For flips and quarter-turns: how many more synthetic than real images look changed
+        that way, a share of 0 … 1.
     held_out
         How far the discriminator takes held-out reals for synthetic: 0 like the training
         images, 1 like synthetic ones (Karras 2020); None without held-out images.
@@ -96,6 +101,7 @@ class Tick:
     memory_mb: float = 0.0
     diversity: float | None = None
     class_diversity: Mapping[str, float] = field(default_factory=dict)
+    leaks: Mapping[str, float] = field(default_factory=dict)
     held_out: float | None = None
     score: Mapping[str, Any] | None = None
 
@@ -231,7 +237,7 @@ def held(run_dir: str | Path) -> filelock.FileLock:
     lock = filelock.FileLock(folder / ".lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=2)  # who only looks holds it for a moment
     except filelock.Timeout:
         pid = run_state(folder).pid
         raise RequestError(
@@ -367,8 +373,10 @@ def run_state(run_dir: str | Path) -> RunState:
         return RunState()
     except (OSError, ValueError, TypeError, AttributeError):
         return RunState("failed", message=f"{folder / 'state.json'} is damaged.")
+    if state.state == "starting" and _lives(state.pid):
+        return state
     if state.alive and not _is_held(folder):
-        return RunState(**{**asdict(state), "state": "killed"})
+        return replace(state, state="killed")
     return state
 
 
@@ -387,10 +395,11 @@ def ask(run_dir: str | Path, what: Ask) -> None:
     write_json(Path(run_dir) / "control.json", {"ask": what, "time": time.time()})
 
 
-def asked(run_dir: Path) -> Ask:
-    """Return what somebody wants of a run now."""
+def asked(run_dir: Path, since: float = 0.0) -> Ask:
+    """Return what somebody wants of a run now; what was asked before ``since`` is over."""
     try:
-        wish = json.loads((run_dir / "control.json").read_text())["ask"]
+        said = json.loads((run_dir / "control.json").read_text())
+        wish = said["ask"] if said["time"] >= since else "go on"
     except FileNotFoundError:
         return "go on"
     except (OSError, ValueError, TypeError, KeyError):
@@ -415,14 +424,14 @@ def start_process(run_dir: str | Path) -> int:
     folder = Path(run_dir).absolute()
     run_config(folder)
     held(folder).release()
-    (folder / "control.json").unlink(missing_ok=True)
-    write_state(folder, RunState("starting", pid=os.getpid()))
     with (folder / "log.txt").open("ab") as printed:
         process = subprocess.Popen(
             [sys.executable, "-m", "medgan_widgets.training", str(folder)],
             stdin=subprocess.DEVNULL, stdout=printed, stderr=subprocess.STDOUT,
             start_new_session=True, cwd=Path.cwd(),
         )  # fmt: skip
+    if not (folder / "state.json").exists() or run_state(folder).pid != process.pid:
+        write_state(folder, replace(run_state(folder), state="starting", pid=process.pid))
     return process.pid
 
 
@@ -432,8 +441,17 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _append(path: Path, row: Mapping[str, Any]) -> None:
-    with path.open("a") as lines:
-        lines.write(json.dumps(row) + "\n")
+    try:
+        with path.open("ab") as lines:
+            whole = lines.tell()
+            try:
+                lines.write((json.dumps(row) + "\n").encode())
+                lines.flush()
+            except OSError:  # no half line stays
+                lines.truncate(whole)
+                raise
+    except OSError as error:
+        raise SaveError(f"{path} cannot be written to: {error.strerror or error}.") from error
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -456,6 +474,13 @@ def _tick(row: Any) -> Tick:
         raise DataError(f"a line of stats.jsonl is no tick: {error}.") from None
 
 
+def _lives(pid: int | None) -> bool:
+    try:
+        return pid is not None and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
 def _is_held(folder: Path) -> bool:
     lock = filelock.FileLock(folder / ".lock")
     try:
@@ -466,3 +491,33 @@ def _is_held(folder: Path) -> bool:
         return True
     lock.release()
     return False
+
+
+# ------------------------------------------------------------ known in the home folder
+
+
+def register(run_dir: str | Path, run_id: str) -> None:
+    """Remember where a run lies, so that an image can be traced back to it.
+
+    A home folder that cannot be written to is no reason to stop a training.
+    """
+    try:
+        write_whole(_registry() / run_id, str(Path(run_dir).absolute()).encode(), parents=True)
+    except SaveError as error:
+        log.warning("%s", error)
+
+
+def registered() -> dict[str, Path]:
+    """Return the runs that were begun by this person on this machine, by run id."""
+    found = {}
+    for path in sorted(_registry().glob("*")):
+        try:
+            found[path.name] = Path(path.read_text())
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+def _registry() -> Path:
+    home = os.environ.get("MEDGAN_HOME")
+    return (Path(home) if home else platformdirs.user_data_path("medgan_widgets")) / "runs"

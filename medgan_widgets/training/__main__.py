@@ -1,0 +1,106 @@
+"""``python -m medgan_widgets.training RUN_DIR``: one run, in a process of its own.
+
+Without ``--data`` it trains a run that has been prepared, or goes on from its last
+checkpoint; with it, a new one. On several GPUs:
+``torchrun --nproc-per-node 2 -m medgan_widgets.training RUN_DIR``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import psutil
+import torch
+
+from medgan_widgets.errors import MedganError
+from medgan_widgets.presets import PRESETS
+from medgan_widgets.runs import RunState, ask, held, run_config, run_state, write_state
+from medgan_widgets.training._train import _resumed, prepare_run, preset_from
+from medgan_widgets.training.loop import steps
+
+log = logging.getLogger("medgan_widgets.training")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train one run and log a line a tick; 0 when it ended as it should."""
+    given = _parsed(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    first = int(os.environ.get("RANK", "0")) == 0
+    if given.threads is not None:
+        torch.set_num_threads(given.threads)
+    try:
+        if given.data is not None and first:
+            prepare_run(
+                given.run_dir, data=given.data, preset=given.preset, size=given.size,
+                pool=given.pool, seed=given.seed, kimg=given.kimg, cpu_seconds=given.cpu_seconds,
+                labels=given.labels, group=given.group, table=given.table, batch=given.batch,
+                start_from=given.start_from, tick_kimg=given.tick_kimg, device=given.device,
+                skip_unreadable=given.skip_unreadable,
+            )  # fmt: skip
+        _go(given.run_dir, first, given.threads is None)
+    except MedganError as error:
+        log.error("%s", error)
+        _tell_failed(given.run_dir, error)
+        return 1
+    return 0
+
+
+def _go(run_dir: Path, first: bool, keep_threads: bool) -> None:
+    lock = held(run_dir) if first else None  # the others follow the first one
+    try:
+        config = run_config(run_dir)
+        if keep_threads and config["device"] == "cpu":  # their number decides the last bits
+            torch.set_num_threads(config.get("threads", torch.get_num_threads()))
+        since = psutil.Process().create_time()
+        if first:
+            write_state(run_dir, RunState("starting", os.getpid(), of_kimg=config.get("kimg")))
+            signal.signal(signal.SIGTERM, lambda *_: ask(run_dir, "stop"))
+        config, learned = _resumed(run_dir, None, None)
+        for tick in steps(run_dir, learned, preset_from(config), config, since):
+            figures = {k: v for k, v in asdict(tick).items() if isinstance(v, float)}
+            log.info("%s", json.dumps({k: round(v, 3) for k, v in figures.items()}))
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def _tell_failed(run_dir: Path, error: MedganError) -> None:
+    state = run_state(run_dir)
+    if state.pid == os.getpid() and state.state != "failed":
+        write_state(run_dir, RunState("failed", os.getpid(), message=" ".join(str(error).split())))
+
+
+def _parsed(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m medgan_widgets.training",
+        description=__doc__.splitlines()[0],  # type: ignore[union-attr]
+    )
+    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("--data", help="a phantom's kind or a path: begins a new run")
+    parser.add_argument("--preset", default="residual", choices=sorted(PRESETS))
+    parser.add_argument("--size", type=int)
+    parser.add_argument("--pool", type=int)
+    parser.add_argument("--labels")
+    parser.add_argument("--group")
+    parser.add_argument("--table")
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--start-from")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kimg", type=float)
+    parser.add_argument("--cpu-seconds", type=float)
+    parser.add_argument("--tick-kimg", type=float, default=2.0)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--skip-unreadable", action="store_true")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""Alarms in plain words: what the ticks of a training say, each with its evidence and advice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+from medgan_widgets.runs import Alarm, Tick
+
+WINDOW = 3  # ticks that must agree
+QUIET = 10  # ticks until the same alarm may be raised again
+
+Finding = tuple[str, str, str, str]  # name, text, evidence, advice
+
+
+class Watch:
+    """Looks at every tick and says what is wrong, each thing once in a while.
+
+    Examples
+    --------
+    >>> watch = Watch()
+    >>> ticks = [Tick(n, 1.0, 1.0, diversity=d) for n, d in enumerate([0.9, 0.8, 0.2, 0.2, 0.2])]
+    >>> [alarm.name for tick in ticks for alarm in watch.alarms(tick)]
+    ['mode collapse']
+    """
+
+    def __init__(self) -> None:
+        self.ticks: list[Tick] = []
+        self._number = 0
+        self._raised: dict[str, int] = {}
+        self._best_diversity = 0.0
+        self._first_score: float | None = None
+
+    def alarms(self, tick: Tick) -> Iterator[Alarm]:
+        """Yield what this tick and the ones before it give cause for."""
+        self._number += 1
+        self.ticks = [*self.ticks, tick][-20:]
+        self._best_diversity = max(self._best_diversity, tick.diversity or 0.0)
+        if self._first_score is None and tick.score is not None:
+            self._first_score = float(tick.score["value"])
+        rules: tuple[Callable[[], Iterator[Finding]], ...] = (
+            self._divergence, self._collapse, self._overfitting, self._no_learning,
+            self._dead_classes, self._leaks,
+        )  # fmt: skip
+        for rule in rules:
+            for name, text, evidence, advice in rule():
+                last = self._raised.get(text)
+                self._raised[text] = self._number
+                if last is None or self._number - last > QUIET:
+                    yield Alarm(name, tick.kimg, text, evidence, advice)
+
+    def _divergence(self) -> Iterator[Finding]:
+        latest = self.ticks[-2:]
+        worst = [max(abs(t.generator_loss), abs(t.discriminator_loss)) for t in latest]
+        if len(latest) == 2 and min(worst) > 30:
+            yield (
+                "divergence",
+                "The losses run away.",
+                f"losses up to {max(worst):.0f} in two ticks, ordinary are below 10",
+                "a lower learning_rate, a higher r1_gamma, or precision='fp32'",
+            )
+
+    def _collapse(self) -> Iterator[Finding]:
+        latest = _last(self.ticks, "diversity")
+        if latest and self._best_diversity >= 0.5 and max(latest) < 0.4:
+            yield (
+                "mode collapse",
+                "The synthetic images become alike.",
+                f"their difference from each other fell from {self._best_diversity:.2f} to "
+                f"{latest[-1]:.2f} of the reals' own",
+                "go back to an earlier checkpoint with a lower learning_rate, a higher r1_gamma, "
+                "or a larger batch",
+            )
+
+    def _overfitting(self) -> Iterator[Finding]:
+        signs, held = _last(self.ticks, "real_sign"), _last(self.ticks, "held_out")
+        p = self.ticks[-1].augment_p
+        if held and signs and min(held) > 0.5 and min(signs) > 0.6:
+            yield (
+                "discriminator overfitting",
+                "The discriminator knows the training images by heart.",
+                f"it takes held-out reals for synthetic by {held[-1]:.2f} (0 is as it should be, "
+                f"1 is like synthetic ones), real_sign {signs[-1]:.2f}, augment_p {p:.2f}",
+                "more images, the preset small-data (adaptive augmentation), or stop here and "
+                "keep an earlier checkpoint",
+            )
+
+    def _no_learning(self) -> Iterator[Finding]:
+        diversity = [t.diversity for t in self.ticks if t.diversity is not None]
+        if len(diversity) >= 8 and self._best_diversity < 0.15:
+            yield (
+                "no learning",
+                "The synthetic images still show next to nothing.",
+                f"after {self._number} ticks their difference is {diversity[-1]:.2f} of the reals'",
+                "check the images in the summary, a higher learning_rate, or a lower r1_gamma",
+            )
+        scores = [float(t.score["value"]) for t in self.ticks if t.score is not None]
+        floor = next((t.score.get("floor") for t in self.ticks if t.score is not None), None)
+        if len(scores) >= 4 and self._first_score and min(scores[-4:]) > 0.9 * self._first_score:
+            if floor is not None and scores[-1] < 5 * floor:
+                return
+            yield (
+                "no learning",
+                "The quality score does not fall.",
+                f"{scores[-1]:.1f} now, {self._first_score:.1f} at first",
+                "check the images in the summary, a higher learning_rate, or a lower r1_gamma",
+            )
+
+    def _dead_classes(self) -> Iterator[Finding]:
+        window = self.ticks[-WINDOW:]
+        if len(window) < WINDOW or min((t.diversity or 0.0) for t in window) < 0.3:
+            return
+        for name in window[-1].class_diversity:
+            values = [t.class_diversity.get(name, 1.0) for t in window]
+            if max(values) < 0.35 * (window[-1].diversity or 1.0):
+                yield (
+                    "dead class",
+                    f"The class {name} is dead: its images are all alike.",
+                    f"difference {values[-1]:.2f} of its reals', all classes together "
+                    f"{window[-1].diversity:.2f}",
+                    "more images of this class, or leave the class out of labels",
+                )
+
+    def _leaks(self) -> Iterator[Finding]:
+        window = self.ticks[-WINDOW:]
+        if len(window) < WINDOW:
+            return
+        for kind in window[-1].leaks:
+            shares = [t.leaks.get(kind, 0.0) for t in window]
+            if min(shares) > 0.1:
+                yield (
+                    "augmentation leak",
+                    f"The augmentation {kind} leaks into the images.",
+                    f"{shares[-1]:.0%} more synthetic than real images look changed that way, "
+                    f"augment_p {window[-1].augment_p:.2f}",
+                    f"leave {kind} out: anatomy has sides",
+                )
+
+
+def diverged(kimg: float, kept: float | None) -> Alarm:
+    """Return the alarm that ends a training whose losses are no numbers any more."""
+    back = "no checkpoint was written yet" if kept is None else f"the one of {kept:g} kimg is kept"
+    return Alarm(
+        "divergence",
+        kimg,
+        "The training diverged and was stopped.",
+        f"a loss is not a number at {kimg:g} kimg; {back}",
+        "resume with precision='fp32', or begin anew with a lower learning_rate or a higher "
+        "r1_gamma",
+        stops=True,
+    )
+
+
+def _last(ticks: Sequence[Tick], name: str) -> list[float]:
+    """Return the last values of a figure, or nothing when there are too few."""
+    values = [getattr(tick, name) for tick in ticks[-WINDOW:]]
+    if len(values) < WINDOW or any(v is None or not math.isfinite(v) for v in values):
+        return []
+    return [float(value) for value in values]

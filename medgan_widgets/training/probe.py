@@ -1,0 +1,280 @@
+"""A look at a training from outside: how different, how like the reals, how well held out.
+
+All of it is made from latents of fixed seeds, apart from the training's own
+random numbers, so that looking changes nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from medgan_widgets.datasets import TrainingImages
+from medgan_widgets.features import PHANTOM_CNN, features_from_images
+from medgan_widgets.metrics import frechet_score
+from medgan_widgets.networks import Discriminator, Generator
+from medgan_widgets.seeds import latents_from_seeds, normals_from_seed
+
+LOOKED_AT = 128  # images of each kind
+SHOWN = 16  # of them on the picture
+SCORED = 500
+FEWEST_SCORED = 128  # an FD of 64 features needs more images than features
+CHUNK = 32
+POOLED = 16  # pixels a side on which images are compared: anatomy, not grain
+
+Images = NDArray[np.uint8]
+
+
+class Probe:
+    """What a training is compared with: some reals, held-out reals, and fixed latents.
+
+    Parameters
+    ----------
+    learned
+        The images it trains on.
+    held_out
+        Images of the other side of the split, or None.
+    conditional
+        Whether the generator is told the class.
+    leaks
+        The augmentations that must not show in the images: flip, quarter-turn.
+    """
+
+    def __init__(
+        self,
+        learned: TrainingImages,
+        held_out: TrainingImages | None,
+        *,
+        conditional: bool,
+        leaks: Sequence[str] = (),
+    ) -> None:
+        random = np.random.default_rng(0)
+        rows = random.choice(len(learned.images), LOOKED_AT, replace=True)
+        rows = np.concatenate([_one_of_each(learned.classes), rows])[:LOOKED_AT]
+        self.conditional = conditional
+        self.classes = learned.classes[rows]
+        self.names = _class_names(learned.factors)
+        few = random.permutation(len(learned.images))[:4096]
+        self.known = learned.images[few[:LOOKED_AT]], learned.classes[few[:LOOKED_AT]]
+        self.held = None
+        if held_out is not None and len(held_out.images) >= 4:
+            self.held = held_out.images[:LOOKED_AT], held_out.classes[:LOOKED_AT]
+        pooled = _pooled(learned.images[few])
+        self.spread = _spread(pooled)
+        self.class_spread = _class_spreads(pooled, learned.classes[few], self.names)
+        self.templates = {kind: _template(learned.images[few], kind) for kind in leaks}
+        self.real_leaks = {
+            kind: _changed(learned.images[few], template)
+            for kind, template in self.templates.items()
+        }
+        self._scored = self._reals_to_score(learned, held_out, random)
+
+    def pictures(self, generator: Generator) -> Images:
+        """Return what the fixed latents show, uint8 [16, H, W, C]."""
+        return images_of(generator, range(SHOWN), self.classes[:SHOWN], self.conditional)
+
+    def look(self, generator: Generator, discriminator: Discriminator) -> dict[str, Any]:
+        """Return the figures of a tick: diversity, class_diversity, leaks, held_out."""
+        made = images_of(generator, range(LOOKED_AT), self.classes, self.conditional)
+        pooled = _pooled(made)
+        ours = _class_spreads(pooled, self.classes, self.names) if self.conditional else {}
+        return {
+            "diversity": _spread(pooled) / self.spread if self.spread > 0 else None,
+            "class_diversity": {
+                name: ours[name] / spread
+                for name, spread in self.class_spread.items()
+                if spread > 0 and name in ours
+            },
+            "leaks": {
+                kind: max(0.0, _changed(made, template) - self.real_leaks[kind])
+                for kind, template in self.templates.items()
+            },
+            "held_out": self._held_out(discriminator, made),
+        }
+
+    def score(self, generator: Generator) -> dict[str, Any] | None:
+        """Return the Fréchet distance to the held-out reals as plain values, or None.
+
+        None when fewer than 128 reals were held out: the figure would say nothing.
+        """
+        if self._scored is None:
+            return None
+        real, other, classes = self._scored
+        made = images_of(generator, range(len(classes)), classes, self.conditional)
+        score = frechet_score(
+            real, features_from_images(_grey(made)), extractor=PHANTOM_CNN, floor_from=other
+        )
+        return score.to_dict()
+
+    def _held_out(self, discriminator: Discriminator, made: Images) -> float | None:
+        if self.held is None:
+            return None
+        known, held, synthetic = (
+            _mean_logit(discriminator, images, classes)
+            for images, classes in (self.known, self.held, (made, self.classes))
+        )
+        apart = known - synthetic
+        return None if apart < 0.2 else float(np.clip((known - held) / apart, -1, 2))
+
+    def _reals_to_score(
+        self,
+        learned: TrainingImages,
+        held_out: TrainingImages | None,
+        random: np.random.Generator,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float32]] | None:
+        count = min(SCORED, len(learned.images), 0 if held_out is None else len(held_out.images))
+        if held_out is None or count < FEWEST_SCORED:
+            return None
+        real = features_from_images(_grey(held_out.images[:count]))
+        rows = random.permutation(len(learned.images))[:count]
+        other = features_from_images(_grey(learned.images[rows]))
+        return real, other, held_out.classes[:count]
+
+
+@torch.no_grad()
+def images_of(
+    generator: Generator, seeds: Sequence[int], classes: NDArray[np.float32], conditional: bool
+) -> Images:
+    """Return what a generator makes of some seeds, uint8 [N, H, W, C]; its mode stays."""
+    device = next(generator.parameters()).device
+    was = generator.training
+    generator.eval()
+    parts = []
+    for start in range(0, len(seeds), CHUNK):
+        some = seeds[start : start + CHUNK]
+        made = generator(*inputs_of(generator, some, classes[start:], conditional, device))
+        parts.append(((made.float().clamp(-1, 1) + 1) * 127.5).round().byte().cpu())
+    generator.train(was)
+    return torch.cat(parts).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def inputs_of(
+    generator: Generator,
+    seeds: Sequence[int],
+    classes: NDArray[np.float32],
+    conditional: bool,
+    device: torch.device,
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Return latents, classes and noise of some seeds."""
+    z = torch.from_numpy(latents_from_seeds(seeds, generator.z_dim)).to(device)
+    y = torch.from_numpy(classes[: len(seeds)] if conditional else classes[: len(seeds), :0])
+    sizes = [int(np.prod(shape)) for shape in generator.noise_shapes]
+    drawn = np.stack([normals_from_seed(seed, "noise", sum(sizes)) for seed in seeds])
+    grains = np.split(drawn, np.cumsum(sizes)[:-1], axis=1) if sizes else []
+    noise = [
+        torch.from_numpy(grain.reshape(len(seeds), *shape)).to(device)
+        for grain, shape in zip(grains, generator.noise_shapes, strict=True)
+    ]
+    return z, y.to(device), noise
+
+
+@torch.no_grad()
+def settled(
+    averaged: Generator, classes: NDArray[np.float32], conditional: bool, count: int = 512
+) -> Generator:
+    """Return a copy with what averaged weights need but gradient steps do not give them.
+
+    Batch norm's statistics belong to the weights that saw them, so they are measured
+    again with the averaged ones; and truncation needs the mean of ``w``.
+    """
+    ready = copy.deepcopy(averaged)
+    device = next(ready.parameters()).device
+    norms = [one for one in ready.modules() if isinstance(one, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over the chunks below
+    ready.train()
+    for start in range(0, count if norms else 0, CHUNK):
+        some = np.take(classes, range(start, start + CHUNK), axis=0, mode="wrap")
+        ready(*inputs_of(ready, range(start, start + CHUNK), some, conditional, device))
+    ready.eval()
+    if hasattr(ready, "w_mean"):
+        every = np.take(classes, range(4096), axis=0, mode="wrap")
+        z = torch.from_numpy(latents_from_seeds(range(4096), ready.z_dim)).to(device)
+        y = torch.from_numpy(every if conditional else every[:, :0]).to(device)
+        ready.w_mean.copy_(ready.styles(z, y).float().mean(dim=0))
+    return ready
+
+
+def to_tensor(images: NDArray[np.uint8], device: str | torch.device = "cpu") -> Tensor:
+    """Turn uint8 [N, H, W, C] into floats -1 … 1, [N, C, H, W]."""
+    on_device = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+    return on_device.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+@torch.no_grad()
+def _mean_logit(
+    discriminator: Discriminator, images: Images, classes: NDArray[np.float32]
+) -> float:
+    device = next(discriminator.parameters()).device
+    usable = len(images) // 4 * 4  # whole groups for the minibatch deviation
+    logits = [
+        discriminator(
+            to_tensor(images[start : start + CHUNK], device),
+            torch.from_numpy(np.ascontiguousarray(classes[start : start + CHUNK])).to(device),
+        )
+        for start in range(0, usable, CHUNK)
+    ]
+    return float(torch.cat(logits).float().mean())
+
+
+def _one_of_each(classes: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Return rows that show every combination of classes, up to half the picture."""
+    _, first = np.unique(classes, axis=0, return_index=True)
+    return np.tile(np.sort(first)[:SHOWN], max(1, SHOWN // max(1, len(first))))[:SHOWN]
+
+
+def _class_names(factors: Mapping[str, Sequence[Any]]) -> list[str]:
+    return [f"{factor}={value}" for factor, values in factors.items() for value in values]
+
+
+def _pooled(images: Images) -> NDArray[np.float32]:
+    """Return images as grey means over blocks, float32 [N, 256]: anatomy without grain."""
+    grey = torch.from_numpy(np.ascontiguousarray(_grey(images)[..., 0])).float()[:, None]
+    return F.adaptive_avg_pool2d(grey, POOLED).flatten(1).numpy()
+
+
+def _grey(images: Images) -> Images:
+    """Return images with one channel, the mean of the others, uint8 [N, H, W, 1]."""
+    if images.shape[3] == 1:
+        return images
+    grey: Images = np.rint(images.mean(axis=3, keepdims=True)).astype(np.uint8)
+    return grey
+
+
+def _spread(pooled: NDArray[np.float32]) -> float:
+    """Return how different images are: the root of their total variance."""
+    return float(np.sqrt(pooled.var(axis=0).sum()))
+
+
+def _class_spreads(
+    pooled: NDArray[np.float32], classes: NDArray[np.float32], names: Sequence[str]
+) -> dict[str, float]:
+    found = {}
+    for column, name in enumerate(names):
+        own = pooled[classes[:, column] > 0.5]
+        if len(own) >= 8:
+            found[name] = _spread(own)
+    return found
+
+
+def _turned(images: Images, kind: str) -> Images:
+    return images[:, :, ::-1] if kind == "flip" else np.rot90(images, axes=(1, 2))
+
+
+def _template(images: Images, kind: str) -> NDArray[np.float64]:
+    """Return how the mean image differs from itself changed that way, [256]."""
+    straight, changed = _pooled(images).mean(axis=0), _pooled(_turned(images, kind)).mean(axis=0)
+    return np.asarray(straight - changed, np.float64)
+
+
+def _changed(images: Images, template: NDArray[np.float64]) -> float:
+    """Return the share of images that are more like the changed mean than like the mean."""
+    return float((_pooled(images) @ template < 0).mean())
