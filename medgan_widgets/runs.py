@@ -30,7 +30,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import filelock
 import numpy as np
@@ -47,6 +47,15 @@ log = logging.getLogger(__name__)
 FORMAT = 2  # of a run directory; 1 had a config, stats and a generator alone
 MOST_PICTURES = 240
 WEIGHTS = Path("checkpoint") / "generator.safetensors"
+T = TypeVar("T", "Tick", "Alarm", "RunState")
+_NONE = type(None)
+_WANTED: dict[str, tuple[type, ...]] = {  # what the fields of a row may hold, by annotation
+    "float": (int, float),
+    "float | None": (int, float, _NONE),
+    "int | None": (int, _NONE),
+    "str": (str,),
+    "Mapping": (dict, _NONE),
+}
 Ask = Literal["go on", "pause", "stop"]
 ASKS: tuple[Ask, ...] = ("go on", "pause", "stop")
 
@@ -269,7 +278,10 @@ def run_config(run_dir: str | Path) -> dict[str, Any]:
             raise ValueError("config.json holds no object")
     except (OSError, ValueError) as error:
         raise DataError(f"{folder} is not a run directory that can be read: {error}.") from None
-    if (given := config.get("format", 1)) > FORMAT:
+    given = config.get("format", 1)
+    if not isinstance(given, int):
+        raise DataError(f"{folder} is not a run directory that can be read: format is {given!r}.")
+    if given > FORMAT:
         raise DataError(
             f"{folder} was written by a newer version (format {given}, this one knows "
             f"{FORMAT}); update medgan_widgets."
@@ -301,7 +313,7 @@ def read_run(run_dir: str | Path) -> tuple[dict[str, Any], list[Tick]]:
 
 def alarms(run_dir: str | Path) -> list[Alarm]:
     """Return the alarms of a run so far, oldest first."""
-    return [Alarm(**row) for row in _rows(Path(run_dir) / "alarms.jsonl")]
+    return [_row_as(Alarm, row, "alarm") for row in _rows(Path(run_dir) / "alarms.jsonl")]
 
 
 def pictures(run_dir: str | Path) -> dict[float, Path]:
@@ -327,32 +339,68 @@ def some_ticks(run_dir: str | Path, most: int = 1000) -> list[Tick]:
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     start_run(Path(folder), {})
-    ...     for n in range(5000):
-    ...         _ = (Path(folder) / "stats.jsonl").open("a").write("")
-    ...     some_ticks(folder)
-    []
+    ...     for n in range(3):
+    ...         record_tick(Path(folder), Tick(float(n), 0.7, 1.4))
+    ...     [tick.kimg for tick in some_ticks(folder)]
+    [0.0, 1.0, 2.0]
+    """
+    return ticks_and_damage(run_dir, most)[0]
+
+
+def ticks_and_damage(run_dir: str | Path, most: int = 1000) -> tuple[list[Tick], int]:
+    """Return what `some_ticks` does, and how many of the lines it read are no ticks.
+
+    Lines that hold a score are preferred: they are few, and each has cost minutes.
+
+    Raises
+    ------
+    DataError
+        When the file is there and cannot be read at all.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     start_run(Path(folder), {})
+    ...     record_tick(Path(folder), Tick(1.0, 0.7, 1.4))
+    ...     ticks, damaged = ticks_and_damage(folder)
+    >>> len(ticks), damaged
+    (1, 0)
     """
     path = Path(run_dir) / "stats.jsonl"
+    ticks: dict[float, Tick] = {}
+    damaged = 0
     try:
-        size = path.stat().st_size
-        if size <= most * 400:
-            return [_tick(row) for row in _rows(path)][-4 * most :]
-        stride = 2 ** int(np.ceil(np.log2(size / most)))
-        ticks: dict[float, Tick] = {}
-        with path.open("rb") as file:
-            for place in [*range(0, size, stride), max(0, size - 4096)]:
-                file.seek(place)
-                lines = file.read(4096).split(b"\n")
-                whole = lines[:-1] if place == 0 else lines[1:-1]
-                picked = whole if place == max(0, size - 4096) else whole[:1]
-                for line in picked:
-                    tick = _tick(json.loads(line))
-                    ticks[tick.kimg] = tick
+        for line in _some_lines(path, most):
+            try:
+                tick = _tick(json.loads(line))
+                ticks[tick.kimg] = tick
+            except (DataError, ValueError):
+                damaged += 1
     except FileNotFoundError:
-        return []
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read: {error}.") from None
-    return [ticks[kimg] for kimg in sorted(ticks)]
+        return [], 0
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+    return [ticks[kimg] for kimg in sorted(ticks)], damaged
+
+
+def _some_lines(path: Path, most: int) -> Iterator[bytes]:
+    """Yield whole lines: all of a small file, those at even places of a large one."""
+    size, window = path.stat().st_size, 4096
+    with path.open("rb") as file:
+        if size <= most * 400:
+            yield from file.read(size).split(b"\n")[:-1][-4 * most :]
+            return
+        # A power of two, so that the places stay the same while the file grows.
+        stride = 2 ** int(np.ceil(np.log2(size / most)))
+        for place in range(0, size - window, stride):
+            file.seek(place)
+            lines = file.read(window).split(b"\n")
+            whole = lines[:-1] if place == 0 else lines[1:-1]
+            yield from whole[:1]
+            yield from (line for line in whole[1:] if b'"score": {' in line)
+        file.seek(size - window)
+        yield from file.read(window).split(b"\n")[1:-1]
 
 
 def run_state(run_dir: str | Path) -> RunState:
@@ -367,11 +415,10 @@ def run_state(run_dir: str | Path) -> RunState:
     folder = Path(run_dir)
     try:
         known = json.loads((folder / "state.json").read_text())
-        names = {one.name for one in fields(RunState)}
-        state = RunState(**{name: value for name, value in known.items() if name in names})
+        state = _row_as(RunState, known, "state")
     except FileNotFoundError:
         return RunState()
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError):
         return RunState("failed", message=f"{folder / 'state.json'} is damaged.")
     if state.state == "starting" and _lives(state.pid):
         return state
@@ -467,11 +514,21 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _tick(row: Any) -> Tick:
-    names = {one.name for one in fields(Tick)}
+    return _row_as(Tick, row, "tick")
+
+
+def _row_as(kind: type[T], row: Any, word: str) -> T:
+    """Return a row of a file as what it stands for; names of a newer version are left out."""
     try:
-        return Tick(**{name: value for name, value in row.items() if name in names})
-    except (TypeError, AttributeError) as error:
-        raise DataError(f"a line of stats.jsonl is no tick: {error}.") from None
+        known = {one.name: row[one.name] for one in fields(kind) if one.name in row}
+        made = kind(**known)
+    except (TypeError, IndexError) as error:
+        raise DataError(f"a line is no {word}: {error}.") from None
+    for one in fields(kind):
+        value, wanted = getattr(made, one.name), _WANTED.get(str(one.type).split("[")[0])
+        if wanted is not None and not isinstance(value, wanted):
+            raise DataError(f"a line is no {word}: {one.name} is {str(value)[:40]!r}.")
+    return made
 
 
 def _lives(pid: int | None) -> bool:
