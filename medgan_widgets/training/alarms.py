@@ -86,12 +86,14 @@ class Watch:
             )
 
     def _no_learning(self) -> Iterator[Finding]:
-        diversity = [t.diversity for t in self.ticks if t.diversity is not None]
-        if len(diversity) >= 8 and self._best_diversity < 0.15:
+        distances = [t.distance for t in self.ticks if t.distance is not None]
+        latest = _last(self.ticks, "distance")
+        if len(distances) >= 8 and latest and min(distances) > max(0.4, 0.8 * distances[0]):
             yield (
                 "no learning",
-                "The synthetic images still show next to nothing.",
-                f"after {self._number} ticks their difference is {diversity[-1]:.2f} of the reals'",
+                "The synthetic images do not come nearer to the reals.",
+                f"the mean image is {latest[-1]:.2f} of the reals' spread away after "
+                f"{self._number} ticks, {distances[0]:.2f} at first",
                 "check the images in the summary, a higher learning_rate, or a lower r1_gamma",
             )
         scores = [float(t.score["value"]) for t in self.ticks if t.score is not None]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,6 +26,7 @@ from medgan_widgets.seeds import latents_from_seeds, normals_from_seed
 LOOKED_AT = 128  # images of each kind
 SHOWN = 16  # of them on the picture
 SCORED = 500
+FEWEST_OF_A_CLASS = 8
 FEWEST_SCORED = 128  # an FD of 64 features needs more images than features
 CHUNK = 32
 POOLED = 16  # pixels a side on which images are compared: anatomy, not grain
@@ -56,10 +58,11 @@ class Probe:
         leaks: Sequence[str] = (),
     ) -> None:
         random = np.random.default_rng(0)
-        rows = random.choice(len(learned.images), LOOKED_AT, replace=True)
-        rows = np.concatenate([_one_of_each(learned.classes), rows])[:LOOKED_AT]
+        drawn = random.permutation(len(learned.images))[:LOOKED_AT]
+        rows = np.array(list(dict.fromkeys([*_one_of_each(learned.classes), *drawn]))[:LOOKED_AT])
         self.conditional = conditional
         self.classes = learned.classes[rows]
+        self.shown = np.take(self.classes, range(SHOWN), axis=0, mode="wrap")
         self.names = _class_names(learned.factors)
         few = random.permutation(len(learned.images))[:4096]
         self.known = learned.images[few[:LOOKED_AT]], learned.classes[few[:LOOKED_AT]]
@@ -67,8 +70,10 @@ class Probe:
         if held_out is not None and len(held_out.images) >= 4:
             self.held = held_out.images[:LOOKED_AT], held_out.classes[:LOOKED_AT]
         pooled = _pooled(learned.images[few])
-        self.spread = _spread(pooled)
-        self.class_spread = _class_spreads(pooled, learned.classes[few], self.names)
+        self.spread, self.mean = float(np.sqrt(pooled.var(axis=0).sum())), pooled.mean(axis=0)
+        reals = _pooled(learned.images[rows])
+        self.apart = _apart(reals)
+        self.class_apart = _class_apart(reals, self.classes, self.names)
         self.templates = {kind: _template(learned.images[few], kind) for kind in leaks}
         self.real_leaks = {
             kind: _changed(learned.images[few], template)
@@ -78,19 +83,22 @@ class Probe:
 
     def pictures(self, generator: Generator) -> Images:
         """Return what the fixed latents show, uint8 [16, H, W, C]."""
-        return images_of(generator, range(SHOWN), self.classes[:SHOWN], self.conditional)
+        return images_of(generator, range(SHOWN), self.shown, self.conditional)
 
     def look(self, generator: Generator, discriminator: Discriminator) -> dict[str, Any]:
-        """Return the figures of a tick: diversity, class_diversity, leaks, held_out."""
-        made = images_of(generator, range(LOOKED_AT), self.classes, self.conditional)
+        """Return the figures of a tick: diversity, distance, class_diversity, leaks, held_out."""
+        made = images_of(generator, range(len(self.classes)), self.classes, self.conditional)
         pooled = _pooled(made)
-        ours = _class_spreads(pooled, self.classes, self.names) if self.conditional else {}
+        ours = _class_apart(pooled, self.classes, self.names) if self.conditional else {}
         return {
-            "diversity": _spread(pooled) / self.spread if self.spread > 0 else None,
+            "diversity": _apart(pooled) / self.apart if self.apart > 0 else None,
+            "distance": float(np.linalg.norm(pooled.mean(axis=0) - self.mean) / self.spread)
+            if self.spread > 0
+            else None,
             "class_diversity": {
-                name: ours[name] / spread
-                for name, spread in self.class_spread.items()
-                if spread > 0 and name in ours
+                name: ours[name] / apart
+                for name, apart in self.class_apart.items()
+                if apart > 0 and name in ours
             },
             "leaks": {
                 kind: max(0.0, _changed(made, template) - self.real_leaks[kind])
@@ -228,7 +236,7 @@ def _mean_logit(
 def _one_of_each(classes: NDArray[np.float32]) -> NDArray[np.intp]:
     """Return rows that show every combination of classes, up to half the picture."""
     _, first = np.unique(classes, axis=0, return_index=True)
-    return np.tile(np.sort(first)[:SHOWN], max(1, SHOWN // max(1, len(first))))[:SHOWN]
+    return np.sort(first)[:SHOWN]
 
 
 def _class_names(factors: Mapping[str, Sequence[Any]]) -> list[str]:
@@ -249,19 +257,25 @@ def _grey(images: Images) -> Images:
     return grey
 
 
-def _spread(pooled: NDArray[np.float32]) -> float:
-    """Return how different images are: the root of their total variance."""
-    return float(np.sqrt(pooled.var(axis=0).sum()))
+def _apart(pooled: NDArray[np.float32]) -> float:
+    """Return how far images are from the one most like them, the median over all.
+
+    A generator that makes a few images again and again has small distances here,
+    even where those few are as different as can be.
+    """
+    distances = cdist(pooled, pooled)
+    np.fill_diagonal(distances, np.inf)
+    return float(np.median(distances.min(axis=1)))
 
 
-def _class_spreads(
+def _class_apart(
     pooled: NDArray[np.float32], classes: NDArray[np.float32], names: Sequence[str]
 ) -> dict[str, float]:
     found = {}
     for column, name in enumerate(names):
         own = pooled[classes[:, column] > 0.5]
-        if len(own) >= 8:
-            found[name] = _spread(own)
+        if len(own) >= FEWEST_OF_A_CLASS:
+            found[name] = _apart(own)
     return found
 
 

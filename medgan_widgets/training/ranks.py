@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional as shared
 from torch import Tensor, nn
 
 GROUP = 4  # images whose difference the discriminator looks at together
@@ -100,6 +99,22 @@ class Draws:
         return drawn if self.rows is None else drawn[self.rows]
 
 
+class _Total(torch.autograd.Function):
+    """The sum over all processes; its gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor) -> Tensor:
+        total = own.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
+
+
 class SharedBatchNorm(nn.BatchNorm2d):
     """Batch norm whose statistics are those of all processes' images together."""
 
@@ -110,7 +125,7 @@ class SharedBatchNorm(nn.BatchNorm2d):
         world = dist.get_world_size()
         exact = x.float()
         both = torch.cat([exact.mean(dim=(0, 2, 3)), exact.square().mean(dim=(0, 2, 3))])
-        mean, square = (shared.all_reduce(both) / world).chunk(2)
+        mean, square = (_Total.apply(both) / world).chunk(2)
         spread = square - mean.square()
         assert self.running_mean is not None
         assert self.running_var is not None

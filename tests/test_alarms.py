@@ -1,0 +1,130 @@
+"""Alarms, each provoked: a training that goes wrong says so in plain words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from medgan_widgets.datasets import phantom_images
+from medgan_widgets.errors import TrainingError
+from medgan_widgets.presets import PRESETS
+from medgan_widgets.runs import Tick, alarms, run_state
+from medgan_widgets.training import desk, train
+from medgan_widgets.training.alarms import Watch
+from medgan_widgets.training.probe import Probe
+
+STEADY = replace(PRESETS["residual"], decay_from=1.0)
+
+
+def raised(run: Path) -> dict[str, str]:
+    return {alarm.name: alarm.evidence for alarm in alarms(run)}
+
+
+def test_an_ordinary_training_raises_none(tmp_path: Path) -> None:
+    list(train(tmp_path, data="brain_mri", size=32, pool=300, kimg=1, tick_kimg=0.1))
+    assert raised(tmp_path) == {}
+
+
+def test_twenty_images_are_learned_by_heart_and_then_repeated(tmp_path: Path) -> None:
+    ticks = train(
+        tmp_path, data="brain_mri", size=32, pool=20, kimg=3.5, tick_kimg=0.5, seed=3,
+        preset=replace(STEADY, r1_gamma=0.01),
+    )  # fmt: skip
+    last = list(ticks)[-1]
+    assert set(raised(tmp_path)) >= {"discriminator overfitting", "mode collapse"}
+    assert "held-out reals" in raised(tmp_path)["discriminator overfitting"]
+    assert last.diversity < 0.4
+
+
+def test_a_training_that_does_not_learn(tmp_path: Path) -> None:
+    still = replace(STEADY, learning_rate=1e-7)
+    list(train(tmp_path, data="brain_mri", size=32, pool=100, preset=still, kimg=0.9, tick_kimg=0.1))
+    assert list(raised(tmp_path)) == ["no learning"]
+
+
+def test_numbers_that_are_none_stop_it_and_the_good_checkpoint_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = train(tmp_path, data="brain_mri", size=32, pool=100, kimg=1, tick_kimg=0.064)
+    next(ticks)
+    ticks.close()
+    good = (tmp_path / "checkpoint" / "generator.safetensors").read_bytes()
+    real = desk.Desk.__init__
+
+    def hurt(self, folder, state, *rest):
+        real(self, folder, state, *rest)
+        with torch.no_grad():
+            next(state.discriminator.parameters()).fill_(float("inf"))
+
+    monkeypatch.setattr(desk.Desk, "__init__", hurt)
+    with pytest.raises(TrainingError, match=r"diverged.*the one of 0.064 kimg is kept"):
+        list(train(tmp_path, resume=True))
+    (alarm,) = alarms(tmp_path)
+    assert alarm.stops
+    assert run_state(tmp_path).state == "failed"
+    assert (tmp_path / "checkpoint" / "generator.safetensors").read_bytes() == good
+    monkeypatch.undo()
+    assert next(train(tmp_path, resume=True)).kimg == 0.128
+
+
+def test_losses_that_run_away() -> None:
+    watch = Watch()
+    found = [a.name for n in range(3) for a in watch.alarms(Tick(n, 50.0 * n, 900.0 * n))]
+    assert found == ["divergence"]
+
+
+def test_a_flip_that_leaks_into_the_images(tmp_path: Path) -> None:
+    flipped = replace(STEADY, augment="fixed", augment_p=1.0, augmentations=("flip",))
+    ticks = train(
+        tmp_path, data="chest_xray", size=32, pool=300, kimg=1.6, tick_kimg=0.4, seed=3,
+        preset=flipped,
+    )  # fmt: skip
+    list(ticks)
+    assert "augmentation leak" in raised(tmp_path)
+
+
+class OneDeadClass(nn.Module):
+    """Makes phantoms it has seen, but one single image of the last class."""
+
+    classes, z_dim, noise_shapes = 5, 8, ()
+
+    def __init__(self, images: np.ndarray) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.images = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+    def forward(self, z, y, noise, psi=1.0):
+        chosen = (z[:, 0] * 1e4).long().abs() % len(self.images)
+        return self.images[torch.where(y[:, -1] > 0.5, torch.zeros_like(chosen), chosen)]
+
+
+class Indifferent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, images, y):
+        return images.mean(dim=(1, 2, 3))
+
+
+def test_a_class_whose_images_are_all_alike() -> None:
+    learned = phantom_images("brain_mri", 32, 400)
+    probe = Probe(learned, None, conditional=True)
+    looked = probe.look(OneDeadClass(learned.images), Indifferent())  # type: ignore[arg-type]
+    watch = Watch()
+    found = [a for n in range(4) for a in watch.alarms(Tick(n, 1.0, 1.0, **looked))]
+    assert [alarm.name for alarm in found] == ["dead class"]
+    assert "tumour=True" in found[0].text
+    assert looked["diversity"] > 0.5
+
+
+def test_an_alarm_is_not_repeated_at_every_tick() -> None:
+    watch = Watch()
+    values = [0.9, 0.9, *[0.2] * 30]
+    ticks = [Tick(n, 1.0, 1.0, diversity=value) for n, value in enumerate(values)]
+    assert len([a for tick in ticks for a in watch.alarms(tick)]) == 1
