@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from medgan_widgets.panels import GeneratorGrid as GeneratorGrid
     from medgan_widgets.panels import ModelExplorer as ModelExplorer
     from medgan_widgets.panels import Studio as Studio
+    from medgan_widgets.panels import TrainingMonitor as TrainingMonitor
     from medgan_widgets.phantoms import draw_phantoms as draw_phantoms
     from medgan_widgets.requests import Batch as Batch
     from medgan_widgets.requests import GenerateRequest as GenerateRequest
@@ -32,6 +33,7 @@ _HOMES = {
     "Studio": "panels",
     "ModelExplorer": "panels",
     "GeneratorGrid": "panels",
+    "TrainingMonitor": "panels",
     # what is known, and what is asked
     "Catalogue": "catalogue",
     "ModelCard": "cards",

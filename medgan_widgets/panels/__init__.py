@@ -7,11 +7,13 @@ if TYPE_CHECKING:
     from medgan_widgets.panels.generator_grid import GeneratorGrid as GeneratorGrid
     from medgan_widgets.panels.model_explorer import ModelExplorer as ModelExplorer
     from medgan_widgets.panels.studio import Studio as Studio
+    from medgan_widgets.panels.training_monitor import TrainingMonitor as TrainingMonitor
 
 _HOMES = {
     "GeneratorGrid": "generator_grid",
     "ModelExplorer": "model_explorer",
     "Studio": "studio",
+    "TrainingMonitor": "training_monitor",
 }
 
 

@@ -1,0 +1,186 @@
+"""Curves before any library draws them: names, points, few enough points, ticks, paper."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+Dash = Literal["solid", "dashed", "dotted", "dash_dotted"]
+# Each can be told from the others, and from white paper as well as from black.
+COLOURS = ("#2a7de1", "#e2711d", "#2f9e44", "#9c4dcc", "#e0453a", "#0f9aa8", "#b0792a", "#c2418f")
+_PAPER, _INK, _GREY = (255, 255, 255), (33, 33, 33), (216, 216, 216)
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """One curve.
+
+    Attributes
+    ----------
+    name
+        What the legend says; empty for a curve that is part of another one.
+    x, y
+        Points, [N] each, x rising; not-a-number where there is a gap.
+    colour
+        As CSS writes it.
+    dash
+        How it is drawn.
+    """
+
+    name: str
+    x: NDArray[Any]
+    y: NDArray[Any]
+    colour: str = COLOURS[0]
+    dash: Dash = "solid"
+
+
+def thinned(x: NDArray[Any], y: NDArray[Any], most: int = 500) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return at most ``most`` of the points, the least and the largest of each stretch among them.
+
+    A short peak is what a curve is looked at for, so it is kept.
+
+    Examples
+    --------
+    >>> y = np.zeros(10_000)
+    >>> y[1234] = 7.0
+    >>> xs, ys = thinned(np.arange(10_000), y, 100)
+    >>> len(xs) <= 100, float(ys.max())
+    (True, 7.0)
+    """
+    if len(x) <= most:
+        return x, y
+    kept = {0, len(x) - 1}
+    for part in np.array_split(np.arange(len(x)), max(1, most // 2 - 1)):
+        finite = part[np.isfinite(y[part])]
+        if len(finite):
+            kept |= {int(finite[np.argmin(y[finite])]), int(finite[np.argmax(y[finite])])}
+    places = sorted(kept)
+    return x[places], y[places]
+
+
+def nice_ticks(low: float, high: float, number: int = 4) -> list[float]:
+    """Return round numbers, evenly spaced, from at most ``low`` to at least ``high``.
+
+    Examples
+    --------
+    >>> nice_ticks(0.13, 1.9)
+    [0.0, 0.5, 1.0, 1.5, 2.0]
+    >>> nice_ticks(3.0, 3.0)
+    [2.0, 2.5, 3.0, 3.5, 4.0]
+    """
+    if not high > low:
+        spread = abs(low) / 3 or 1.0
+        low, high = low - spread, high + spread
+    rough = (high - low) / number
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(n * power for n in (1, 2, 2.5, 5, 10) if n * power >= rough * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [float(f"{n * step:.10g}") for n in range(first, last + 1)]
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Return powers of ten around two positive numbers, at most about five.
+
+    Examples
+    --------
+    >>> log_ticks(0.02, 5)
+    [0.01, 0.1, 1.0, 10.0]
+    """
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    last = max(last, first + 1)
+    step = -(-(last - first) // 5)
+    return [10.0**n for n in range(first, last + step, step)]
+
+
+def bounds(arrays: Sequence[NDArray[Any]], *, positive: bool = False) -> tuple[float, float] | None:
+    """Return the least and the largest finite value of all, or None without any."""
+    values = np.concatenate([np.zeros(0), *arrays])
+    values = values[np.isfinite(values)]
+    values = values[values > 0] if positive else values
+    return (float(values.min()), float(values.max())) if len(values) else None
+
+
+def axes_of(lines: Sequence[Line], *, log: bool) -> tuple[list[float], list[float]]:
+    """Return the ticks of both axes; the first and the last are where the axis ends."""
+    across = bounds([line.x for line in lines]) or (0.0, 1.0)
+    start = 0.0 if across[0] >= 0 and across[0] < 0.5 * across[1] else across[0]
+    x = nice_ticks(start, across[1])
+    up = bounds([line.y for line in lines], positive=log)
+    if up is None:
+        return x, [1.0, 10.0] if log else [0.0, 1.0]
+    return x, log_ticks(*up) if log else nice_ticks(*up)
+
+
+def latest(line: Line) -> str:
+    """Return the newest finite value in short, or nothing.
+
+    Examples
+    --------
+    >>> latest(Line("a", np.arange(3), np.array([1.0, 0.123456, np.nan])))
+    '0.123'
+    """
+    finite = line.y[np.isfinite(line.y)]
+    if not len(finite):
+        return ""
+    value = float(finite[-1])
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def drawn(
+    title: str, lines: Sequence[Line], *, log: bool = False, width: int = 420, height: int = 220
+) -> Image.Image:
+    """Return the curves on paper, for a snapshot.
+
+    Examples
+    --------
+    >>> drawn("loss", [Line("generator", np.arange(3), np.arange(3.0))]).size
+    (420, 220)
+    """
+    sheet = Image.new("RGB", (width, height), _PAPER)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
+    pen.text((8, 4), title, fill=_INK, font=ImageFont.load_default(13))
+    left, top, right, bottom = 52, 42, width - 12, height - 22
+    xs, ys = axes_of(lines, log=log)
+    scale = np.log10 if log else np.asarray
+    low, high = float(scale(ys[0])), float(scale(ys[-1]))
+
+    def place(x: Any, y: Any) -> tuple[float, float]:
+        across = left + (float(x) - xs[0]) / (xs[-1] - xs[0]) * (right - left)
+        return across, bottom - (float(scale(y)) - low) / (high - low) * (bottom - top)
+
+    for tick in ys:
+        (_, y) = place(xs[0], tick)
+        pen.line([(left, y), (right, y)], fill=_GREY)
+        pen.text((left - 6, y), f"{tick:g}", fill=_INK, font=font, anchor="rm")
+    for tick in (xs[0], xs[-1]):
+        pen.text(
+            (place(tick, ys[0])[0], bottom + 4), f"{tick:g}", fill=_INK, font=font, anchor="mt"
+        )
+    across = left
+    for line in lines:
+        _trace(pen, line, place, log)
+        if line.name:
+            pen.line([(across, 32), (across + 14, 32)], fill=line.colour, width=3)
+            pen.text((across + 18, 32), line.name, fill=_INK, font=font, anchor="lm")
+            across += 30 + round(pen.textlength(line.name, font=font))
+    return sheet
+
+
+def _trace(pen: ImageDraw.ImageDraw, line: Line, place: Any, log: bool) -> None:
+    """Draw one curve; a gap in it stays a gap, and a point alone is a dot."""
+    run: list[tuple[float, float]] = []
+    for x, y in [*zip(*thinned(line.x, line.y, 400), strict=True), (0.0, math.nan)]:
+        if math.isfinite(y) and (y > 0 or not log):
+            run.append(place(x, y))
+            continue
+        if len(run) == 1:
+            pen.ellipse([run[0][0] - 2, run[0][1] - 2, run[0][0] + 2, run[0][1] + 2], line.colour)
+        elif run:
+            pen.line(run, fill=line.colour, width=2 if line.dash == "solid" else 1)
+        run = []

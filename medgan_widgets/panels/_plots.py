@@ -1,0 +1,285 @@
+"""Curves on the page. The one file that knows bqplot.
+
+What it is careful about: x and y of all curves of one style travel in one
+message; a curve has at most 500 points; a plot is sent at most five times a
+second, not at all while it is paused, and never twice the same. Ticks and ends
+of the axes are round numbers chosen here, so that they seldom change.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import anywidget
+import bqplot
+import ipywidgets
+import numpy as np
+import traitlets
+from PIL import Image
+
+from medgan_widgets.panels._lines import Dash, Line, axes_of, drawn, latest, thinned
+
+_MARGIN = {"top": 8, "bottom": 22, "left": 46, "right": 14}
+_DASHES: tuple[Dash, ...] = ("solid", "dashed", "dotted", "dash_dotted")
+
+_CAPTION_JS = """
+function render({ model, el }) {
+  el.classList.add('mg-curves-caption');
+  const node = (name, text = '') => {
+    const made = document.createElement('span');
+    made.className = `mg-curves-${name}`;
+    made.textContent = text;
+    return made;
+  };
+  const show = () => {
+    const title = node('title', model.get('title'));
+    title.setAttribute('role', 'heading');
+    title.setAttribute('aria-level', '4');
+    const entries = model.get('legend').map(([name, colour, dash, value]) => {
+      const entry = node('entry');
+      const key = node('key');
+      key.style.borderTop = `3px ${dash === 'dash_dotted' ? 'dashed' : dash} ${colour}`;
+      key.setAttribute('aria-hidden', 'true');
+      entry.append(key, node('name', name), node('value', value));
+      return entry;
+    });
+    el.replaceChildren(title, ...entries, node('note', model.get('note')));
+  };
+  model.on('change', show);
+  show();
+  return () => model.off('change', show);
+}
+export default { render };
+"""
+
+
+class _Caption(anywidget.AnyWidget):
+    """Title, legend with the newest values, and a note; text stays text."""
+
+    _esm = _CAPTION_JS
+    _css = Path(__file__).with_name("_plots.css")
+    title = traitlets.Unicode("").tag(sync=True)
+    legend: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    note = traitlets.Unicode("").tag(sync=True)
+
+
+class Curves:
+    """A plot of several named curves against one quantity.
+
+    Parameters
+    ----------
+    title
+        Above the plot.
+    x_label
+        What x is, at the end of its axis.
+    log
+        Whether y is logarithmic; values of 0 and less are left out then.
+    height
+        Of the plot without its title, in pixels.
+    least
+        Seconds between two messages to the page.
+    most
+        Points of a curve on the page.
+
+    Attributes
+    ----------
+    widget
+        What to show.
+    sent
+        How often the plot went to the page.
+
+    Examples
+    --------
+    >>> curves = Curves("loss")
+    >>> curves.show([Line("generator", np.arange(3.0), np.array([2.0, 1.0, 0.5]))])
+    >>> curves.legend
+    ('generator 0.5',)
+    >>> curves.close()
+    """
+
+    def __init__(
+        self,
+        title: str,
+        *,
+        x_label: str = "kimg",
+        log: bool = False,
+        height: int = 150,
+        least: float = 0.2,
+        most: int = 500,
+    ) -> None:
+        self.sent = 0
+        self._log, self._least, self._most = log, least, most
+        self._lock = threading.RLock()
+        self._wanted: tuple[str, str, tuple[Line, ...]] = (title, "", ())
+        self._last: object = None
+        self._sent_at = -1e9
+        self._paused = self._closed = False
+        self._timer: threading.Timer | None = None
+        self._caption = _Caption(title=title)
+        self._x = bqplot.LinearScale(min=0.0, max=1.0)
+        self._y = (
+            bqplot.LogScale(min=1.0, max=10.0) if log else bqplot.LinearScale(min=0.0, max=1.0)
+        )
+        self._axes = [
+            bqplot.Axis(scale=self._x, tick_format="~g", grid_lines="none", label=x_label,
+                        label_offset="-0.6em", label_location="end"),
+            bqplot.Axis(scale=self._y, tick_format="~g", side="left"),
+        ]  # fmt: skip
+        self._marks = {dash: self._mark(dash) for dash in _DASHES}
+        self._figure = bqplot.Figure(
+            marks=list(self._marks.values()),
+            axes=self._axes,
+            animation_duration=0,
+            display_toolbar=False,  # it would lie over the curves
+            fig_margin=_MARGIN,
+            min_aspect_ratio=0.05,
+            max_aspect_ratio=50,
+            layout=ipywidgets.Layout(width="100%", height=f"{height}px", min_width="0"),
+        )
+        self.widget = ipywidgets.VBox([self._caption, self._figure])
+        self.widget.add_class("mg-curves")
+
+    def _mark(self, dash: Dash) -> Any:
+        return bqplot.Lines(
+            x=[0.0, 1.0], y=[0.0, 0.0], scales={"x": self._x, "y": self._y}, visible=False,
+            line_style=dash, stroke_width=1.75 if dash == "solid" else 1.25, apply_clip=True,
+        )  # fmt: skip
+
+    @property
+    def title(self) -> str:
+        """What stands above the plot."""
+        return self._wanted[0]
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """What is to be shown, all points of it."""
+        return self._wanted[2]
+
+    @property
+    def legend(self) -> tuple[str, ...]:
+        """The names on the page, each with its newest value."""
+        return tuple(f"{name} {value}".strip() for name, _, _, value in self._caption.legend)
+
+    @property
+    def paused(self) -> bool:
+        """Whether nothing is sent now; what came meanwhile is sent once, when it ends."""
+        return self._paused
+
+    @paused.setter
+    def paused(self, paused: bool) -> None:
+        with self._lock:
+            self._paused = paused
+            self._flush()
+
+    def show(self, lines: Sequence[Line], *, title: str | None = None, note: str = "") -> None:
+        """Show these curves instead of the ones before.
+
+        Parameters
+        ----------
+        title
+            A new one, else the old one stays.
+        note
+            A few words beside the title, e.g. why there is no curve.
+        """
+        with self._lock:
+            self._wanted = (self.title if title is None else title, note, tuple(lines))
+            self._flush()
+
+    def picture(self, width: int = 420, height: int = 220) -> Image.Image:
+        """Return the curves on paper."""
+        return drawn(self.title, self.lines, log=self._log, width=width, height=height)
+
+    def close(self) -> None:
+        """Take it off the page; twice does no harm."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            if self._timer is not None:
+                self._timer.cancel()
+        figure = self._figure
+        parts = [*self._marks.values(), *self._axes, self._x, self._y]
+        for widget in (*parts, figure.scale_x, figure.scale_y, figure.layout, figure):
+            widget.close()
+        for widget in (self._caption, self.widget.layout, self.widget):
+            widget.close()
+
+    def _flush(self) -> None:
+        """Send what is wanted now, or as soon as it may be sent."""
+        if self._paused or self._closed:
+            return
+        wait = self._sent_at + self._least - time.monotonic()
+        if wait <= 0:
+            self._send()
+        elif self._timer is None:
+            self._timer = threading.Timer(wait, self._late)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _late(self) -> None:
+        with self._lock:
+            self._timer = None
+            self._flush()
+
+    def _send(self) -> None:
+        title, note, lines = self._wanted
+        few = [self._few(line) for line in lines]
+        now = (title, note, [(one.name, one.colour, one.dash, one.x.tobytes(), one.y.tobytes())
+                             for one in few])  # fmt: skip
+        if now == self._last:
+            return
+        self._last, self._sent_at = now, time.monotonic()
+        self.sent += 1
+        with self._caption.hold_sync():
+            self._caption.title, self._caption.note = title, note
+            named = [one for one in few if one.name]
+            self._caption.legend = [[o.name, o.colour, o.dash, latest(o)] for o in named]
+        self._send_axes(few)
+        for dash, mark in self._marks.items():
+            _send_mark(mark, [one for one in few if one.dash == dash])
+
+    def _few(self, line: Line) -> Line:
+        """Return a curve as the page gets it: few points, no infinity, half the bytes."""
+        y = np.asarray(line.y, np.float64)
+        keep = np.isfinite(y) & (y > 0) if self._log else np.isfinite(y)
+        x, y = thinned(np.asarray(line.x), np.where(keep, y, np.nan), self._most)
+        return Line(line.name, x.astype(np.float32), y.astype(np.float32), line.colour, line.dash)
+
+    def _send_axes(self, lines: Sequence[Line]) -> None:
+        for scale, axis, ticks in zip(
+            (self._x, self._y), self._axes, axes_of(lines, log=self._log), strict=True
+        ):
+            if list(np.asarray(axis.tick_values if axis.tick_values is not None else [])) == ticks:
+                continue
+            with scale.hold_sync():
+                scale.min, scale.max = ticks[0], ticks[-1]
+            axis.tick_values = np.asarray(ticks)
+
+
+def _send_mark(mark: Any, lines: Sequence[Line]) -> None:
+    """Give a mark its curves: one message, rows of one length, gaps where a curve has ended."""
+    drawn = [line for line in lines if np.isfinite(line.y).any()]
+    if not drawn:
+        if mark.visible:
+            mark.visible = False
+        return
+    width = max(2, *(len(line.x) for line in drawn))
+    x = np.stack([np.pad(line.x, (0, width - len(line.x)), mode="edge") for line in drawn])
+    y = np.stack(
+        [np.pad(line.y, (0, width - len(line.y)), constant_values=np.nan) for line in drawn]
+    )
+    with mark.hold_sync():
+        mark.x, mark.y = x, y
+        mark.colors = [line.colour for line in drawn]
+        mark.visible = True
+
+
+def side_by_side(curves: Mapping[str, Curves]) -> ipywidgets.Widget:
+    """Return several plots in rows of as many as there is room for."""
+    box = ipywidgets.Box([one.widget for one in curves.values()])
+    box.add_class("mg-curves-row")
+    return cast(ipywidgets.Widget, box)

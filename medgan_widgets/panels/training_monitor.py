@@ -1,0 +1,426 @@
+"""The training monitor: curves, pictures and alarms of trainings, and the few things to ask them.
+
+It only reads run directories, so it can watch any training, whoever started it.
+What it asks of one goes by a file too; what it starts is a process of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ipywidgets
+from PIL import Image
+
+from medgan_widgets.cards import ModelCard
+from medgan_widgets.errors import JobCancelled, MedganError, RequestError
+from medgan_widgets.jobs import Job, submit
+from medgan_widgets.panels import _run_forms as forms
+from medgan_widgets.panels._beacon import Beacon
+from medgan_widgets.panels._panel import Panel
+from medgan_widgets.panels._run_lines import PLOTS, shown
+from medgan_widgets.panels._run_looks import Look, Looker, first_run, known_runs
+from medgan_widgets.panels._run_page import Desk, Timeline, paper, show_desk
+from medgan_widgets.panels._watcher import Watcher
+from medgan_widgets.runs import Ask, RunState, ask, asked, run_state, start_process
+from medgan_widgets.seeds import whole_number
+
+log = logging.getLogger(__name__)
+
+Runs = str | Path | Sequence[str | Path]
+LISTED_EVERY = 5  # looks between two searches for further runs
+
+
+class TrainingMonitor(Panel):
+    """Watch a training, live or finished, and ask it to pause, go on, stop or become a model.
+
+    Parameters
+    ----------
+    run
+        A run directory, or several: the first is the one that buttons act on, the
+        others' curves lie over its. Without one, the newest below ``runs``.
+    runs
+        Where further runs are found and new ones are made.
+    catalogue
+        Whose folder a new model is written to.
+    every
+        Seconds between two looks at a directory, while the panel can be seen.
+    on_model
+        Called with the card of a model that was made here.
+
+    Attributes
+    ----------
+    on_model
+        As above.
+    beacon
+        Its ``visible`` says whether somebody can see the panel.
+
+    Examples
+    --------
+    >>> monitor = TrainingMonitor("runs/knee")
+    >>> monitor.error.split(":")[0]
+    'runs/knee is not a run directory'
+    >>> monitor
+    TrainingMonitor(run='runs/knee', state='new', kimg=0.0, pictures=0, alarms=0)
+    >>> monitor.close()
+    """
+
+    def __init__(
+        self,
+        run: Runs | None = None,
+        *,
+        runs: str | Path = "runs",
+        catalogue: Any = None,
+        every: float = 1.0,
+        on_model: Callable[[ModelCard], object] | None = None,
+    ) -> None:
+        if not every > 0:
+            raise RequestError(f"every must be a number of seconds above 0; got {every!r}.")
+        self.runs, self.catalogue, self.on_model = Path(runs), catalogue, on_model
+        self._lock = threading.RLock()  # clicks, the watcher and jobs come on threads of their own
+        self._lookers: list[Looker] = []
+        self._looks: list[Look] = []
+        self._known: dict[Path, str] = {}  # run -> its state when the folder was listed
+        self._until_listed = 0
+        self._acted = ""  # what went wrong with an action; stays until the next one
+        self._curves: dict[str, Any] = {}
+        self._jobs: dict[str, Job[Any]] = {}
+        self.beacon, self.desk, self.timeline = Beacon(), Desk(choices=forms.choices()), Timeline()
+        self._plots = ipywidgets.Box([])
+        self._box = ipywidgets.VBox([self.desk, self._plots, self.timeline])
+        super().__init__("Training", [self.beacon, self._box])
+        self.add_class("mg-monitor-panel")
+        self._box.add_class("mg-monitor-box")
+        self._plots.add_class("mg-monitor-plots")
+        self._watcher = Watcher(self._watch, every)
+        self.beacon.observe(self._seen, "visible")
+        self.desk.on_msg(self._message)
+        self.timeline.observe(self._asked_picture, "asked")
+        if run is not None:
+            self.attach(run)
+
+    # ------------------------------------------------------------ what it shows
+
+    @property
+    def run(self) -> Path | None:
+        """The directory of the run that buttons act on."""
+        return self._lookers[0].run if self._lookers else None
+
+    @property
+    def state(self) -> RunState:
+        """Who trains that run now, and how far it is."""
+        return run_state(self.run) if self.run is not None else RunState()
+
+    @property
+    def look(self) -> Look | None:
+        """What that run's directory said when it was last looked at."""
+        return self._looks[0] if self._looks else None
+
+    def attach(self, run: Runs) -> None:
+        """Show another run, or several; what it lacks is said in the error line."""
+        names = [run] if isinstance(run, (str, Path)) else list(run)
+        if not names:
+            raise RequestError("attach needs a run directory, or several; got none.")
+        with self._lock:
+            kept = {looker.run: looker for looker in self._lookers}
+            paths = list(dict.fromkeys(Path(name) for name in names))
+            self._lookers = [kept.get(path) or Looker(path) for path in paths]
+            self._acted = ""
+            self.timeline.asked = -1.0
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Take one look now, whether anybody can see the panel or not."""
+        with self._lock:
+            if self._closed:
+                return
+            if self._until_listed <= 0:
+                self._known = {run: run_state(run).state for run in known_runs(self.runs)}
+                self._until_listed = LISTED_EVERY
+            self._until_listed -= 1
+            if not self._lookers and (found := first_run(self._known)) is not None:
+                self._lookers = [Looker(found)]
+            self._looks = [looker.look() for looker in self._lookers]
+            self._show()
+
+    # ------------------------------------------------------------ what it asks
+
+    def pause(self) -> None:
+        """Ask for a pause: the training ends its step, writes a checkpoint and waits."""
+        self._ask("pause", "will pause after its step, with a checkpoint")
+
+    def go_on(self) -> None:
+        """Ask a paused training to go on."""
+        self._ask("go on", "goes on")
+
+    def stop(self) -> None:
+        """Ask for the end, with a checkpoint to resume from; twice does no harm."""
+        run = self._one()
+        if self.state.alive and asked(run) == "stop":
+            self._say(f"{run} is already stopping.")
+        else:
+            self._ask("stop", "will stop after its step, with a checkpoint")
+
+    def resume(self) -> None:
+        """Let a paused run go on, or train one that nobody trains in a process of its own.
+
+        Raises
+        ------
+        RequestError
+            When it is being trained, or finished.
+        DataError
+            When it is no run directory.
+        """
+        run, state = self._one(), self.state
+        if state.state == "paused":
+            return self.go_on()
+        if state.state == "finished":
+            raise RequestError(f"{run} is finished; start a new training from it instead.")
+        pid = start_process(run)
+        self._say(f"{run} is trained by process {pid}.")
+
+    def start(
+        self,
+        run: str | Path,
+        *,
+        data: str | Path,
+        preset: str = "residual",
+        size: int = 64,
+        kimg: float = 100.0,
+        labels: str | None = None,
+        group: str | None = None,
+        start_from: str | Path | None = None,
+    ) -> Job[Path]:
+        """Check a new training, write its directory and train it in a process of its own.
+
+        Returns at once; ``monitor.start(...).wait()`` waits until the process runs,
+        or raises what is wrong. The arguments are those of `train`; ``run`` is a
+        directory, or a name below ``runs``.
+        """
+        asked = forms.training_form(
+            {"data": data, "preset": preset, "size": size, "kimg": kimg, "labels": labels,
+             "group": group, "start_from": start_from}
+        )  # fmt: skip
+        place = Path(run)
+        alone = place.name == str(run)
+        folder = forms.run_folder(self.runs if alone else place.parent, place.name)
+        return self._submit(
+            "start", f"Checking {folder}: its images are read.",
+            lambda: iter([forms.begin(folder, asked)]), self._started,
+        )  # fmt: skip
+
+    def estimate(self, form: Mapping[str, Any]) -> Job[str]:
+        """Measure what a training would take; its sentence is the job's one result."""
+        asked = forms.training_form(form)
+        return self._submit(
+            "estimate", "Measuring a few steps.", lambda: iter([forms.estimate(asked)]), self._told
+        )
+
+    def make_model(
+        self,
+        model_id: str,
+        *,
+        title: str | None = None,
+        modality: str | None = None,
+        organ: str | None = None,
+        region: str | None = None,
+        licence: str | None = None,
+        statement: Mapping[str, str] | None = None,
+        models: str | Path | None = None,
+    ) -> Job[ModelCard]:
+        """Make a model of the run's averaged generator; returns at once, like `start`.
+
+        ``statement`` says where the images come from: source, licence, approval,
+        deidentification; the card prints UNKNOWN for what is left out.
+        """
+        run = self._one()
+        given = {"model_id": model_id, "title": title, "modality": modality, "organ": organ,
+                 "region": region, "licence": licence}  # fmt: skip
+        said = {f"statement_{name}": text for name, text in (statement or {}).items()}
+        asked = forms.model_form({**given, **said})
+        where = models if models is not None else getattr(self.catalogue, "folder", None)
+        return self._submit(
+            "model", f"Making {model_id} of {run}.",
+            lambda: iter([forms.make(run, asked, where)]), self._made,
+        )  # fmt: skip
+
+    # ------------------------------------------------------------ how it does that
+
+    def _one(self) -> Path:
+        if self.run is None:
+            raise RequestError("no run is attached; choose one, or start a training.")
+        return self.run
+
+    def _ask(self, wish: Ask, said: str) -> None:
+        run, state = self._one(), self.state
+        if not state.alive:
+            raise RequestError(f"nobody trains {run} now ({state.state}), so it cannot be asked.")
+        ask(run, wish)
+        self._say(f"{run} {said}.")
+
+    def _say(self, text: str) -> None:
+        with self._lock:
+            self._acted = ""
+            self.status = text
+            self._until_listed = 0
+            self.refresh()
+
+    def _submit(
+        self, kind: str, said: str, work: Callable[[], Iterable[Any]], done: Callable[[Any], None]
+    ) -> Job[Any]:
+        """Queue one of the long actions; a second press while it runs starts nothing new."""
+        with self._lock:
+            before = self._jobs.get(kind)
+            if before is not None and not before.done:
+                return before
+            self._acted, self.error = "", ""
+            self.status = said
+            self.desk.busy = kind
+            job = submit(work, owner=(id(self), kind), on_done=lambda job: self._over(job, done))
+            self._jobs[kind] = job
+        return job
+
+    def _over(self, job: Job[Any], done: Callable[[Any], None]) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self.desk.busy = ""
+            if job.error is not None or job.state != "done":
+                self.status = ""
+                self._fail(job.error or JobCancelled("it was cancelled."))
+            else:
+                done(job.items[0])
+
+    def _started(self, folder: Path) -> None:
+        self._until_listed = 0
+        self.attach(folder)
+        self.status = f"{folder} is trained by process {self.state.pid}."
+
+    def _told(self, text: str) -> None:
+        self.desk.estimate = text
+        self.status = f"This training would take {text}."
+
+    def _made(self, card: ModelCard) -> None:
+        self.status = f"{card.id} is among the models now; open Explore."
+        self.desk.made = card.id
+        if self.on_model is not None:
+            self.on_model(card)
+
+    def _seen(self, change: Mapping[str, Any]) -> None:
+        """Begin to watch, or stop at once: a hidden page keeps all that it is sent."""
+        for curves in list(self._curves.values()):
+            curves.paused = not change["new"]
+        if change["new"]:
+            self._watcher.wake()
+        else:
+            self._watcher.rest()
+
+    def _watch(self) -> None:
+        if self.beacon.visible:
+            self.refresh()
+
+    def _message(self, _: object, content: Mapping[str, Any], __: object) -> None:
+        """Hear the page, on whatever thread."""
+        acts: dict[str, Callable[[], object]] = {
+            "pause": self.pause, "go on": self.go_on, "stop": self.stop, "resume": self.resume,
+            "refresh": self.refresh,
+            "attach": lambda: self.attach(_paths(content)),
+            "start": lambda: self._start_form(_form(content)),
+            "estimate": lambda: self.estimate(_form(content)),
+            "model": lambda: self._model_form(_form(content)),
+        }  # fmt: skip
+        act = acts.get(str(content.get("kind"))) if isinstance(content, Mapping) else None
+        if act is None:
+            log.warning("a message was not understood: %.200r", content)
+            return
+        try:
+            act()
+        except Exception as problem:  # a click may fail, the panel lives on
+            self._fail(problem)
+
+    def _start_form(self, form: Mapping[str, Any]) -> None:
+        name = str(form.get("run", "")).strip()
+        forms.run_folder(self.runs, name)  # a page names folders below `runs`, no others
+        self.start(name, **forms.training_form(form))
+
+    def _model_form(self, form: Mapping[str, Any]) -> None:
+        given = forms.model_form(form)
+        self.make_model(given.pop("model_id"), **given)
+
+    def _fail(self, problem: BaseException) -> None:
+        if not isinstance(problem, MedganError):
+            log.error("the training monitor failed", exc_info=problem)
+            problem = RuntimeError(f"Something went wrong ({type(problem).__name__}: {problem}).")
+        with self._lock:
+            self._acted = str(problem)
+            self._complain()
+
+    def _complain(self) -> None:
+        problems = [self._acted, *(look.problem for look in self._looks), self.timeline.problem]
+        self.error = " ".join(dict.fromkeys(filter(None, problems)))
+
+    # ------------------------------------------------------------ what the page gets
+
+    def _show(self) -> None:
+        """Send what has changed; traits that are the same again send nothing."""
+        self._show_curves()
+        show_desk(self.desk, self._looks, self._known, self.runs)
+        self.timeline.show(self.look)
+        self._complain()
+
+    def _show_curves(self) -> None:
+        if not any(look.ticks for look in self._looks) and not self._curves:
+            return
+        from medgan_widgets.panels._plots import Curves, side_by_side  # bqplot is slow to load
+
+        if not self._curves:
+            self._curves = {name: Curves(p.title, log=p.log) for name, p in PLOTS.items()}
+            self._plots.children = (side_by_side(self._curves),)
+        for name, one in shown(self._looks).items():
+            self._curves[name].show(one.lines, title=one.title, note=one.note)
+
+    def _asked_picture(self, _: object) -> None:
+        with self._lock:
+            self.timeline.show(self.look)
+            self._complain()
+
+    def _facts(self) -> Mapping[str, object]:
+        look = self.look or Look(Path())
+        return {
+            "run": str(self.run) if self.run is not None else None,
+            "state": look.state.state,
+            "kimg": round(look.kimg, 3),
+            "pictures": len(look.pictures),
+            "alarms": len(look.alarms),
+        }
+
+    def _picture(self) -> Image.Image | None:
+        if not self._looks:
+            self.refresh()
+        return paper(self._looks, self.timeline.picture) if self._looks else None
+
+    def _release(self) -> None:
+        self._watcher.close()
+        for curves in self._curves.values():
+            curves.close()
+        for box in self._plots.children:
+            box.layout.close()
+            box.close()
+        for widget in (self.desk, self._plots, self.timeline):
+            widget.layout.close()
+            widget.close()
+
+
+def _paths(content: Mapping[str, Any]) -> list[str]:
+    runs = content.get("runs")
+    if not isinstance(runs, list) or not all(isinstance(one, str) and one for one in runs):
+        raise RequestError("choose a run first.")
+    return runs[: whole_number(len(runs), "runs", 1, 8)]
+
+
+def _form(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    form = content.get("form")
+    return form if isinstance(form, Mapping) else {}
