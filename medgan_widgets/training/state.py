@@ -82,7 +82,9 @@ def first_state(
         discriminator,
         averaged,
         optimisers={
-            name: torch.optim.Adam(network.parameters(), preset.learning_rate, preset.betas)
+            name: torch.optim.Adam(
+                network.parameters(), preset.learning_rate, preset.betas, fused=device != "mps"
+            )
             for name, network in (("generator", generator), ("discriminator", discriminator))
         },
         scaler=torch.amp.GradScaler(device.split(":")[0], enabled=preset.precision == "fp16"),
