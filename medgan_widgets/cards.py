@@ -33,8 +33,12 @@ from medgan_widgets.requests import Score
 
 CARD_LIMIT = 1_000_000  # bytes; a real card has a few thousand
 
-Modality = Literal["MR", "MG", "DX", "ES"]
-Organ = Literal["brain", "breast", "chest", "lung", "colon", "heart"]
+# DICOM's codes, the last for what has none of its own.
+Modality = Literal["MR", "MG", "DX", "ES", "CT", "US", "PT", "XA", "OT"]
+Organ = Literal[
+    "brain", "breast", "chest", "lung", "colon", "heart", "abdomen", "knee", "hip", "spine",
+    "skin", "eye", "prostate", "liver", "kidney", "other",
+]  # fmt: skip
 Output = Literal["image", "mask", "label"]
 Function = Literal[
     "noise to image",
@@ -47,6 +51,8 @@ Function = Literal[
 MODALITIES: tuple[str, ...] = get_args(Modality)
 ORGANS: tuple[str, ...] = get_args(Organ)
 FUNCTIONS: tuple[str, ...] = get_args(Function)
+
+UNKNOWN = "UNKNOWN"  # shown as it stands: a blank would be overlooked
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _PORTS = {f"{port}{digit}" for port in ("com", "lpt") for digit in "123456789"}
@@ -161,6 +167,42 @@ class ScoreCard(_Part):
         return Score(**self.model_dump())
 
 
+class DataStatement(_Part):
+    """Where training images come from, and by whose leave; what nobody stated is ``UNKNOWN``.
+
+    Parameters
+    ----------
+    source
+        Whose images, and where they can be asked for.
+    licence
+        What they may be used for.
+    approval
+        Ethics approval or waiver, or why none is needed.
+    deidentification
+        How names and numbers were taken out.
+
+    Examples
+    --------
+    >>> DataStatement(source="our clinic, 2019", licence=" ").unknown
+    ('licence', 'approval', 'deidentification')
+    """
+
+    source: Text = UNKNOWN
+    licence: Text = UNKNOWN
+    approval: Text = UNKNOWN
+    deidentification: Text = UNKNOWN
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _blank_is_unknown(cls, text: object) -> object:
+        return UNKNOWN if text is None or (isinstance(text, str) and not text.strip()) else text
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """The names of what was not stated."""
+        return tuple(name for name, text in self.model_dump().items() if text == UNKNOWN)
+
+
 class ModelCard(_Part):
     """What a model is, makes, and may be used for.
 
@@ -169,13 +211,15 @@ class ModelCard(_Part):
     id
         The model's name, and its folder's: letters, digits, ``.``, ``_``, ``-``.
     modality, organ, region
-        DICOM's code (MR, MG, DX, ES), the organ, and the view or region of it.
+        DICOM's code (MR, CT, … or OT for another), the organ, and the view or region of it.
     makes, outputs, function, condition, options
         What comes out, from what, and which factors and arguments steer it.
     size
         (height, width) in pixels, 1 … 4096.
     licence
         SPDX name where known; None when it is not stated.
+    statement
+        Where the training images come from; None on cards that were written without one.
     weights, network
         For models that run in this package; None for those known by their facts.
     scores
@@ -218,6 +262,7 @@ class ModelCard(_Part):
     channels: Annotated[StrictInt, Field(ge=1, le=4)] = 1
     licence: Text | None
     dataset: Text | None
+    statement: DataStatement | None = None
     year: Annotated[StrictInt, Field(ge=1990, le=2100)] | None
     phantom: StrictBool = False
     architecture: Text

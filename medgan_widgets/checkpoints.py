@@ -7,6 +7,7 @@ card's SHA-256 and with the network's own shapes before a number of it is used.
 from __future__ import annotations
 
 import hashlib
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from torch import Tensor, nn
 
 from medgan_widgets.errors import WeightsError
 from medgan_widgets.files import write_whole
-from medgan_widgets.networks import GENERATORS, Generator
+from medgan_widgets.networks import DISCRIMINATORS, GENERATORS, Generator
+
+COUNTER = "num_batches_tracked"  # of training steps; nothing reads it
 
 
 def sha256_of(content: bytes) -> str:
@@ -107,9 +110,78 @@ def read_generator(
         tensors = tensors_from_bytes(content)
     except SafetensorError as error:
         raise WeightsError(f"{path.name} is not a whole safetensors file: {error}.") from error
+    return generator_of(tensors, name, settings, path.name)
+
+
+def generator_of(
+    tensors: dict[str, Tensor], name: str, settings: dict[str, Any], file: str
+) -> Generator:
+    """Return a generator filled with tensors, fp32, every value checked.
+
+    Raises
+    ------
+    WeightsError
+        When they do not fit the network, or are not finite; ``file`` is named in it.
+    """
     network = build_generator(name, settings)
-    network.load_state_dict(_checked(tensors, network, path.name), strict=False, assign=True)
+    network.load_state_dict(_checked(tensors, network, file), strict=False, assign=True)
     return network.eval().requires_grad_(False)
+
+
+def read_pytorch(path: Path) -> Any:
+    """Return what ``torch.save`` or safetensors wrote: tensors by name, numbers, no code.
+
+    A pickle can carry code; it is read with a list of harmless types, so nothing of it runs.
+
+    Raises
+    ------
+    WeightsError
+        When the file is missing, empty, damaged, or holds more than tensors and plain values.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path} is not a file; name the checkpoint itself.")
+    if not path.stat().st_size:
+        raise WeightsError(f"{path.name} is empty; copy the checkpoint again.")
+    try:
+        if path.suffix == ".safetensors":
+            return tensors_from_bytes(path.read_bytes())
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path.name} holds more than weights, such as pickled code, which is not run here "
+            f"({_first_line(error)}); in the program that made it, write the plain weights with "
+            "torch.save(generator.state_dict(), path)."
+        ) from None
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, SafetensorError) as error:
+        raise WeightsError(
+            f"{path.name} cannot be read as a PyTorch checkpoint ({_first_line(error)}); "
+            "copy it again."
+        ) from None
+
+
+def fits_half(network: nn.Module) -> bool:
+    """Return whether fp16 holds every weight to the last bit."""
+    tensors = [t for t in network.state_dict().values() if t.is_floating_point()]
+    return all(torch.equal(tensor.half().to(tensor.dtype), tensor) for tensor in tensors)
+
+
+def discriminator_names(name: str) -> list[set[str]]:
+    """Return the tensor names of a network's discriminators, one set for each size."""
+    found = []
+    for size in (16, 32, 64, 128, 256, 512, 1024):
+        try:
+            with torch.device("meta"):
+                made = DISCRIMINATORS[name](size=size)
+        except (KeyError, TypeError, ValueError):  # not a size of this network
+            continue
+        found.append({key for key in made.state_dict() if not key.endswith(COUNTER)})
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = [line for line in lines if "nsupported" in line]  # the type that was refused
+    return (named or lines or [type(error).__name__])[0][:200]
 
 
 def _checked(tensors: dict[str, Tensor], network: nn.Module, file: str) -> dict[str, Tensor]:

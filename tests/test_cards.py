@@ -252,3 +252,23 @@ def test_a_path_that_cannot_be_and_a_number_too_long_are_told(tmp_path):
     (tmp_path / "card.json").write_text('{"year": ' + "9" * 5000 + "}")
     with pytest.raises(CardError, match="a number is too long"):
         ModelCard.read(tmp_path)
+
+
+def test_a_statement_left_blank_says_unknown_and_comes_back(tmp_path: Path) -> None:
+    content = facts(statement={"source": "our clinic", "licence": "  ", "approval": None})
+    card = ModelCard.read(written(tmp_path, content))
+    assert card.statement is not None
+    assert card.statement.unknown == ("licence", "approval", "deidentification")
+    assert ModelCard.read(card.write(tmp_path)) == card
+    assert ModelCard.read(written(tmp_path, facts())).statement is None, "older cards have none"
+    assert "statement.colour" in refused(tmp_path, facts(statement={"colour": "grey"}))
+    assert "statement.source" in refused(tmp_path, facts(statement={"source": 5}))
+
+
+@pytest.mark.parametrize(
+    ("modality", "organ"),
+    [("CT", "abdomen"), ("US", "liver"), ("PT", "other"), ("XA", "heart"), ("OT", "skin")],
+)
+def test_the_vocabulary_holds_what_people_bring(tmp_path: Path, modality: str, organ: str) -> None:
+    card = ModelCard.read(written(tmp_path, facts(modality=modality, organ=organ)))
+    assert (card.modality, card.organ) == (modality, organ)

@@ -297,3 +297,48 @@ def test_without_a_browser_a_picture_and_a_sentence_stay(explorer: ModelExplorer
         "shown='3 of 25')"
     )
     explorer.close()
+
+
+def test_the_card_says_where_the_data_came_from(root: Path) -> None:
+    told = {
+        "run": "1" * 32, "fingerprint": "f" * 64, "group": "no group was given", "preset": "dcgan",
+        "parent": "first", "parent_run": "2" * 32, "parent_sha256": "3" * 64,
+        "checkpoint": "4" * 64,
+    }  # fmt: skip
+    stated = {"source": "our clinic", "licence": NASTY}
+    model(root, "knee", modality="DX", organ="knee", phantom=False, training=told, statement=stated)
+    model(root, "bare", phantom=False)
+    explorer = ModelExplorer(Catalogue(root))
+    explorer.selected = "knee"
+    statement = line(explorer, "data statement")
+    assert statement["text"].startswith(
+        f"source: our clinic · licence: {NASTY} · approval: UNKNOWN"
+    )
+    assert statement["tone"] == "warn"
+    assert line(explorer, "data fingerprint")["text"] == "ffffffffffff…"
+    assert line(explorer, "data fingerprint")["whole"] == "f" * 64
+    assert line(explorer, "patients") | {"note": "", "whole": ""} == {
+        "term": "patients", "text": "no group was given", "note": "", "tone": "warn", "whole": "",
+    }  # fmt: skip
+    assert "2" * 32 in line(explorer, "started from")["whole"]
+    assert line(explorer, "training")["text"] == "preset dcgan", "the rest has lines of its own"
+    explorer.selected = "bare"
+    assert line(explorer, "data statement")["text"].startswith("UNKNOWN")
+    explorer.selected = "phantom-brain-mri"
+    terms = [one["term"] for one in explorer.view.detail["lines"]]
+    assert "data statement" not in terms, "a phantom has nobody's data"
+
+
+def test_models_of_other_modalities_are_found_by_their_words(root: Path) -> None:
+    model(root, "liver-us", modality="US", organ="liver", makes="slice", phantom=False)
+    model(root, "knee-dx", modality="DX", organ="knee", makes="view", phantom=False)
+    explorer = ModelExplorer(Catalogue(root))
+    for text, found in (
+        ("hepatic ultrasound", ("liver-us",)),
+        ("knee x-ray", ("knee-dx",)),
+        ("chest knee", ()),
+    ):
+        page_sets(explorer, search_text=text)
+        assert explorer.shown == found
+    page_sets(explorer, search_text="", filters={"modality": ["US"]})
+    assert explorer.shown == ("liver-us",)

@@ -12,6 +12,8 @@ from medgan_widgets.cards import ModelCard
 _PHRASES = (  # of several words or with hyphens; tried first, in this order
     (r"\bx[\s-]?rays?\b", "xray"),
     (r"\bmagnetic resonance( imaging)?\b", "mri"),
+    (r"\bcomputed tomography\b", "ct"),
+    (r"\bpositron emission( tomography)?\b", "pet"),
     (r"\bregions? of interest\b", "roi"),
     (r"\bdce[\s-]?mri\b", "dce mri"),
     (r"\bt1[\s-]?w(eighted)?\b", "t1"),
@@ -25,6 +27,9 @@ _SAME = {
     "mri": ("mr", "mrt"),
     "mammogram": ("mg", "mmg", "mammography", "mammographic", "mammo"),
     "xray": ("dx", "cr", "cxr", "radiograph", "radiography", "roentgen"),
+    "ultrasound": ("us", "sonography", "ultrasonography", "sonogram"),
+    "pet": ("pt",),
+    "angiography": ("xa", "angiogram", "dsa"),
     "endoscopy": ("es", "endoscopic", "colonoscopy", "colonoscopic"),
     "brain": ("head", "cranial", "cerebral", "neuro"),
     "colon": ("bowel", "gut", "colorectal", "gastrointestinal"),
@@ -32,6 +37,13 @@ _SAME = {
     "chest": ("thorax", "thoracic"),
     "lung": ("pulmonary",),
     "breast": ("mammary",),
+    "abdomen": ("abdominal",),
+    "spine": ("spinal", "vertebral", "vertebra"),
+    "skin": ("dermal", "dermoscopy", "dermoscopic"),
+    "eye": ("retina", "retinal", "fundus", "ocular"),
+    "prostate": ("prostatic",),
+    "liver": ("hepatic",),
+    "kidney": ("renal",),
     "tumour": ("tumor", "glioma", "cancer"),
     "mask": ("segmentation", "annotation", "segmented"),
     "colour": ("color", "rgb", "coloured", "colored"),
@@ -49,7 +61,10 @@ _IDLE_TEXT = """
     me model my of on or picture px pixel show some that the to want with without
 """
 _IDLE = frozenset(_IDLE_TEXT.split())
-_MODALITY = {"MR": "mri", "MG": "mammogram", "DX": "xray chest", "ES": "endoscopy"}
+_MODALITY = {
+    "MR": "mri", "MG": "mammogram", "DX": "xray", "ES": "endoscopy", "CT": "ct",
+    "US": "ultrasound", "PT": "pet", "XA": "angiography", "OT": "other",
+}  # fmt: skip
 
 
 def canonical(word: str) -> str:
@@ -78,7 +93,8 @@ def words_of(card: ModelCard) -> Mapping[str, float]:
     """Return the words a card is found by, each with how much it says about the model."""
     weights: dict[str, float] = {}
     height, width = card.size
-    exact = f"{_MODALITY[card.modality]} {card.organ} {card.makes} {' '.join(card.outputs)}"
+    view = "chest" if (card.modality, card.organ) == ("DX", "lung") else ""  # as people call it
+    exact = f"{_MODALITY[card.modality]} {view} {card.organ} {card.makes} {' '.join(card.outputs)}"
     factors = " ".join(
         f"{name} {' '.join(map(str, values))}" for name, values in card.condition.items()
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from medgan_widgets.cards import ModelCard, ScoreCard, Weights
+from medgan_widgets.cards import UNKNOWN, ModelCard, ScoreCard, Weights
 from medgan_widgets.catalogue import Catalogue, Metric, RunsHere, size_text
 
 MODALITIES = {
@@ -15,6 +15,11 @@ MODALITIES = {
     "MG": "mammography",
     "DX": "X-ray",
     "ES": "endoscopy",
+    "CT": "computed tomography",
+    "US": "ultrasound",
+    "PT": "positron emission tomography",
+    "XA": "angiography",
+    "OT": "another modality",
 }
 RUNS = {
     "now": "runs now",
@@ -34,6 +39,11 @@ _RUNS_SHORT = {
     "interpreter": "own Python",
     "damaged": "damaged",
 }
+_OWN_LINES = frozenset(
+    {"kimg", "run", "fingerprint", "group", "groups", "checkpoint"}
+    | {"parent", "parent_run", "parent_sha256"}
+)
+_STATED = {"deidentification": "de-identification"}
 LICENCE_MISSING = "not stated: ask its authors before any use but looking"
 
 
@@ -269,7 +279,8 @@ def _terms(card: ModelCard, runs: RunsHere) -> list[dict[str, str]]:
         lines.append(
             _line("weights", _weight(card.weights), f"sha256 {digest[:12]}…", whole=digest)
         )
-    training = {name: value for name, value in card.training.items() if name != "kimg"}
+    lines += _origins(card)
+    training = {name: value for name, value in card.training.items() if name not in _OWN_LINES}
     if training:
         text = " · ".join(f"{name} {_cell(value)}" for name, value in training.items())
         lines.append(_line("training", text))
@@ -278,6 +289,34 @@ def _terms(card: ModelCard, runs: RunsHere) -> list[dict[str, str]]:
     if card.limits:
         lines.append(_line("limits", card.limits))
     return lines
+
+
+def _origins(card: ModelCard) -> list[dict[str, str]]:
+    """Say where the training images come from, what they hash to, and what was there before."""
+    told, lines = card.training, []
+    if card.statement is not None:
+        parts = card.statement.model_dump().items()
+        text = " · ".join(f"{_STATED.get(name, name)}: {said}" for name, said in parts)
+        lines = [_line("data statement", text, tone="warn" if card.statement.unknown else "")]
+    elif card.origin == "local" and not card.phantom:
+        text = f"{UNKNOWN}: nobody stated where its training images come from"
+        lines = [_line("data statement", text, tone="warn")]
+    if "fingerprint" in told:
+        whole = str(told["fingerprint"])
+        lines.append(_line("data fingerprint", f"{whole[:12]}…", whole=whole))
+    if "group" in told:
+        apart = told.get("groups") is not None
+        lines.append(_line("patients", str(told["group"]), tone="" if apart else "warn"))
+    if "parent" in told:
+        lines.append(_line("started from", str(told["parent"]), whole=_parent(card)))
+    if "run" in told:
+        lines.append(_line("run", f"{str(told['run'])[:12]}…", whole=str(told["run"])))
+    return lines
+
+
+def _parent(card: ModelCard) -> str:
+    known = (("run", "parent_run"), ("sha256", "parent_sha256"))
+    return " ".join(f"{word} {card.training[key]}" for word, key in known if key in card.training)
 
 
 def _marks(card: ModelCard) -> list[str]:

@@ -1,0 +1,86 @@
+"""The key that patients' numbers are hashed with: this person's own, never part of a run."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+import tempfile
+from pathlib import Path
+
+import filelock
+import platformdirs
+
+from medgan_widgets.errors import DataError, SaveError
+
+FILE = "patients.key"
+BYTES = 32
+
+
+def patient_key() -> bytes:
+    """Return this person's key, 32 bytes; made once, readable by nobody else.
+
+    Without it a hash cannot be turned back by trying all numbers of a clinic.
+    It lies in the home folder, so the same patient gets the same hash in every
+    run of this person, and another one with another key.
+
+    Raises
+    ------
+    DataError
+        When the file is damaged: with another key nobody would be found again.
+    SaveError
+        When it cannot be made.
+
+    Examples
+    --------
+    >>> patient_key() == patient_key(), len(patient_key())
+    (True, 32)
+    """
+    path = _home() / FILE
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(path.with_name(f".{FILE}.busy"), timeout=30):
+            if not path.exists():
+                _write(path, secrets.token_bytes(BYTES))
+            key = path.read_bytes()
+    except (OSError, filelock.Timeout) as error:
+        raise SaveError(
+            f"the key of patients' hashes cannot be kept in {path.parent} ({error}); set "
+            "MEDGAN_HOME to a folder that can be written."
+        ) from error
+    if len(key) != BYTES:
+        raise DataError(
+            f"{path} is damaged: expected {BYTES} bytes, got {len(key)}; restore it from a copy, "
+            "or delete it and know that patients of older runs are not found any more."
+        )
+    return key
+
+
+def patient_hash(patient: str, key: bytes) -> str:
+    """Return what stands for a patient in a run: 16 hexadecimal digits of HMAC-SHA256.
+
+    Examples
+    --------
+    >>> patient_hash("12345", b"k")
+    '3f5429540988d2d8'
+    """
+    return hmac.new(key, patient.encode(), hashlib.sha256).hexdigest()[:16]
+
+
+def _write(path: Path, key: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 600
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(key)
+        Path(temporary).replace(path)
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _home() -> Path:
+    home = os.environ.get("MEDGAN_HOME")
+    if home:
+        return Path(home).expanduser()
+    return Path(platformdirs.user_data_dir("medgan_widgets", appauthor=False))

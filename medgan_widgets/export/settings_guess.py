@@ -1,0 +1,73 @@
+"""The arguments a generator was built with, read off the shapes of its tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from medgan_widgets.errors import WeightsError
+
+
+def guessed_settings(tensors: Mapping[str, Any], network: str) -> dict[str, int]:
+    """Return size, channels, z_dim, classes and width; whether they fit is checked later.
+
+    Parameters
+    ----------
+    tensors
+        Name -> anything with a ``shape``.
+    network
+        ``"dcgan"``, ``"residual"`` or ``"stylegan2"``.
+
+    Raises
+    ------
+    WeightsError
+        When the names are not those of such a network, naming some of them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> shapes = {"layers.0.weight": (100, 64, 4, 4), "layers.3.weight": (64, 32, 4, 4),
+    ...           "layers.6.weight": (32, 1, 4, 4)}
+    >>> guessed_settings({k: np.empty(v) for k, v in shapes.items()}, "dcgan")
+    {'size': 16, 'channels': 1, 'z_dim': 100, 'width': 32}
+    """
+    if network not in _GUESSES:
+        have = ", ".join(_GUESSES)
+        raise WeightsError(f"network must be one of {have}, got {network!r}; or give settings=.")
+    try:
+        return _GUESSES[network]({name: tuple(one.shape) for name, one in tensors.items()})
+    except (KeyError, IndexError, ValueError):
+        names = ", ".join(sorted(tensors)[:4])
+        raise WeightsError(
+            f"these tensors are not those of a {network} generator: there are {len(tensors)}, "
+            f"such as {names}; choose another network=, or say where the generator is with key=."
+        ) from None
+
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def _dcgan(shapes: Shapes) -> dict[str, int]:
+    numbers = sorted(int(n.split(".")[1]) for n, shape in shapes.items() if len(shape) == 4)
+    first, last = shapes[f"layers.{numbers[0]}.weight"], shapes[f"layers.{numbers[-1]}.weight"]
+    return {
+        "size": 2 ** (len(numbers) + 1),
+        "channels": last[1],
+        "z_dim": first[0],
+        "width": last[0],
+    }
+
+
+def _residual(shapes: Shapes) -> dict[str, int]:
+    z_dim = shapes["mapping.0.weight"][1]
+    stages = {name.split(".")[1] for name in shapes if name.startswith("stages.")}
+    return {
+        "size": 2 ** (len(stages) + 1),
+        "channels": shapes["last.weight"][0] // 4,
+        "z_dim": z_dim,
+        "classes": shapes["start.weight"][1] - z_dim,
+        "width": shapes["last.weight"][1],
+    }
+
+
+_GUESSES: dict[str, Callable[[Shapes], dict[str, int]]] = {"dcgan": _dcgan, "residual": _residual}

@@ -1,0 +1,321 @@
+"""A run becomes a model: found at once, with the run's own images, and honest about its data."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from medgan_widgets.cards import DataStatement, ModelCard, ScoreCard
+from medgan_widgets.catalogue import Catalogue
+from medgan_widgets.checkpoints import read_generator
+from medgan_widgets.engine import EXACT_CHUNK, Engine, _noise
+from medgan_widgets.errors import DataError, RequestError, SaveError, WeightsError
+from medgan_widgets.export import make_model
+from medgan_widgets.requests import GenerateRequest, Score
+from medgan_widgets.runs import WEIGHTS, RunState, Tick, record_tick, run_config, write_state
+from medgan_widgets.seeds import labels_from_seeds, latents_from_seeds, one_hot
+from tests.run_dirs import write_run
+
+KNEE: dict[str, Any] = {"modality": "DX", "organ": "knee", "region": "frontal view"}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return write_run(tmp_path / "runs" / "knee")
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    return tmp_path / "models"
+
+
+def images_of(models: Path, model_id: str, count: int = 8) -> np.ndarray:
+    engine = Engine(device="cpu", catalogue=Catalogue(models))
+    return engine.images(GenerateRequest(model_id, seeds=range(count)))
+
+
+@torch.inference_mode()
+def images_of_run(run: Path, count: int = 8) -> np.ndarray:
+    """What the run's own generator makes of the same seeds."""
+    config = run_config(run)
+    name = config["settings"]["network"]
+    network = read_generator(run / WEIGHTS, name, config["network"]).for_inference()
+    factors = {k: tuple(v) for k, v in config["factors"].items()}
+    parts = []
+    for start in range(0, count, EXACT_CHUNK[name]):
+        seeds = range(start, start + EXACT_CHUNK[name])
+        z = torch.from_numpy(latents_from_seeds(seeds, network.z_dim))
+        y = torch.from_numpy(one_hot(labels_from_seeds(seeds, factors, {}), factors, len(seeds)))
+        noise = [torch.from_numpy(part) for part in _noise(seeds, network.noise_shapes)]
+        made = network(z, y, noise, 1.0).clamp(-1, 1)
+        parts.append(((made + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy())
+    return np.concatenate(parts)
+
+
+def test_a_run_becomes_a_model_that_the_catalogue_finds_at_once(run: Path, models: Path) -> None:
+    card = make_model(run, "knee-1", **KNEE, models=models, licence="CC-BY-4.0")
+    assert Catalogue(models)["knee-1"] == card == ModelCard.read(models / "knee-1")
+    assert Catalogue(models).runs_here("knee-1").kind == "now"
+    assert card.condition == {"grade": (0, 1, 2)}
+    assert card.truncation is True
+    assert {path.name for path in (models / "knee-1").iterdir()} == {
+        "card.json", "README.md", "generator.safetensors", "preview.png", "grid.png",
+    }  # fmt: skip
+    assert [path.name for path in models.iterdir()] == ["knee-1"], "nothing else stays"
+
+
+def test_fp16_is_taken_where_no_pixel_moves_by_more_than_a_grey_level(
+    run: Path, models: Path
+) -> None:
+    card = make_model(run, "knee-1", **KNEE, models=models)
+    assert card.training["precision"] == "fp16"
+    assert card.training["fp16_grey_levels"] <= 1
+    made, own = images_of(models, "knee-1", 64).astype(int), images_of_run(run, 64)
+    assert np.abs(made - own).max() == card.training["fp16_grey_levels"]
+    assert own.std() > 2, "there is something to see"
+
+
+def test_weights_that_fp16_would_change_stay_as_they_are(tmp_path: Path, models: Path) -> None:
+    run = write_run(tmp_path / "hard", contrast=1e4)
+    card = make_model(run, "hard", **KNEE, models=models)
+    assert card.training["precision"] == "fp32"
+    assert card.training["fp16_grey_levels"] > 1
+    assert np.array_equal(images_of(models, "hard"), images_of_run(run)), "bit for bit"
+
+
+def test_weights_too_large_for_fp16_stay_as_they_are(tmp_path: Path, models: Path) -> None:
+    run = write_run(tmp_path / "huge", contrast=1e7)
+    card = make_model(run, "huge", **KNEE, models=models)
+    assert card.training["precision"] == "fp32"
+    assert "fp16 is too small" in (models / "huge" / "README.md").read_text()
+
+
+def test_dcgan_has_no_classes_and_no_truncation(tmp_path: Path, models: Path) -> None:
+    run = write_run(tmp_path / "plain", network="dcgan")
+    card = make_model(run, "plain", **KNEE, models=models)
+    assert (card.condition, card.truncation, card.function) == ({}, False, "noise to image")
+    assert images_of(models, "plain", 3).shape == (3, 16, 16, 1)
+
+
+def test_what_nobody_stated_is_unknown_for_all_to_see(run: Path, models: Path) -> None:
+    card = make_model(run, "knee-1", **KNEE, models=models, statement=DataStatement(licence=" "))
+    assert card.statement is not None
+    assert card.statement.unknown == ("source", "licence", "approval", "deidentification")
+    readme = (models / "knee-1" / "README.md").read_text()
+    assert "| ethics approval | UNKNOWN |" in readme
+    assert "| licence | UNKNOWN: not stated |" in readme
+    assert "None were measured" in readme
+    given = {"source": "our clinic, 2019", "approval": "EK 12/2019"}
+    card = make_model(run, "knee-2", **KNEE, models=models, statement=given)
+    assert card.dataset == "our clinic, 2019"
+    assert card.statement is not None
+    assert card.statement.unknown == ("licence", "deidentification")
+
+
+def test_the_card_names_run_and_data_but_no_folder_of_the_person(run: Path, models: Path) -> None:
+    card = make_model(run, "knee-1", **KNEE, models=models)
+    told = card.training
+    assert told["run"] == "a" * 32
+    assert told["fingerprint"] == "f" * 64
+    assert (told["preset"], told["kimg"], told["seed"], told["count"]) == ("residual", 2.0, 3, 120)
+    assert told["data"] == "120 images: 96 to train on, 24 to judge by"
+    assert told["augmentations"] == "translation, scale"
+    assert told["group"] == "30 groups, each on one side of the split"
+    assert "parent" not in told
+    written = "".join(
+        path.read_text()
+        for path in (models / "knee-1").iterdir()
+        if path.suffix in (".json", ".md")
+    )
+    assert "doe" not in written
+    assert str(run.parent) not in written
+
+
+def test_a_split_without_patients_is_said(tmp_path: Path, models: Path) -> None:
+    note = "no group was given, so images of one patient may stand on both sides"
+    run = write_run(tmp_path / "run", data={"groups": None, "group_note": note})
+    card = make_model(run, "knee-1", **KNEE, models=models)
+    assert card.training["group"] == note
+    assert "may stand on both sides" in card.limits
+
+
+def test_a_parent_is_named_without_its_path(tmp_path: Path, models: Path) -> None:
+    parent = {
+        "what": "/home/doe/runs/first", "file": "/home/doe/runs/first/checkpoint/x",
+        "sha256": "b" * 64, "run_id": "c" * 32,
+    }  # fmt: skip
+    run = write_run(tmp_path / "run", start_from=parent)
+    told = make_model(run, "knee-1", **KNEE, models=models).training
+    assert (told["parent"], told["parent_run"]) == ("first", "c" * 32)
+    assert told["parent_sha256"] == "b" * 64
+
+
+def test_phantoms_know_what_they_show_and_that_nobody_is_behind_them(
+    tmp_path: Path, models: Path
+) -> None:
+    factors = {"contrast": ["T1", "T2", "FLAIR"], "tumour": [False, True]}
+    run = write_run(tmp_path / "run", data_options={}, phantom=True, factors=factors)
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**config, "data": "brain_mri"}))
+    card = make_model(run, "brain", models=models, statement={"source": "", "approval": ""})
+    assert (card.modality, card.organ, card.phantom) == ("MR", "brain", True)
+    assert card.statement is not None
+    assert card.statement.unknown == ()
+    assert card.statement.source == "procedural phantoms (brain_mri)"
+    assert "not on patients" in " ".join((models / "brain" / "README.md").read_text().split())
+
+
+def test_figures_come_from_the_last_tick_or_from_the_person(run: Path, models: Path) -> None:
+    score = Score("FD", 11.8, 300, 300, "phantom-cnn-1", (11.2, 12.5), 0.43)
+    record_tick(run, Tick(4.0, 0.7, 1.4, score=score.to_dict()))
+    card = make_model(run, "knee-1", **KNEE, models=models)
+    assert card.scores[0].to_score() == score
+    readme = (models / "knee-1" / "README.md").read_text()
+    assert "| FD | 11.8 | 11.2 to 12.5 | 300 / 300 | phantom-cnn-1 | 0.43 |" in readme
+    mine = ScoreCard(name="KID", value=0.5)
+    assert make_model(run, "knee-2", **KNEE, models=models, score=mine).scores == (mine,)
+    write_state(run, RunState("stopped", checkpoint_kimg=2.0))
+    card = make_model(run, "knee-3", **KNEE, models=models)
+    assert card.scores == (), "that tick judged later weights"
+    assert card.training["kimg"] == 2.0
+
+
+def test_every_picture_says_that_it_is_synthetic(run: Path, models: Path) -> None:
+    make_model(run, "knee-1", **KNEE, models=models)
+    for name in ("preview.png", "grid.png"):
+        with Image.open(models / "knee-1" / name) as picture:
+            assert picture.text["Synthetic"] == "true"  # type: ignore[attr-defined]
+            assert "SYNTHETIC" in picture.text["Comment"]  # type: ignore[attr-defined]
+
+
+def test_text_of_a_person_stays_text(run: Path, models: Path) -> None:
+    nasty = "<script>alert(1)</script> | a\n# b"
+    make_model(run, "knee-1", **KNEE, models=models, statement={"source": nasty}, limits=nasty)
+    readme = (models / "knee-1" / "README.md").read_text()
+    assert "<script" not in readme
+    assert "\n# b" not in readme
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"modality": None}, "modality must be one of MR, MG.*it was not given"),
+        ({"modality": "MRI"}, "modality must be one of .*got 'MRI'"),
+        ({"organ": None}, "organ must be one of brain, .*knee"),
+        ({"statement": {"colour": "grey"}}, "statement must be texts for source"),
+        ({"title": "x" * 501}, "make no model card: title"),
+        ({"score": Score("FD", float("nan"))}, "score cannot be used"),
+    ],
+)
+def test_a_missing_or_wrong_fact_is_asked_for(
+    run: Path, models: Path, changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(RequestError, match=said):
+        make_model(run, "knee-1", **{**KNEE, **changes}, models=models)
+    assert not models.exists() or not list(models.iterdir())
+
+
+@pytest.mark.parametrize("name", ["", "../up", "a/b", "nul", ".x", "7", "x" * 101, 5])
+def test_an_unsafe_name_is_refused(run: Path, models: Path, name: Any) -> None:
+    with pytest.raises(RequestError, match="model_id"):
+        make_model(run, name, **KNEE, models=models)
+
+
+def test_a_name_that_is_taken_is_kept_unless_one_says_so(
+    run: Path, models: Path, tmp_path: Path
+) -> None:
+    first = make_model(run, "knee-1", **KNEE, models=models)
+    with pytest.raises(RequestError, match=r"exists already.*overwrite=True"):
+        make_model(run, "knee-1", **KNEE, models=models)
+    assert ModelCard.read(models / "knee-1") == first
+    other = write_run(tmp_path / "other", "b" * 32, seed=1)
+    second = make_model(other, "knee-1", **KNEE, models=models, overwrite=True)
+    assert ModelCard.read(models / "knee-1") == second != first
+    assert [path.name for path in models.iterdir()] == ["knee-1"]
+    (models / "photos").mkdir()
+    with pytest.raises(RequestError, match="not a model's folder"):
+        make_model(run, "photos", **KNEE, models=models, overwrite=True)
+
+
+def test_a_full_disk_leaves_nothing_and_keeps_the_older_model(
+    run: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make_model(run, "knee-1", **KNEE, models=models)
+    replace = Path.replace
+
+    def full(self: Path, target: Any) -> Path:
+        if Path(target).name == "grid.png":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(SaveError, match="the disk is full"):
+        make_model(run, "knee-1", **KNEE, models=models, overwrite=True)
+    assert ModelCard.read(models / "knee-1") == first
+    assert [path.name for path in models.iterdir()] == ["knee-1"]
+
+
+def test_a_move_that_fails_puts_the_older_model_back(
+    run: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make_model(run, "knee-1", **KNEE, models=models)
+    rename = Path.rename
+
+    def refused(self: Path, target: Any) -> Path:
+        if self.parent.name in ("fp16", "fp32") and self.name == "knee-1":
+            raise OSError(errno.EACCES, "Permission denied")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(SaveError, match="Permission denied"):
+        make_model(run, "knee-1", **KNEE, models=models, overwrite=True)
+    assert ModelCard.read(models / "knee-1") == first
+
+
+def test_models_that_is_a_file_is_said(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SaveError, match="was not saved"):
+        make_model(run, "knee-1", **KNEE, models=tmp_path / "file" / "models")
+
+
+def test_a_run_without_a_checkpoint_says_how_to_get_one(run: Path, models: Path) -> None:
+    (run / WEIGHTS).unlink()
+    with pytest.raises(WeightsError, match="no checkpoint yet"):
+        make_model(run, "knee-1", **KNEE, models=models)
+
+
+def test_damaged_weights_are_refused(run: Path, models: Path) -> None:
+    content = (run / WEIGHTS).read_bytes()
+    (run / WEIGHTS).write_bytes(content[: len(content) // 2])
+    with pytest.raises(WeightsError, match="not a whole safetensors file"):
+        make_model(run, "knee-1", **KNEE, models=models)
+    assert not models.exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("config.json", '{"format": 99}', "written by a newer version"),
+        ("config.json", "{", "not a run directory"),
+        ("config.json", '{"format": 2}', "lacks settings, network, data"),
+        ("data.json", "[]", "data.json is damaged"),
+    ],
+)
+def test_a_run_that_cannot_be_read_is_refused(
+    run: Path, models: Path, file: str, content: str, said: str
+) -> None:
+    (run / file).write_text(content)
+    with pytest.raises(DataError, match=said):
+        make_model(run, "knee-1", **KNEE, models=models)
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, models: Path) -> None:
+    with pytest.raises(DataError, match="not a run directory"):
+        make_model(tmp_path, "knee-1", **KNEE, models=models)
