@@ -8,11 +8,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from medgan_widgets.cards import DataStatement as DataStatement
     from medgan_widgets.cards import ModelCard as ModelCard
     from medgan_widgets.catalogue import Catalogue as Catalogue
     from medgan_widgets.engine import Engine as Engine
     from medgan_widgets.engine import shared_engine as shared_engine
+    from medgan_widgets.export import import_checkpoint as import_checkpoint
+    from medgan_widgets.export import make_model as make_model
+    from medgan_widgets.export import models_trained_on as models_trained_on
     from medgan_widgets.export import restore as restore
+    from medgan_widgets.export import trace as trace
     from medgan_widgets.medigan.actions import consent_text as consent_text
     from medgan_widgets.medigan.actions import download as download
     from medgan_widgets.medigan.actions import dry_run as dry_run
@@ -37,6 +42,7 @@ _HOMES = {
     # what is known, and what is asked
     "Catalogue": "catalogue",
     "ModelCard": "cards",
+    "DataStatement": "cards",
     "GenerateRequest": "requests",
     "Batch": "requests",
     "Score": "requests",
@@ -52,6 +58,11 @@ _HOMES = {
     "train": "training",
     "draw_phantoms": "phantoms",
     "restore": "export",
+    # from a run to a model, and from an image or a file back
+    "make_model": "export",
+    "import_checkpoint": "export",
+    "trace": "export",
+    "models_trained_on": "export",
 }
 
 __all__ = sorted(_HOMES)

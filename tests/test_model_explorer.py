@@ -303,7 +303,7 @@ def test_the_card_says_where_the_data_came_from(root: Path) -> None:
     told = {
         "run": "1" * 32, "fingerprint": "f" * 64, "group": "no group was given", "preset": "dcgan",
         "parent": "first", "parent_run": "2" * 32, "parent_sha256": "3" * 64,
-        "checkpoint": "4" * 64,
+        "checkpoint": "4" * 64, "data": "120 images",
     }  # fmt: skip
     stated = {"source": "our clinic", "licence": NASTY}
     model(root, "knee", modality="DX", organ="knee", phantom=False, training=told, statement=stated)
@@ -315,8 +315,10 @@ def test_the_card_says_where_the_data_came_from(root: Path) -> None:
         f"source: our clinic · licence: {NASTY} · approval: UNKNOWN"
     )
     assert statement["tone"] == "warn"
-    assert line(explorer, "data fingerprint")["text"] == "ffffffffffff…"
-    assert line(explorer, "data fingerprint")["whole"] == "f" * 64
+    assert line(explorer, "data") == {
+        "term": "data", "text": "120 images", "note": "fingerprint ffffffffffff…", "tone": "",
+        "whole": "f" * 64,
+    }  # fmt: skip
     assert line(explorer, "patients") | {"note": "", "whole": ""} == {
         "term": "patients", "text": "no group was given", "note": "", "tone": "warn", "whole": "",
     }  # fmt: skip

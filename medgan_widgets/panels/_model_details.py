@@ -280,7 +280,8 @@ def _terms(card: ModelCard, runs: RunsHere) -> list[dict[str, str]]:
             _line("weights", _weight(card.weights), f"sha256 {digest[:12]}…", whole=digest)
         )
     lines += _origins(card)
-    training = {name: value for name, value in card.training.items() if name not in _OWN_LINES}
+    own = _OWN_LINES | ({"data"} if "fingerprint" in card.training else set())
+    training = {name: value for name, value in card.training.items() if name not in own}
     if training:
         text = " · ".join(f"{name} {_cell(value)}" for name, value in training.items())
         lines.append(_line("training", text))
@@ -303,20 +304,18 @@ def _origins(card: ModelCard) -> list[dict[str, str]]:
         lines = [_line("data statement", text, tone="warn")]
     if "fingerprint" in told:
         whole = str(told["fingerprint"])
-        lines.append(_line("data fingerprint", f"{whole[:12]}…", whole=whole))
+        text = str(told.get("data", "the training images"))
+        lines.append(_line("data", text, f"fingerprint {whole[:12]}…", whole=whole))
     if "group" in told:
         apart = told.get("groups") is not None
         lines.append(_line("patients", str(told["group"]), tone="" if apart else "warn"))
     if "parent" in told:
-        lines.append(_line("started from", str(told["parent"]), whole=_parent(card)))
+        known = [str(told[key]) for key in ("parent_run", "parent_sha256") if key in told]
+        note = f"run {known[0][:12]}…" if "parent_run" in told else ""
+        lines.append(_line("started from", str(told["parent"]), note, whole=" ".join(known)))
     if "run" in told:
-        lines.append(_line("run", f"{str(told['run'])[:12]}…", whole=str(told["run"])))
+        lines.append(_line("run", str(told["run"])))
     return lines
-
-
-def _parent(card: ModelCard) -> str:
-    known = (("run", "parent_run"), ("sha256", "parent_sha256"))
-    return " ".join(f"{word} {card.training[key]}" for word, key in known if key in card.training)
 
 
 def _marks(card: ModelCard) -> list[str]:

@@ -428,3 +428,20 @@ def test_the_table_fits_its_place_at_every_width(
         if page.locator(".mg-list").evaluate("(node) => node.scrollWidth > node.clientWidth"):
             cut.append(width)
     assert cut == []
+
+
+def test_a_model_of_ones_own_says_what_is_unknown_of_its_data(
+    bare: Callable[..., BareWidget], root: Path
+) -> None:
+    told = {"fingerprint": "f" * 64, "data": "120 images", "group": "no group was given"}
+    stated = {"source": NASTY}
+    model(root, "knee", modality="DX", organ="knee", phantom=False, training=told, statement=stated)
+    explorer = ModelExplorer(Catalogue(root))
+    explorer.selected = "knee"
+    session = Session(bare, explorer)
+    statement = session.page.locator("dd", has_text="approval: UNKNOWN")
+    assert NASTY in (statement.text_content() or "")
+    assert statement.locator(".mg-warn").count() == 1, "what nobody stated is seen at once"
+    fingerprint = session.page.locator("dd span", has_text="fingerprint ffffffffffff…")
+    assert fingerprint.last.get_attribute("title") == "f" * 64
+    assert session.widget.errors() == []
