@@ -27,10 +27,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import filelock
 import numpy as np
@@ -41,21 +41,13 @@ from numpy.typing import NDArray
 from medgan_widgets.errors import DataError, RequestError, SaveError
 from medgan_widgets.files import write_whole
 from medgan_widgets.images import contact_sheet, png_bytes
+from medgan_widgets.rows import append_row, row_as, rows_of, some_lines
 
 log = logging.getLogger(__name__)
 
 FORMAT = 2  # of a run directory; 1 had a config, stats and a generator alone
 MOST_PICTURES = 240
 WEIGHTS = Path("checkpoint") / "generator.safetensors"
-T = TypeVar("T", "Tick", "Alarm", "RunState")
-_NONE = type(None)
-_WANTED: dict[str, tuple[type, ...]] = {  # what the fields of a row may hold, by annotation
-    "float": (int, float),
-    "float | None": (int, float, _NONE),
-    "int | None": (int, _NONE),
-    "str": (str,),
-    "Mapping": (dict, _NONE),
-}
 Ask = Literal["go on", "pause", "stop"]
 ASKS: tuple[Ask, ...] = ("go on", "pause", "stop")
 
@@ -83,10 +75,12 @@ class Tick:
     memory_mb
         Of the process, and of the device where that is a GPU.
     diversity
-        How different synthetic images are from each other, by the reals' own
-        difference: 1 is as different as the reals; None when not measured.
+        How far synthetic images are from the one most like them, by the same figure of as many
+        reals: 1 is as different as the reals; None when not measured.
+    distance
+        How far the mean synthetic image is from the mean real one, in spreads of the reals.
     class_diversity
-        The same of each class, ``"factor=value"`` -> ratio.
+        The diversity of each class, ``"factor=value"`` -> ratio.
     leaks
         For flips and quarter-turns: how many more synthetic than real images look changed
         that way, a share of 0 … 1.
@@ -109,6 +103,7 @@ class Tick:
     seconds: float = 0.0
     memory_mb: float = 0.0
     diversity: float | None = None
+    distance: float | None = None
     class_diversity: Mapping[str, float] = field(default_factory=dict)
     leaks: Mapping[str, float] = field(default_factory=dict)
     held_out: float | None = None
@@ -194,12 +189,12 @@ def start_run(run_dir: Path, config: Mapping[str, Any]) -> None:
 
 def record_tick(run_dir: Path, tick: Tick) -> None:
     """Append the tick's line."""
-    _append(run_dir / "stats.jsonl", asdict(tick))
+    append_row(run_dir / "stats.jsonl", asdict(tick))
 
 
 def record_alarm(run_dir: Path, alarm: Alarm) -> None:
     """Append the alarm's line."""
-    _append(run_dir / "alarms.jsonl", asdict(alarm))
+    append_row(run_dir / "alarms.jsonl", asdict(alarm))
 
 
 def record_picture(run_dir: Path, kimg: float, images: NDArray[np.uint8]) -> None:
@@ -220,7 +215,7 @@ def record_picture(run_dir: Path, kimg: float, images: NDArray[np.uint8]) -> Non
 def cut_back(run_dir: Path, kimg: float) -> None:
     """Forget what came after a checkpoint, before the training goes on from it."""
     for name in ("stats.jsonl", "alarms.jsonl"):
-        kept = [row for row in _rows(run_dir / name) if row.get("kimg", 0.0) <= kimg + 1e-9]
+        kept = [row for row in rows_of(run_dir / name) if row.get("kimg", 0.0) <= kimg + 1e-9]
         write_whole(run_dir / name, "".join(json.dumps(row) + "\n" for row in kept).encode())
     for when, picture in pictures(run_dir).items():
         if when > kimg + 1e-9:
@@ -308,12 +303,12 @@ def read_run(run_dir: str | Path) -> tuple[dict[str, Any], list[Tick]]:
     ({'format': 2, 'data': 'brain_mri'}, [])
     """
     config = run_config(run_dir)
-    return config, [_tick(row) for row in _rows(Path(run_dir) / "stats.jsonl")]
+    return config, [_tick(row) for row in rows_of(Path(run_dir) / "stats.jsonl")]
 
 
 def alarms(run_dir: str | Path) -> list[Alarm]:
     """Return the alarms of a run so far, oldest first."""
-    return [_row_as(Alarm, row, "alarm") for row in _rows(Path(run_dir) / "alarms.jsonl")]
+    return [row_as(Alarm, row, "alarm") for row in rows_of(Path(run_dir) / "alarms.jsonl")]
 
 
 def pictures(run_dir: str | Path) -> dict[float, Path]:
@@ -371,7 +366,7 @@ def ticks_and_damage(run_dir: str | Path, most: int = 1000) -> tuple[list[Tick],
     ticks: dict[float, Tick] = {}
     damaged = 0
     try:
-        for line in _some_lines(path, most):
+        for line in some_lines(path, most):
             try:
                 tick = _tick(json.loads(line))
                 ticks[tick.kimg] = tick
@@ -382,25 +377,6 @@ def ticks_and_damage(run_dir: str | Path, most: int = 1000) -> tuple[list[Tick],
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
     return [ticks[kimg] for kimg in sorted(ticks)], damaged
-
-
-def _some_lines(path: Path, most: int) -> Iterator[bytes]:
-    """Yield whole lines: all of a small file, those at even places of a large one."""
-    size, window = path.stat().st_size, 4096
-    with path.open("rb") as file:
-        if size <= most * 400:
-            yield from file.read(size).split(b"\n")[:-1][-4 * most :]
-            return
-        # A power of two, so that the places stay the same while the file grows.
-        stride = 2 ** int(np.ceil(np.log2(size / most)))
-        for place in range(0, size - window, stride):
-            file.seek(place)
-            lines = file.read(window).split(b"\n")
-            whole = lines[:-1] if place == 0 else lines[1:-1]
-            yield from whole[:1]
-            yield from (line for line in whole[1:] if b'"score": {' in line)
-        file.seek(size - window)
-        yield from file.read(window).split(b"\n")[1:-1]
 
 
 def run_state(run_dir: str | Path) -> RunState:
@@ -415,7 +391,7 @@ def run_state(run_dir: str | Path) -> RunState:
     folder = Path(run_dir)
     try:
         known = json.loads((folder / "state.json").read_text())
-        state = _row_as(RunState, known, "state")
+        state = row_as(RunState, known, "state")
     except FileNotFoundError:
         return RunState()
     except (OSError, ValueError):
@@ -487,48 +463,8 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_whole(path, (json.dumps(content, indent=2) + "\n").encode(), parents=True)
 
 
-def _append(path: Path, row: Mapping[str, Any]) -> None:
-    try:
-        with path.open("ab") as lines:
-            whole = lines.tell()
-            try:
-                lines.write((json.dumps(row) + "\n").encode())
-                lines.flush()
-            except OSError:  # no half line stays
-                lines.truncate(whole)
-                raise
-    except OSError as error:
-        raise SaveError(f"{path} cannot be written to: {error.strerror or error}.") from error
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        with path.open() as lines:
-            for line in lines:
-                if line.endswith("\n"):
-                    yield json.loads(line)
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is damaged: {error}.") from None
-
-
 def _tick(row: Any) -> Tick:
-    return _row_as(Tick, row, "tick")
-
-
-def _row_as(kind: type[T], row: Any, word: str) -> T:
-    """Return a row of a file as what it stands for; names of a newer version are left out."""
-    try:
-        known = {one.name: row[one.name] for one in fields(kind) if one.name in row}
-        made = kind(**known)
-    except (TypeError, IndexError) as error:
-        raise DataError(f"a line is no {word}: {error}.") from None
-    for one in fields(kind):
-        value, wanted = getattr(made, one.name), _WANTED.get(str(one.type).split("[")[0])
-        if wanted is not None and not isinstance(value, wanted):
-            raise DataError(f"a line is no {word}: {one.name} is {str(value)[:40]!r}.")
-    return made
+    return row_as(Tick, row, "tick")
 
 
 def _lives(pid: int | None) -> bool:

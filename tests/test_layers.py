@@ -24,7 +24,7 @@ LAYERS = (
     ("metrics", "features", "checkpoints", "datasets", "devices"),
     ("networks", "phantoms", "images"),
     ("cards", "requests", "downloads", "presets"),
-    ("files", "seeds"),
+    ("files", "rows", "seeds"),
     ("errors",),
 )
 HEIGHT = {name: -depth for depth, names in enumerate(LAYERS) for name in names}

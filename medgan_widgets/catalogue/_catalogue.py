@@ -102,6 +102,11 @@ class Catalogue:
         """The models hidden by one of the same id found earlier: (id, path, used)."""
         return self._shelf.shadowed
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder that was named to look in first, or None."""
+        return None if self._folder is None else Path(self._folder)
+
     def refresh(self) -> Catalogue:
         """Read all folders again and return this catalogue; models gone meanwhile are left out."""
         self._shelf = shelf.load(self._folder, self.mirror)

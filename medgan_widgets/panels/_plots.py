@@ -126,7 +126,7 @@ class Curves:
         )
         self._axes = [
             bqplot.Axis(scale=self._x, tick_format="~g", grid_lines="none", label=x_label,
-                        label_offset="-0.6em", label_location="end"),
+                        label_offset="-1.2em", label_location="end"),
             bqplot.Axis(scale=self._y, tick_format="~g", side="left"),
         ]  # fmt: skip
         self._marks = {dash: self._mark(dash) for dash in _DASHES}

@@ -15,6 +15,7 @@ from medgan_widgets.runs import Tick
 
 BLUE, ORANGE, GREEN, PURPLE = COLOURS[:4]
 _DASHES: tuple[Dash, ...] = ("solid", "dashed", "dotted", "dash_dotted")
+_WORDS = ("solid", "dashed", "dotted", "dash-dotted")
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,9 @@ def shown(looks: Sequence[Look]) -> dict[str, Shown]:
     >>> look = Look(Path("knee"), ticks=(Tick(1.0, 0.7, 1.4), Tick(2.0, 0.6, 1.3)))
     >>> [line.name for line in shown([look])["losses"].lines]
     ['generator', 'discriminator']
-    >>> [line.name for line in shown([look, Look(Path("hip"))])["losses"].lines]
-    ['knee: generator', 'knee: discriminator']
+    >>> both = shown([look, Look(Path("hip"))])["losses"]
+    >>> [line.name for line in both.lines], both.note
+    (['knee', ''], 'solid generator, dashed discriminator')
     """
     found = {name: _plain(plot, looks) for name, plot in PLOTS.items() if name != "score"}
     return {name: found[name] if name in found else _score(looks) for name in PLOTS}
@@ -84,12 +86,14 @@ def _plain(plot: Plot, looks: Sequence[Look]) -> Shown:
             y = _values([value(tick) for tick in look.ticks])
             if not np.isfinite(y).any():
                 continue
-            if len(looks) > 1:
-                colour = COLOURS[place % len(COLOURS)]
-                name = look.name if len(plot.curves) == 1 else f"{look.name}: {name}"
+            if len(looks) > 1:  # a colour a run, a dash a quantity: one name a run is enough
+                colour, name = COLOURS[place % len(COLOURS)], "" if number else look.name
             dash = _DASHES[number] if len(looks) > 1 else "solid"
             lines.append(Line(name, kimg, y, colour, dash))
-    return Shown(plot.title, tuple(lines), "" if lines else plot.none)
+    key = ""
+    if len(looks) > 1 and len(plot.curves) > 1:
+        key = ", ".join(f"{_WORDS[n]} {curve[0]}" for n, curve in enumerate(plot.curves))
+    return Shown(plot.title, tuple(lines), key if lines else plot.none)
 
 
 def _score(looks: Sequence[Look]) -> Shown:

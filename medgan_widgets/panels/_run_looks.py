@@ -97,10 +97,11 @@ class Looker:
         if damaged:
             lines = "1 line" if damaged == 1 else f"{damaged} lines"
             self._problems.append(f"{lines} of {self.run}/stats.jsonl cannot be read, left out.")
+        state = run_state(self.run) if config else RunState()
         return Look(
             self.run,
-            run_state(self.run) if config else RunState(),
-            asked(self.run),
+            state,
+            asked(self.run) if state.alive else "go on",
             config,
             self._file("data.json", lambda: _json(self.run / "data.json"), {}),
             tuple(ticks),
@@ -120,7 +121,7 @@ class Looker:
                 return value
             value = read()
             self._kept[name] = (stamp, value)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return {} if name == "config.json" else value
         except (MedganError, OSError) as error:
             self._problems.append(_sentence(error, self.run / name))

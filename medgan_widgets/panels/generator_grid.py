@@ -202,6 +202,10 @@ class GeneratorGrid(Panel):
         self.canvas.models = [choice(each) for each in known.values()]
         self._show_wanted()
 
+    def refresh(self) -> None:
+        """Offer the models that the catalogue knows by now."""
+        self.canvas.models = [choice(each) for each in runnable(self._catalogue).values()]
+
     def generate(self) -> Job[Batch]:
         """Start the images of `request` and return their job.
 

@@ -10,13 +10,15 @@ import anywidget
 import traitlets
 from PIL import Image
 
+from medgan_widgets.cards import ModelCard
 from medgan_widgets.panels._panel import Panel
 from medgan_widgets.panels.generator_grid import GeneratorGrid
 from medgan_widgets.panels.model_explorer import ModelExplorer
+from medgan_widgets.panels.training_monitor import TrainingMonitor
 from medgan_widgets.seeds import Value
 
-TABS = ("Explore", "Generate")
-EXPLORE, GENERATE = range(2)
+TABS = ("Explore", "Generate", "Train")
+EXPLORE, GENERATE, TRAIN = range(3)
 
 
 class _Top(anywidget.AnyWidget):
@@ -35,7 +37,7 @@ class _Top(anywidget.AnyWidget):
 
 
 class Studio(Panel):
-    """Explore the models, then generate with one of them.
+    """Explore the models, generate with one of them, and train new ones.
 
     Parameters
     ----------
@@ -45,6 +47,8 @@ class Studio(Panel):
         As for `GeneratorGrid`.
     engine, catalogue
         Other ones than the shared engine and its catalogue.
+    runs
+        Where trainings are found and new ones are made.
 
     Attributes
     ----------
@@ -52,6 +56,8 @@ class Studio(Panel):
         The `ModelExplorer`; *Use this model* there opens Generate with that model.
     grid
         The `GeneratorGrid`.
+    monitor
+        The `TrainingMonitor`; a model made there is among the others at once.
     """
 
     def __init__(
@@ -66,6 +72,7 @@ class Studio(Panel):
         catalogue: Any = None,
         options: Mapping[str, Any] | None = None,
         inputs: Sequence[str | Path] = (),
+        runs: str | Path = "runs",
     ) -> None:
         if engine is None:
             from medgan_widgets.engine import shared_engine  # torch is slow to load
@@ -86,18 +93,20 @@ class Studio(Panel):
             inputs,
         )
         self.explorer = ModelExplorer(catalogue, on_use=self.use)
+        self.monitor = TrainingMonitor(runs=runs, catalogue=catalogue, on_model=self._made)
         self.top = _Top()
-        for index, page in enumerate((self.explorer, self.grid)):
+        pages = (self.explorer, self.grid, self.monitor)
+        for index, page in enumerate(pages):
             page.add_class("mg-page")
             page.add_class(f"mg-page-{index}")
-        super().__init__("MedGAN Studio", [self.top, self.explorer, self.grid])
+        super().__init__("MedGAN Studio", [self.top, *pages])
         self.add_class("mg-studio")
         self._show()
         self.grid.head.observe(self._show, "status")
 
     @property
     def tab(self) -> str:
-        """The tab in front, ``"Explore"`` or ``"Generate"``."""
+        """The tab in front: ``"Explore"``, ``"Generate"`` or ``"Train"``."""
         return TABS[self.top.selected]
 
     def use(self, model_id: str) -> None:
@@ -112,6 +121,14 @@ class Studio(Panel):
         self._show()
         self.top.selected = GENERATE
 
+    def _made(self, card: ModelCard) -> None:
+        """Let the other panels know a model that has just been trained."""
+        if self._engine.catalogue is not self.explorer.catalogue:
+            self._engine.catalogue.refresh()
+        self.explorer.refresh()
+        self.grid.refresh()
+        self.explorer.selected = card.id
+
     def _show(self, _: object = None) -> None:
         """Say where images are made, and what to press first."""
         resident = len(self._engine.resident)
@@ -120,6 +137,7 @@ class Studio(Panel):
         self.top.hints = [
             "Start here: choose a model and press Use this model; "
             f"or open Generate, where {self.grid.model} is ready.",
+            "",
             "",
         ]
 

@@ -78,7 +78,8 @@ function render({ model, el }) {
   making.addEventListener('keydown', (event) => {
     if (event.key === 'Escape') { shut(); buttons.button('model')?.focus(); event.stopPropagation(); }
   });
-  el.append(h('div', { class: 'mg-controls' }, picker.field, picker.compare, data, preset, buttons.node), track, making, fresh);
+  const controls = h('div', { class: 'mg-controls' }, picker.field, picker.compare, data, preset, buttons.node);
+  el.append(controls, track, making, fresh);
 
   let run = null;
   const draw = () => {
@@ -88,6 +89,7 @@ function render({ model, el }) {
     data.hidden = !shown.data;
     preset.replaceChildren(h('i', {}, 'preset'), shown.preset || '');
     preset.hidden = !shown.preset;
+    controls.hidden = !shown.run;
     track.hidden = !shown.progress;
     bar.value = shown.share || 0;
     words.textContent = shown.progress || '';

@@ -130,6 +130,7 @@ class TrainingMonitor(Panel):
             self._lookers = [kept.get(path) or Looker(path) for path in paths]
             self._acted = ""
             self.timeline.asked = -1.0
+            self.status = f"Attached to {' and '.join(str(path) for path in paths)}."
             self.refresh()
 
     def refresh(self) -> None:
@@ -141,10 +142,19 @@ class TrainingMonitor(Panel):
                 self._known = {run: run_state(run).state for run in known_runs(self.runs)}
                 self._until_listed = LISTED_EVERY
             self._until_listed -= 1
-            if not self._lookers and (found := first_run(self._known)) is not None:
-                self._lookers = [Looker(found)]
+            if not self._lookers:
+                self._find()
             self._looks = [looker.look() for looker in self._lookers]
             self._show()
+
+    def _find(self) -> None:
+        """Attach to the newest run there is, when nobody has named one."""
+        found = first_run(self._known)
+        if found is not None:
+            self._lookers = [Looker(found)]
+            self.status = f"Attached to {found}."
+        elif not self.status:
+            self.status = f"No run in {self.runs} yet: start a training."
 
     # ------------------------------------------------------------ what it asks
 

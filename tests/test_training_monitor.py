@@ -1,0 +1,606 @@
+"""The monitor's Python half: what it reads, sends, asks and starts, and what it survives."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import threading
+import time
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medgan_widgets.errors import DataError, MedganError, RequestError
+from medgan_widgets.panels import Studio, TrainingMonitor
+from medgan_widgets.panels import _run_forms as forms
+from medgan_widgets.panels._run_looks import Looker, known_runs
+from medgan_widgets.runs import (
+    Alarm,
+    RunState,
+    asked,
+    held,
+    record_alarm,
+    record_picture,
+    record_tick,
+    write_state,
+)
+from tests.runs_written import score, tick, write_run
+
+
+class Wire:
+    """Catches what the monitor's widgets send from now on."""
+
+    def __init__(self, monitor: TrainingMonitor) -> None:
+        self.updates: list[dict[str, Any]] = []
+        for widget in (monitor.desk, monitor.timeline, monitor.head):
+            widget._send = self._catch
+        for curves in monitor._curves.values():
+            for widget in (curves._caption, curves._x, curves._y, *curves._marks.values()):
+                widget._send = self._catch
+
+    def _catch(self, message: dict[str, Any], buffers: Any = None) -> None:
+        if message.get("method") == "update":
+            self.updates.append(message["state"])
+
+
+def until(true: Callable[[], object], seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.01)
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def run() -> Path:
+    return write_run(Path("runs/knee"))
+
+
+@pytest.fixture
+def monitor(run: Path) -> Iterator[TrainingMonitor]:
+    made = TrainingMonitor(run, every=0.02)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def live(run: Path) -> Iterator[Path]:
+    """The run while somebody holds it: this process, in place of a training."""
+    lock = held(run)
+    write_state(run, RunState("running", 4711, 40.0, 80.0, 3840.0, 36.0, time.time() - 12))
+    yield run
+    lock.release()
+
+
+@pytest.fixture
+def training(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """The training package's place, empty: loading torch is not what is tested here."""
+    module = types.ModuleType("medgan_widgets.training")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return module
+
+
+def press(monitor: TrainingMonitor, kind: str, **content: Any) -> None:
+    monitor.desk._handle_custom_msg({"kind": kind, **content}, [])
+
+
+def button(monitor: TrainingMonitor, do: str) -> dict[str, Any]:
+    return next(one for one in monitor.desk.shown["buttons"] if one["do"] == do)
+
+
+# ------------------------------------------------------------ what it shows
+
+
+def test_a_finished_run_is_shown_whole(monitor: TrainingMonitor) -> None:
+    shown = monitor.desk.shown
+    assert shown["data"] == "500 images (phantoms)"
+    assert shown["preset"] == "residual"
+    assert (shown["share"], shown["progress"]) == (1.0, "40.0 of 40 kimg")
+    assert monitor._curves["losses"].legend[0].startswith("generator ")
+    assert monitor._curves["score"].title == "FD (phantom-cnn-1, n 500, floor 0.3)"
+    assert len(monitor._curves["score"].lines) == 3, "the score and both ends of its interval"
+    assert monitor.timeline.kimgs == [40 / 3, 80 / 3, 40] or len(monitor.timeline.kimgs) == 3
+    assert monitor.timeline.picture.startswith(b"\x89PNG")
+    assert monitor.timeline.alarms[0]["advice"].startswith("augment=")
+    assert monitor.timeline.state_line == "finished at 40.0 kimg"
+    assert monitor.error == ""
+    wanted = "run='runs/knee', state='finished', kimg=40.0, pictures=3, alarms=1"
+    assert repr(monitor) == f"TrainingMonitor({wanted})"
+
+
+def test_a_live_run_says_who_and_how_long(live: Path) -> None:
+    monitor = TrainingMonitor(live)
+    assert monitor.state.alive
+    line = monitor.timeline.state_line
+    assert line == "running, pid 4711, checkpoint 10 s ago, 1 h 04 left"
+    assert monitor.desk.shown["progress"] == "40.0 of 80 kimg · 1 h 04 left"
+    monitor.close()
+
+
+def test_what_a_training_adds_is_seen_at_the_next_look(monitor: TrainingMonitor, run: Path) -> None:
+    record_tick(run, tick(42.0, generator_loss=9.0))
+    record_picture(run, 42.0, np.zeros((4, 32, 32, 1), np.uint8))
+    record_alarm(run, Alarm("divergence", 42.0, "The losses run away.", "9", "a lower rate", True))
+    before = monitor.timeline.picture
+    monitor.refresh()
+    assert monitor._curves["losses"].lines[0].y[-1] == 9.0
+    assert monitor.timeline.at == 42.0
+    assert monitor.timeline.picture != before, "live, the newest picture is followed"
+    assert [one["name"] for one in monitor.timeline.alarms] == ["divergence", "overfitting"]
+
+
+def test_the_slider_chooses_an_older_picture_and_stays_there(
+    monitor: TrainingMonitor, run: Path
+) -> None:
+    newest, oldest = monitor.timeline.picture, monitor.timeline.kimgs[0]
+    monitor.timeline.asked = oldest
+    assert monitor.timeline.at == oldest
+    assert monitor.timeline.picture != newest
+    kept = monitor.timeline.picture
+    record_picture(run, 50.0, np.zeros((4, 32, 32, 1), np.uint8))
+    monitor.refresh()
+    assert monitor.timeline.picture == kept
+    assert monitor.timeline.kimgs[-1] == 50.0
+    monitor.timeline.asked = -1.0
+    assert monitor.timeline.at == 50.0
+
+
+def test_several_runs_lie_over_each_other_in_colours_of_their_own(run: Path) -> None:
+    other = write_run(Path("runs/hip"), ticks=8)
+    monitor = TrainingMonitor([run, other])
+    losses = monitor._curves["losses"]
+    assert [one.name for one in losses.lines] == ["knee", "", "hip", ""]
+    assert len({one.colour for one in losses.lines}) == 2
+    assert [len(one.x) for one in losses.lines] == [20, 20, 8, 8]
+    assert monitor.desk.shown["with"] == ["runs/hip"]
+    press(monitor, "attach", runs=["runs/hip"])
+    assert monitor.run == other
+    assert [one.name for one in losses.lines] == ["generator", "discriminator"]
+    monitor.close()
+
+
+def test_two_extractors_never_share_an_axis(run: Path) -> None:
+    other = write_run(Path("runs/hip"), ticks=3, scored_every=0)
+    record_tick(other, tick(8.0, score=score(67.6, "inception-v3")))
+    monitor = TrainingMonitor([run, other])
+    shown = monitor._curves["score"]
+    assert {one.name for one in shown.lines} == {"knee", ""}
+    assert "hip" in shown._caption.note
+    monitor.attach([other, run])
+    assert "inception-v3" in shown.title
+    assert max(one.y.max() for one in shown.lines) > 60
+    until(lambda: "knee" in shown._caption.note)
+    monitor.close()
+
+
+def test_without_a_name_the_newest_run_is_found_when_somebody_looks(run: Path) -> None:
+    write_run(Path("runs/deep/hip"), ticks=2, state="killed")
+    monitor = TrainingMonitor()
+    assert monitor.run is None, "a Studio that nobody opens at Train reads nothing"
+    monitor.refresh()
+    assert monitor.run == Path("runs/deep/hip")
+    names = {name: state for _, name, state in monitor.desk.runs}
+    assert names == {"deep/hip": "killed", "knee": "finished"}
+    monitor.close()
+
+
+def test_with_no_run_at_all_the_form_is_offered() -> None:
+    monitor = TrainingMonitor()
+    monitor.refresh()
+    assert monitor.desk.shown["run"] == ""
+    assert "start a training" in monitor.status
+    assert monitor.snapshot().image.width > 0
+    with pytest.raises(RequestError, match="no run is attached"):
+        monitor.pause()
+    monitor.close()
+
+
+def test_a_snapshot_holds_curves_and_pictures(monitor: TrainingMonitor) -> None:
+    image = monitor.snapshot().image
+    assert image.height > 300
+    pixels = np.asarray(image)
+    assert (pixels == (0x2A, 0x7D, 0xE1)).all(-1).sum() > 50, "the generator's curve"
+    assert (pixels[-100:] < 30).all(-1).sum() > 100, "the pictures' black background"
+    bundle, _ = monitor._repr_mimebundle_()
+    assert {"text/plain", "image/png"} <= set(bundle)
+
+
+# ------------------------------------------------------------ what it asks
+
+
+def test_pause_go_on_and_stop_go_by_a_file(live: Path) -> None:
+    monitor = TrainingMonitor(live)
+    press(monitor, "pause")
+    assert asked(live) == "pause"
+    assert button(monitor, "go on")["label"] == "Go on"
+    press(monitor, "go on")
+    assert asked(live) == "go on"
+    press(monitor, "stop")
+    assert asked(live) == "stop"
+    assert button(monitor, "stop")["label"] == "Stopping…"
+    first = (live / "control.json").read_bytes()
+    press(monitor, "stop")
+    assert (live / "control.json").read_bytes() == first
+    assert "already stopping" in monitor.status
+    assert monitor.error == ""
+    monitor.close()
+
+
+def test_nobody_is_asked_where_nobody_trains(monitor: TrainingMonitor, run: Path) -> None:
+    for kind in ("pause", "stop", "go on"):
+        press(monitor, kind)
+        assert "nobody trains runs/knee now (finished)" in monitor.error
+    assert not (run / "control.json").exists()
+    assert button(monitor, "stop") | {"on": False} == button(monitor, "stop")
+    press(monitor, "resume")
+    assert "finished" in monitor.error
+    press(monitor, "refresh")
+    press(monitor, "attach", runs=["runs/knee"])
+    assert monitor.error == "", "the next action clears the last one's complaint"
+
+
+def test_a_killed_run_is_resumed_by_a_process(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_state(run, RunState("running", 1, 18.0, 40.0, 5.0, 12.0, 0.0))
+    started: list[Path] = []
+    monkeypatch.setattr(
+        "medgan_widgets.panels.training_monitor.start_process",
+        lambda folder: started.append(folder) or 99,
+    )
+    monitor = TrainingMonitor(run)
+    line = "killed: nobody holds the run; Resume goes on from 12.0 kimg"
+    assert monitor.timeline.state_line == line
+    assert button(monitor, "resume") == {"do": "resume", "label": "Resume", "on": True, "why": ""}
+    press(monitor, "resume")
+    assert started == [run]
+    assert "process 99" in monitor.status
+    monitor.close()
+
+
+def test_a_failed_run_says_why(run: Path) -> None:
+    write_state(run, RunState("failed", 1, 18.0, 40.0, message="The device is full."))
+    monitor = TrainingMonitor(run)
+    assert monitor.timeline.state_line.startswith("failed: The device is full. See log.txt")
+    monitor.close()
+
+
+# ------------------------------------------------------------ what it starts
+
+FORM = {
+    "run": "hip", "data": "brain_mri", "preset": "residual", "size": "32", "kimg": "4",
+    "labels": "", "group": " ", "start_from": "",
+}  # fmt: skip
+
+
+@pytest.fixture
+def prepared(training: types.ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Training's functions without training: what they were called with."""
+    calls: list[dict[str, Any]] = []
+
+    def prepare(run_dir: Path, **asked: Any) -> None:
+        calls.append({"run_dir": Path(run_dir), **asked})
+        write_run(Path(run_dir), ticks=0, pictures=0, state="new", weights=False)
+
+    training.prepare_run = prepare
+    monkeypatch.setattr(forms, "start_process", lambda folder: calls.append({"began": folder}))
+    return calls
+
+
+def test_the_form_starts_a_training_and_shows_it(
+    monitor: TrainingMonitor, prepared: list[dict[str, Any]]
+) -> None:
+    press(monitor, "start", form=FORM)
+    press(monitor, "start", form=FORM)
+    until(lambda: not monitor.desk.busy)
+    folder = Path("runs/hip")
+    asked = {"data": "brain_mri", "preset": "residual", "size": 32, "kimg": 4.0}
+    assert prepared == [{"run_dir": folder, **asked}, {"began": folder}], "two presses, one start"
+    assert monitor.run == folder
+    assert monitor.error == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"run": "../other"}, "a run's name"),
+        ({"run": ""}, "a run's name"),
+        ({"run": "knee"}, "holds a run already"),
+        ({"data": ""}, "data must be"),
+        ({"size": "big"}, "size must be"),
+        ({"kimg": "-1"}, "kimg must be"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_in_a_sentence(
+    monitor: TrainingMonitor, prepared: list[Any], change: dict[str, str], words: str
+) -> None:
+    press(monitor, "start", form={**FORM, **change})
+    assert words in monitor.error
+    assert prepared == []
+    assert monitor.run == Path("runs/knee")
+
+
+def test_what_training_refuses_is_said_in_its_words(
+    monitor: TrainingMonitor, training: types.ModuleType
+) -> None:
+    def refuses(run_dir: Path, **asked: Any) -> None:
+        raise DataError("nothing there is an image; name another folder.")
+
+    training.prepare_run = refuses
+    with pytest.raises(DataError):
+        monitor.start("hip", data="nowhere/").wait(30)
+    assert monitor.error == "nothing there is an image; name another folder."
+    assert monitor.desk.busy == ""
+
+
+def test_an_estimate_is_a_sentence(monitor: TrainingMonitor, training: types.ModuleType) -> None:
+    class Estimate:
+        text = "about 3 min, 410 images/s"
+
+    asked: list[Any] = []
+
+    def estimated(data: Any, **given: Any) -> Estimate:
+        asked.append((data, given))
+        return Estimate()
+
+    training.estimate_training = estimated
+    press(monitor, "estimate", form=FORM)
+    until(lambda: monitor.desk.estimate)
+    assert monitor.desk.estimate == "about 3 min, 410 images/s"
+    assert asked == [("brain_mri", {"preset": "residual", "size": 32, "kimg": 4.0})]
+
+
+def test_make_it_a_model_tells_whoever_wants_to_know(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Card:
+        id = "phantom-knee"
+
+    asked: list[Any] = []
+    cards: list[Any] = []
+    monkeypatch.setattr(forms, "make", lambda *given: asked.append(given) or Card())
+    monitor = TrainingMonitor(run, on_model=cards.append)
+    assert monitor.desk.shown["model"]["model_id"] == "phantom-knee"
+    form = {**monitor.desk.shown["model"], "licence": "MIT", "statement_source": "drawn"}
+    press(monitor, "model", form=form)
+    until(lambda: cards)
+    ((where, given, models),) = asked
+    assert (where, models) == (run, None)
+    blank = {"licence": "", "approval": "", "deidentification": ""}
+    assert given["statement"] == {"source": "drawn", **blank}
+    assert (given["modality"], given["organ"], given["licence"]) == ("MR", "brain", "MIT")
+    assert monitor.status == "phantom-knee is among the models now; open Explore."
+    assert monitor.desk.made == "phantom-knee"
+    press(monitor, "model", form={"model_id": "../evil"})
+    assert "a model's id" in monitor.error
+    monitor.close()
+
+
+# ------------------------------------------------------------ when it looks
+
+
+def test_hidden_it_sends_nothing_and_visible_again_all_of_it(
+    monitor: TrainingMonitor, run: Path
+) -> None:
+    monitor.beacon.visible = True
+    record_tick(run, tick(42.0))
+    until(lambda: monitor.look.kimg == 42.0)
+    monitor.beacon.visible = False
+    time.sleep(0.1)  # a look that had begun may end
+    wire = Wire(monitor)
+    for n in range(5):
+        record_tick(run, tick(44.0 + n))
+        record_picture(run, 44.0 + n, np.zeros((4, 32, 32, 1), np.uint8))
+        time.sleep(0.05)
+    assert wire.updates == []
+    monitor.refresh()
+    assert not any("y" in state for state in wire.updates), "curves wait even when asked to look"
+    monitor.beacon.visible = True
+    until(lambda: any("y" in state for state in wire.updates))
+    assert monitor._curves["losses"].lines[0].x[-1] == 48.0
+    assert monitor.timeline.at == 48.0
+
+
+def test_a_finished_run_is_looked_at_in_silence(monitor: TrainingMonitor) -> None:
+    monitor.beacon.visible = True
+    until(lambda: monitor.desk.runs)
+    time.sleep(0.3)
+    wire = Wire(monitor)
+    looks: list[int] = []
+    plain = monitor.refresh
+    monitor.refresh = lambda: (looks.append(1), plain())  # type: ignore[method-assign]
+    until(lambda: len(looks) >= 5)
+    assert wire.updates == []
+
+
+def test_closing_ends_the_thread(run: Path) -> None:
+    before = {one for one in threading.enumerate() if one.name == "medgan-watch"}
+    monitor = TrainingMonitor(run, every=0.02)
+    monitor.beacon.visible = True
+    until(lambda: monitor._watcher.alive)
+    monitor.close()
+    monitor.close()
+    until(lambda: {o for o in threading.enumerate() if o.name == "medgan-watch"} == before)
+    monitor.refresh()
+
+
+def test_a_long_run_is_read_and_sent_in_a_bounded_way(run: Path) -> None:
+    line = json.dumps({"kimg": 0.0, "generator_loss": 0.7, "discriminator_loss": 1.4, "r1": 0.2})
+    rows = 200_000
+    text = "".join(line.replace("0.0", f"{n}.0", 1) + "\n" for n in range(rows))
+    (run / "stats.jsonl").write_text(text)
+    monitor = TrainingMonitor(run)
+    look = monitor.look
+    assert 250 <= len(look.ticks) <= 2500
+    assert look.ticks[-1].kimg == rows - 1
+    for curves in monitor._curves.values():
+        for mark in curves._marks.values():
+            assert np.atleast_2d(mark.y).shape[1] <= 500
+    kept = look.ticks
+    monitor.refresh()
+    assert monitor.look.ticks == kept
+    record_tick(run, tick(float(rows)))
+    monitor.refresh()
+    assert monitor.look.kimg == rows
+    monitor.close()
+
+
+# ------------------------------------------------------------ what it survives
+
+
+@pytest.mark.parametrize("path", ["nowhere", "runs", "runs/knee/config.json"])
+def test_what_is_no_run_is_said_and_may_become_one(run: Path, path: str) -> None:
+    monitor = TrainingMonitor(path)
+    assert f"{path} is not a run directory" in monitor.error
+    assert [one["on"] for one in monitor.desk.shown["buttons"]] == [False] * 4
+    if path == "nowhere":
+        write_run(Path("nowhere"), ticks=2)
+        monitor.refresh()
+        assert monitor.error == ""
+        assert monitor.look.kimg == 4.0
+    monitor.close()
+
+
+def test_a_run_that_has_only_begun_is_shown() -> None:
+    run = write_run(Path("runs/new"), ticks=0, pictures=0, alarms=0, state="new", weights=False)
+    (run / "data.json").unlink()
+    monitor = TrainingMonitor(run)
+    assert monitor.error == ""
+    assert monitor.desk.shown["data"] == "brain_mri"
+    assert monitor.timeline.state_line.startswith("not started yet")
+    assert not button(monitor, "model")["on"]
+    monitor.close()
+
+
+def damage(run: Path, name: str, text: str) -> None:
+    (run / name).write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("config.json", '{"format": 99}', "newer version"),
+        ("config.json", '{"format": "x"}', "format is 'x'"),
+        ("config.json", "not json", "not a run directory"),
+        ("config.json", "[]", "no object"),
+        ("data.json", "{", "data.json is damaged"),
+        ("data.json", "[1]", "holds no object"),
+        ("alarms.jsonl", '{"name": 3}\n', "no alarm"),
+        ("alarms.jsonl", "[]\n", "alarms.jsonl is damaged"),
+        ("stats.jsonl", 'not json\n{"kimg": "x"}\n[]\n', "3 lines of runs/knee/stats.jsonl"),
+        ("images/00050.000.png", "not a picture", "is no PNG"),
+    ],
+)
+def test_a_damaged_file_is_named_and_the_rest_is_shown(
+    run: Path, name: str, text: str, words: str
+) -> None:
+    damage(run, name, text)
+    monitor = TrainingMonitor(run)
+    assert words in monitor.error
+    assert monitor.error.count(".") >= 1
+    if name not in ("config.json",):
+        assert monitor.desk.shown["preset"] == "residual"
+    monitor.refresh()
+    assert words in monitor.error
+    monitor.close()
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"state": 3}', '{"state": "running", "kimg": "far"}', '{"pid": "x"}']
+)
+def test_a_damaged_state_is_a_failed_run(run: Path, text: str) -> None:
+    damage(run, "state.json", text)
+    monitor = TrainingMonitor(run)
+    assert "state.json is damaged" in monitor.timeline.state_line
+    monitor.close()
+
+
+def test_whole_lines_between_damaged_ones_are_still_drawn(run: Path) -> None:
+    with (run / "stats.jsonl").open("a") as lines:
+        lines.write('{"kimg": 41, "generator_loss": "high", "discriminator_loss": 1}\n\x00\xff\n')
+    record_tick(run, tick(42.0))
+    with (run / "stats.jsonl").open("a") as lines:
+        lines.write('{"kimg": 44.0, "generator')
+    monitor = TrainingMonitor(run)
+    assert monitor.look.kimg == 42.0
+    assert "2 lines" in monitor.error
+    monitor.close()
+
+
+def test_a_folder_deleted_while_attached_keeps_its_curves(
+    monitor: TrainingMonitor, run: Path
+) -> None:
+    shutil.rmtree(run)
+    monitor.refresh()
+    assert monitor.error == "runs/knee is gone; what it said last is still shown."
+    assert len(monitor._curves["losses"].lines[0].x) == 20
+    assert monitor.timeline.picture
+    assert not run.exists(), "looking makes no folders"
+    write_run(run, ticks=2)
+    monitor.refresh()
+    assert monitor.error == ""
+
+
+def test_an_unreadable_file_is_said(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("medgan_widgets.panels._run_looks.ticks_and_damage", refused)
+    look = Looker(run).look()
+    assert look.problem == "runs/knee/stats.jsonl cannot be read: Permission denied."
+    assert look.alarms
+
+
+def test_strange_messages_change_nothing(monitor: TrainingMonitor) -> None:
+    for content in ({}, {"kind": "format"}, {"kind": 3}):
+        monitor.desk._handle_custom_msg(content, [])
+    assert monitor.error == ""
+    for runs in (None, [], [3], ["a"] * 9, ""):
+        press(monitor, "attach", runs=runs)
+        assert monitor.error
+    press(monitor, "start", form=None)
+    assert "a run's name" in monitor.error
+    assert monitor.run == Path("runs/knee")
+
+
+def test_a_folder_with_hundreds_of_runs_is_listed_to_a_limit() -> None:
+    for n in range(230):
+        folder = Path(f"runs/r{n:03}")
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text('{"format": 2}')
+    assert len(known_runs(Path("runs"))) == 200
+    assert known_runs(Path("none")) == []
+
+
+def test_bad_wishes_are_refused_before_anything_is_shown(monitor: TrainingMonitor) -> None:
+    with pytest.raises(RequestError, match="every"):
+        TrainingMonitor(every=0)
+    with pytest.raises(RequestError, match="none"):
+        monitor.attach([])
+    with pytest.raises(MedganError, match="holds a run already"):
+        monitor.start("knee", data="brain_mri")
+
+
+def test_the_studio_has_it_and_hears_of_new_models(run: Path) -> None:
+    from medgan_widgets.catalogue import Catalogue
+    from medgan_widgets.engine import Engine
+    from tests.tiny import write_model
+
+    shelf = Path("shelf")
+    write_model(shelf, "tiny")
+    studio = Studio("tiny", engine=Engine(device="cpu", catalogue=Catalogue(shelf)))
+    assert studio.top.tabs == ["Explore", "Generate", "Train"]
+    write_model(shelf, "fresh", seed=1)
+    studio.monitor._made(Catalogue(shelf)["fresh"])
+    assert studio.explorer.selected == "fresh"
+    assert "fresh" in {one["id"] for one in studio.grid.canvas.models}
+    studio.use("fresh")
+    assert studio.monitor.catalogue.folder == shelf
+    studio.close()
