@@ -66,7 +66,7 @@ def build_generator(name: str, settings: dict[str, Any]) -> Generator:
     try:
         with torch.device("meta"):
             return GENERATORS[name](**settings)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, IndexError, OverflowError) as error:
         raise WeightsError(f"the {name} network cannot be built as its card says: {error}") from (
             error
         )

@@ -233,6 +233,14 @@ def test_values_that_are_not_finite_are_refused(
 
 
 def test_odd_contents_are_refused(file: Path, tmp_path: Path) -> None:
-    for content in ([1, 2], torch.zeros(3), {}, {"a": 1}, {"main.0.weight": torch.zeros(3)}):
+    for content in (
+        [1, 2],
+        torch.zeros(3),
+        {},
+        {"a": 1},
+        {"main.0.weight": torch.zeros(3)},
+        {"main.0.weight": torch.zeros(3, 2, 4, 4)},
+        {"layers.0.weight": torch.zeros(3, 2, 4, 4), "x": torch.zeros(1)},
+    ):
         torch.save(content, file)
         assert refused(file, tmp_path)

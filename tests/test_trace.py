@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import stat
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from medgan_widgets.export import (
     image_recipe,
     make_model,
     models_trained_on,
+    png_with_recipe,
     save_png,
     save_zip,
     trace,
@@ -225,10 +227,22 @@ def test_a_zip_has_a_branch_for_each_model_and_each_odd_image(place: Place) -> N
     assert "MISSING" in str(place.trace(path))
 
 
+def test_damaged_recipes_in_a_zip_hide_nothing_else(place: Place) -> None:
+    recipe = place.recipe(1)
+    path = save_zip([place.pixels(1)] * 2, [recipe, {**recipe, "seeds": ["x"]}], place.out / "z")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("odd.png", png_with_recipe(place.pixels(1), {**recipe, "seeds": 5}))
+        archive.writestr("foreign.png", b"no picture")
+        archive.writestr("../../out.png", png_with_recipe(place.pixels(1), {"model_id": [1]}))
+    found = place.trace(path)
+    assert found.steps[0].facts == {"images": 5}
+    assert found.steps[0].below[0].found
+    assert "foreign.png: it cannot be read as a PNG image" in str(found)
+    assert not (place.out.parent.parent / "out.png").exists()
+
+
 @pytest.mark.parametrize("recipe", [{}, {"model_id": 5}, {"model_id": ""}, {"model_id": ["x"]}])
 def test_a_damaged_recipe_is_said(place: Place, recipe: dict[str, Any]) -> None:
-    from medgan_widgets.export import png_with_recipe
-
     path = place.out / "x.png"
     path.write_bytes(png_with_recipe(place.pixels(1), recipe))
     assert "the recipe is damaged" in str(place.trace(path))

@@ -185,8 +185,9 @@ def _refuse_discriminator(tensors: Tensors, network: str, file: str) -> None:
     first = tensors.get("layers.0.weight")
     others = discriminator_names(network)
     if network == "dcgan" and first is not None and first.ndim == 4:
-        last = [name for name in tensors if name.endswith(".weight")][-1]
-        numbers = {name.split(".")[1] for name in tensors}
+        layers = [name for name in tensors if name.startswith("layers.")]
+        last = [name for name in layers if name.endswith(".weight")][-1]
+        numbers = {name.split(".")[1] for name in layers}
         # A generator begins with a norm after its first layer, a discriminator does not.
         if tensors[last].shape[0] == 1 and "2" in numbers and "1" not in numbers:
             others.append(set(tensors))

@@ -92,15 +92,13 @@ def write_model_folder(
         card = _put(desk / "fp32", facts, generator, half=False)
         images = _made(desk / "fp32", card.id)
         told: dict[str, str | int] = {"precision": "fp32"}
-        if half is not False:
-            change = _change(desk / "fp16", facts, generator, images)
-            if change is not None:
-                told["fp16_grey_levels"] = change  # of 255, the largest change of a pixel
-            if half or (change is not None and change <= MOST_GREY):
-                told["precision"] = "fp16"
+        rounded = None if half is False else _rounded(desk / "fp16", facts, generator)
+        if rounded is not None:
+            change = _largest_change(images, rounded[1])
+            told["fp16_grey_levels"] = change
+            if half or change <= MOST_GREY:
+                told["precision"], (card, images) = "fp16", rounded
         chosen = desk / str(told["precision"])
-        if told["precision"] == "fp16":
-            card, images = ModelCard.read(chosen / card.id), _made(chosen, card.id)
         card = card.model_copy(update={"training": {**card.training, **told}})
         _finish(chosen / card.id, card, images)
         _move(chosen / card.id, place)
@@ -131,17 +129,21 @@ def _made(root: Path, model_id: str) -> NDArray[np.uint8]:
     return images
 
 
-def _change(
-    root: Path, facts: dict[str, Any], generator: Generator, images: NDArray[np.uint8]
-) -> int | None:
-    """Return the largest change of a pixel by fp16, 0 … 255; None when fp16 cannot hold it."""
+def _rounded(
+    root: Path, facts: dict[str, Any], generator: Generator
+) -> tuple[ModelCard, NDArray[np.uint8]] | None:
+    """Return the model as fp16 with its images, or None when fp16 cannot hold its weights."""
     card = _put(root, facts, generator, half=True)
     try:
-        rounded = _made(root, card.id)
+        return card, _made(root, card.id)
     except WeightsError as error:
         log.info("fp16 is too small for %s: %s", card.id, error)
         return None
-    return int(np.abs(rounded.astype(np.int16) - images.astype(np.int16)).max())
+
+
+def _largest_change(images: NDArray[np.uint8], others: NDArray[np.uint8]) -> int:
+    """Return by how much a pixel differs at most, 0 … 255."""
+    return int(np.abs(images.astype(np.int16) - others.astype(np.int16)).max())
 
 
 def _finish(folder: Path, card: ModelCard, images: NDArray[np.uint8]) -> None:
@@ -170,7 +172,6 @@ def _move(folder: Path, place: Path) -> None:
     """Put a whole folder in its place; an older one there goes only when the new one stands."""
     older = folder.parent / ".older"
     try:
-        folder.chmod(0o755)
         if place.exists():
             place.rename(older)
         folder.rename(place)

@@ -169,7 +169,8 @@ def _zip_steps(path: Path, lineage: Lineage) -> tuple[Step, ...]:
 
 
 def _from_several(recipes: list[Mapping[str, Any]], lineage: Lineage) -> Step:
-    seeds = [seed for one in recipes for seed in one.get("seeds") or ()]
+    given = [one.get("seeds") for one in recipes]
+    seeds = [seed for some in given if isinstance(some, list) for seed in some]
     (request,) = _from_recipe({**recipes[0], "seeds": seeds}, lineage)
     text = f"{len(recipes)} of them hold the recipe of one model"
     return Step("image", True, text, {"images": len(recipes)}, (request,))

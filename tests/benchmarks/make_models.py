@@ -23,11 +23,11 @@ import numpy as np
 import torch
 
 import medgan_widgets as mw
-from medgan_widgets.cards import ModelCard, Network, ScoreCard, Weights
-from medgan_widgets.checkpoints import read_generator, write_weights
+from medgan_widgets.cards import ModelCard, ScoreCard
+from medgan_widgets.checkpoints import read_generator
 from medgan_widgets.features import PHANTOM_CNN, features_from_images
 from medgan_widgets.files import write_whole
-from medgan_widgets.images import contact_sheet, mosaic, png_bytes
+from medgan_widgets.images import mosaic, png_bytes
 from medgan_widgets.metrics import frechet_score
 from medgan_widgets.phantoms import draw_phantoms
 from medgan_widgets.requests import Score
@@ -101,8 +101,7 @@ def make_model(model_id: str, run: Path, baseline: Path | None, models: Path, co
     """Write the model's folder: first without figures, then with what was measured."""
     folder = models / model_id
     config, ticks = read_run(run)
-    card = _card(model_id, folder, run, config, ticks)
-    card.write(folder / "card.json")
+    card = _card(model_id, models, run, config)
     size = config["size"]
     real, other = (
         features_from_images(draw_phantoms(config["data"], range(s, s + count), size=size).images)
@@ -117,9 +116,6 @@ def make_model(model_id: str, run: Path, baseline: Path | None, models: Path, co
     card.write(folder / "card.json")
     readme = _readme(card, score, dcgan, config, ticks, baseline)
     write_whole(folder / "README.md", readme.encode())
-    write_whole(folder / "preview.png", png_bytes(mosaic(made[:8], columns=8)))
-    grid = contact_sheet(made[:16], range(16), columns=8, tile=128)
-    write_whole(folder / "grid.png", png_bytes(np.asarray(grid)))
     drawn = draw_phantoms(config["data"], range(16), size=size).images[..., None]
     write_whole(folder / "phantoms.png", png_bytes(mosaic(drawn, columns=8)))
     print(f"{model_id}: {_figure(score)}; DCGAN {_figure(dcgan) if dcgan else 'not measured'}")
@@ -130,48 +126,29 @@ def _score(images: np.ndarray, real: np.ndarray, other: np.ndarray) -> Score:
     return frechet_score(real, fake, extractor=PHANTOM_CNN, floor_from=other)
 
 
-def _card(
-    model_id: str, folder: Path, run: Path, config: dict[str, Any], ticks: list[Tick]
-) -> ModelCard:
-    about, network = SHIPPED[model_id], config["network"]
-    name = config["settings"]["network"]
-    generator = read_generator(run / "checkpoint" / "generator.safetensors", name, network)
-    sha256, size = write_weights(folder / "generator.safetensors", generator)
+def _card(model_id: str, models: Path, run: Path, config: dict[str, Any]) -> ModelCard:
+    """Make the model as anybody would, then say what only the shipped ones say."""
+    about = SHIPPED[model_id]
+    card = mw.make_model(
+        run, model_id, title=about.title, modality=about.modality, organ=about.organ,
+        region=about.region, makes=about.makes, licence="MIT", models=models, overwrite=True,
+    )  # fmt: skip
     seconds = round(config["cpu_seconds"])
-    return ModelCard(
-        id=model_id,
-        title=about.title,
-        description=about.description + " Trained on procedural phantoms with known truth.",
-        modality=about.modality,
-        organ=about.organ,
-        region=about.region,
-        makes=about.makes,
-        function="class to image",
-        condition={k: tuple(v) for k, v in config["factors"].items()},
-        truncation=True,
-        size=(network["size"], network["size"]),
-        channels=network["channels"],
-        licence="MIT",
-        dataset=f"procedural phantoms ({config['data']})",
-        year=2026,
-        phantom=True,
-        architecture="residual GAN",
-        network=Network(name=name, settings=network),
-        weights=Weights(file="generator.safetensors", sha256=sha256, bytes=size),
-        training={
-            "preset": config["preset"],
-            "kimg": round(ticks[-1].kimg, 1),
-            "seed": config["seed"],
-            "data": f"{config['pool']} phantoms, seeds 0 to {config['pool'] - 1}",
-            "cpu_seconds": seconds,
-            "command": (
-                f"python -m medgan_widgets.training runs/{model_id} --data {config['data']} "
-                f"--preset {config['preset']} --size {network['size']} --cpu-seconds {seconds} "
-                f"--seed {config['seed']}"
-            ),
-        },
-        limits=about.limits,
-    )
+    told = {
+        "data": f"{config['pool']} phantoms, seeds 0 to {config['pool'] - 1}",
+        "cpu_seconds": seconds,
+        "command": (
+            f"python -m medgan_widgets.training runs/{model_id} --data {config['data']} "
+            f"--preset {config['preset']} --size {config['size']} --cpu-seconds {seconds} "
+            f"--seed {config['seed']}"
+        ),
+    }
+    changes = {
+        "description": about.description + " Trained on procedural phantoms with known truth.",
+        "training": {**card.training, **told},
+        "limits": about.limits,
+    }
+    return card.model_copy(update=changes)
 
 
 @torch.inference_mode()
@@ -230,7 +207,7 @@ Phantoms, drawn by their equations, for comparison:
 | data | {card.training["data"]}, kind `{config["data"]}` of `medgan_widgets.phantoms` |
 | preset | `{config["preset"]}`, width {config["network"]["width"]}, seed {config["seed"]} |
 | trained | {seconds} CPU seconds on one thread, {ticks[-1].kimg:.0f} thousand images |
-| weights | {card.weights.bytes / 1024:.0f} KiB, safetensors, fp16 |
+| weights | {card.weights.bytes / 1024:.0f} KiB, safetensors, {card.training["precision"]} |
 | licence | {card.licence} |
 
 ## Figures
