@@ -161,11 +161,14 @@ def test_phantoms_know_what_they_show_and_that_nobody_is_behind_them(
     tmp_path: Path, models: Path
 ) -> None:
     factors = {"contrast": ["T1", "T2", "FLAIR"], "tumour": [False, True]}
-    run = write_run(tmp_path / "run", data_options={}, phantom=True, factors=factors)
+    note = {"groups": None, "group_note": "no group was given"}
+    run = write_run(tmp_path / "run", data=note, phantom=True, factors=factors)
     config = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps({**config, "data": "brain_mri"}))
     card = make_model(run, "brain", models=models, statement={"source": "", "approval": ""})
     assert (card.modality, card.organ, card.phantom) == ("MR", "brain", True)
+    assert "group" not in card.training
+    assert "group" not in card.limits
     assert card.statement is not None
     assert card.statement.unknown == ()
     assert card.statement.source == "procedural phantoms (brain_mri)"

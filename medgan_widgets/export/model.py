@@ -302,9 +302,9 @@ def _training(run: _Run) -> dict[str, str | int | float]:
         "count": data.get("count", config.get("pool")),
         "fingerprint": config.get("fingerprint", data.get("fingerprint")),
         "augmentations": ", ".join(config.get("augmentations") or ()) or "none",
-        "groups": data.get("groups"),
-        "group": data.get("group_note") or _apart(data),
     }
+    if not run.phantom:  # nobody is behind those, so nobody is kept apart
+        told |= {"groups": data.get("groups"), "group": data.get("group_note") or _apart(data)}
     parent = config.get("start_from")
     if isinstance(parent, dict):
         told |= {
@@ -330,11 +330,10 @@ def _counts(run: _Run) -> str:
 
 
 def _limits(run: _Run) -> str:
-    first = "A phantom: no patient is behind any image. " if run.phantom else ""
-    note = str(run.data.get("group_note") or "")
-    return (
-        first + NOT_FOR_DIAGNOSIS + (f" {note[0].upper()}{note[1:].rstrip('.')}." if note else "")
-    )
+    if run.phantom:
+        return f"A phantom: no patient is behind any image. {NOT_FOR_DIAGNOSIS}"
+    note = str(run.data.get("group_note") or "").rstrip(".")
+    return NOT_FOR_DIAGNOSIS + (f" {note[0].upper()}{note[1:]}." if note else "")
 
 
 def _scores(
