@@ -5,7 +5,8 @@ function newForm(name, rows, submit) {
   const own = `mg-form-${(forms += 1)}`;
   const inputs = {};
   const fields = rows.map(([key, label, { options, list, ...more }]) => {
-    const input = options ? h('select', { name: key }) : h('input', { name: key, type: 'text', autocomplete: 'off', ...more });
+    const both = { name: key, 'aria-label': label }; // a label around a list would read out all its options
+    const input = options ? h('select', both) : h('input', { ...both, type: 'text', autocomplete: 'off', ...more });
     if (options) input.append(...options.map((one) => h('option', { value: one }, one === '' ? '–' : String(one))));
     if (more.value !== undefined && options) input.value = more.value;
     if (list) input.setAttribute('list', `${own}-${key}`);

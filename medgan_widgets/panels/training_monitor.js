@@ -2,7 +2,7 @@
 
 function makePicker(model) {
   const attach = (runs) => model.send({ kind: 'attach', runs });
-  const select = h('select', { onchange: () => attach([select.value]) });
+  const select = h('select', { 'aria-label': 'run', onchange: () => attach([select.value]) });
   const boxes = h('div', { class: 'mg-compared', role: 'group', 'aria-label': 'runs to compare with' });
   const compare = h('details', { class: 'mg-compare' }, h('summary', {}, 'compare'), boxes);
   const field = h('label', { class: 'mg-field' }, h('span', {}, 'run'), select);
