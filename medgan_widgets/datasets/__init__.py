@@ -1,42 +1,32 @@
-"""Images to learn from, with their classes."""
+"""Images to learn from: a folder, DICOM, NIfTI, arrays, a Dataset or phantoms.
 
-from __future__ import annotations
+::
 
-from dataclasses import dataclass
+    entry.py            read_images: one door for all of them
+    kinds.py            which kind of data lies in a place
+    folder.py dicom.py nifti.py npz.py memory.py phantom.py    one kind a file
+    table.py            classes and patients beside the images
+    found.py            what was found, what was refused, in words
+    reading.py          one image at a time into one array
+    preprocessing.py    from values to pixels, written down
+    split.py keys.py    who trains and who judges; patients as keyed hashes
+    classes.py          classes as one-hot rows
+    training_images.py  what all of it becomes
+    duplicates.py summary.py    what to look at before training
+    public.py           public data by their own routes
+"""
 
-import numpy as np
-from numpy.typing import NDArray
+from medgan_widgets.datasets.entry import read_images
+from medgan_widgets.datasets.found import Refused
+from medgan_widgets.datasets.phantom import phantom_images
+from medgan_widgets.datasets.preprocessing import Preprocessing
+from medgan_widgets.datasets.training_images import FileUsed, TrainingImages
 
-from medgan_widgets.errors import DataError
-from medgan_widgets.phantoms import KINDS, draw_phantoms
-from medgan_widgets.seeds import Value, one_hot
-
-
-@dataclass(frozen=True)
-class TrainingImages:
-    """Images to learn from: uint8 [N, H, W, C], their one-hot classes, and what those mean."""
-
-    images: NDArray[np.uint8]
-    classes: NDArray[np.float32]
-    factors: dict[str, tuple[Value, ...]]
-
-
-def phantom_images(kind: str, size: int, count: int) -> TrainingImages:
-    """Draw ``count`` phantoms to train on: seeds 0 … count - 1, kept apart from evaluation."""
-    drawn = draw_phantoms(kind, range(count), size=size)
-    factors = KINDS[kind].factors
-    return TrainingImages(
-        drawn.images[..., None], one_hot(drawn.labels, factors, count), dict(factors)
-    )
-
-
-def checked_images(data: TrainingImages, batch: int) -> TrainingImages:
-    """Return the images, or say why a batch of them cannot be trained on."""
-    images = data.images
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2]:
-        raise DataError(
-            f"images must be uint8 [N, H, W, C] with H = W, got {images.dtype} {images.shape}."
-        )
-    if len(images) < batch:
-        raise DataError(f"at least {batch} images are needed to train, got {len(images)}.")
-    return data
+__all__ = [
+    "FileUsed",
+    "Preprocessing",
+    "Refused",
+    "TrainingImages",
+    "phantom_images",
+    "read_images",
+]

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageSequence, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from medgan_widgets.datasets.found import Found, Refused, checked_values, files_below
+from medgan_widgets.datasets.found import Found, Refused, Values, checked_values, named_files
+from medgan_widgets.datasets.table import Annotations, Rows, Table, read_table
 from medgan_widgets.errors import DataError
-from medgan_widgets.seeds import Value
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
-TABLES = {".csv", ".jsonl"}
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif"})
 _BROKEN = (
     *(OSError, SyntaxError, ValueError, EOFError),
     *(UnidentifiedImageError, Image.DecompressionBombError),
 )
+_GREY = ("1", "L", "LA")
 
 
 def images_of_folder(
@@ -30,7 +26,7 @@ def images_of_folder(
     *,
     labels: str | None = None,
     group: str | None = None,
-    table: str | Path | None = None,
+    table: str | Path | Rows | Table | None = None,
 ) -> Iterator[Found | Refused]:
     """Yield the images below a folder.
 
@@ -41,10 +37,10 @@ def images_of_folder(
     labels
         ``"folder"`` for the name of the sub-folder, or a column of the table.
     group
-        A column of the table that says what belongs together.
+        A column of the table that says what belongs together, or ``"folder"``.
     table
-        A CSV or JSONL file with a column ``file_name``; by default the one
-        named ``metadata`` in the folder.
+        A CSV or JSONL file with a column ``file_name``, or such rows; by default
+        the file named ``metadata`` in the folder.
 
     Raises
     ------
@@ -52,30 +48,24 @@ def images_of_folder(
         When the place or the table cannot be read, or lacks a column.
     """
     place = Path(root).expanduser()
-    rows = _rows(place, table, [one for one in (labels, group) if one and one != "folder"])
-    for path in files_below(place):
-        name = path.name if place.is_file() else path.relative_to(place).as_posix()
+    files = named_files(place)
+    known = table if isinstance(table, Table) else read_table(place, table)
+    annotations = Annotations(files, known, labels, group)
+    for name, path in files.items():
+        said = annotations.of(name)
+        if said is None:
+            continue
         if path.suffix.lower() not in SUFFIXES:
-            if path.suffix.lower() not in TABLES:
-                yield Refused(name, f"{name} is no PNG, JPEG or TIFF image.")
-            continue
-        row = rows.get(name, rows.get(path.name, {}))
-        classes: dict[str, Value] = {}
-        if labels == "folder":
-            classes = {"class": path.parent.name if "/" in name else "none"}
-        elif labels is not None:
-            if labels not in row:
-                yield Refused(name, f"{name} has no {labels!r} in the table.")
-                continue
-            classes = {labels: row[labels]}
-        together = row.get(group) if group else None
-        if group and together in (None, ""):
-            yield Refused(name, f"{name} has no {group!r} in the table.")
-            continue
-        yield Found(name, partial(read_image, path), classes, str(together) if group else None)
+            yield Refused(name, f"{name} is no PNG, JPEG or TIFF image.")
+        elif isinstance(said, Refused):
+            yield said
+        else:
+            shape, colour = _header(path)
+            read = partial(read_image, path)
+            yield Found(name, read, said.labels, said.group, shape, colour, path)
 
 
-def read_image(path: Path) -> NDArray[np.float32] | NDArray[np.uint8]:
+def read_image(path: Path) -> Values:
     """Return an image file's values: float32 [H, W] where it is grey, else uint8 [H, W, 3].
 
     Raises
@@ -85,43 +75,43 @@ def read_image(path: Path) -> NDArray[np.float32] | NDArray[np.uint8]:
     """
     try:
         with Image.open(path) as image:
-            if sum(1 for _ in ImageSequence.Iterator(image)) > 1:
+            if getattr(image, "n_frames", 1) > 1:
                 raise DataError(f"{path.name} holds several pictures; save them one by one.")
-            image.seek(0)
             image.load()
-            if image.mode.startswith("I") or image.mode == "F":
-                return checked_values(np.asarray(image), path.name)
-            if image.mode in ("1", "L", "LA"):
-                return checked_values(np.asarray(image.convert("L")), path.name)
-            return np.asarray(image.convert("RGB"), np.uint8)
+            return pixels_of(image, path.name)
     except DataError:
         raise
     except _BROKEN as error:
-        raise DataError(f"{path.name} cannot be read as an image ({error}).") from error
+        raise DataError(f"{path.name} cannot be read as an image ({_why(error)}).") from error
 
 
-def _rows(
-    root: Path, table: str | Path | None, columns: list[str]
-) -> Mapping[str, Mapping[str, Any]]:
-    """Return the table's rows by file name."""
-    if table is None:
-        known = [root / f"metadata{suffix}" for suffix in TABLES] if root.is_dir() else []
-        table = next((path for path in known if path.exists()), None)
-    if table is None:
-        if columns:
-            raise DataError(f"{root} has no metadata.csv or metadata.jsonl with {columns[0]!r}.")
-        return {}
-    path = Path(table)
+def pixels_of(image: Image.Image, name: str) -> Values:
+    """Return a Pillow image's values: float32 [H, W] where it is grey, else uint8 [H, W, 3].
+
+    Examples
+    --------
+    >>> pixels_of(Image.new("RGBA", (4, 2)), "a.png").shape
+    (2, 4, 3)
+    """
+    if image.mode.startswith("I") or image.mode == "F":
+        return checked_values(np.asarray(image), name)
+    if image.mode in _GREY:
+        return checked_values(np.asarray(image.convert("L")), name)
+    return np.asarray(image.convert("RGB"), np.uint8)
+
+
+def _header(path: Path) -> tuple[tuple[int, int] | None, bool]:
+    """Return height, width and whether it is colour; reading says what is wrong with a file."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        rows = (
-            [json.loads(line) for line in text.splitlines() if line.strip()]
-            if path.suffix.lower() == ".jsonl"
-            else list(csv.DictReader(text.splitlines()))
-        )
-    except (OSError, ValueError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as a table ({error}).") from error
-    for column in ["file_name", *columns]:
-        if not rows or any(not isinstance(row, dict) or column not in row for row in rows[:1]):
-            raise DataError(f"{path} has no column {column!r}.")
-    return {str(row["file_name"]): row for row in rows}
+        with Image.open(path) as image:
+            grey = image.mode in _GREY or image.mode.startswith("I") or image.mode == "F"
+            return (image.height, image.width), not grey
+    except _BROKEN:
+        return None, False
+
+
+def _why(error: BaseException) -> str:
+    """Return what Pillow or the system says, without the path: the name is told already."""
+    if isinstance(error, UnidentifiedImageError):
+        return "damaged, or of another kind"
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)

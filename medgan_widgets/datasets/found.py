@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,12 @@ from medgan_widgets.errors import DataError
 from medgan_widgets.seeds import Value
 
 MOST_LISTED = 5
+TABLES = frozenset({".csv", ".jsonl"})
+# What lies beside images in every download, and is none of them.
+DOCUMENTS = TABLES | {".txt", ".md", ".json", ".tsv", ".xml", ".html", ".pdf", ".xlsx", ".rst"}
+DOCUMENT_NAMES = frozenset({"README", "LICENSE", "LICENCE", "DICOMDIR", "SHA256SUMS"})
+
+Values = NDArray[np.float32] | NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -30,15 +37,28 @@ class Found:
     read
         Returns its values, float32 [H, W] or uint8 [H, W, 3].
     labels
-        Its classes, factor -> value.
+        Its classes, factor -> value; a Dataset's are filled in by reading it.
     group
         What belongs together, a patient for instance; None where nobody said.
+        It may name a person, so it is never shown.
+    shape
+        Height and width as the file's header has them; None where only reading tells.
+    colour
+        Whether the header says colour.
+    file
+        The file it comes from; None for what is in memory.
+    side
+        ``"train"`` or ``"test"`` where the data itself says so.
     """
 
     name: str
-    read: Callable[[], NDArray[np.float32] | NDArray[np.uint8]]
+    read: Callable[[], Values]
     labels: Mapping[str, Value] = field(default_factory=dict)
-    group: str | None = None
+    group: str | None = field(default=None, repr=False)
+    shape: tuple[int, int] | None = None
+    colour: bool = False
+    file: Path | None = field(default=None, repr=False)
+    side: str | None = None
 
 
 @dataclass(frozen=True)
@@ -49,7 +69,7 @@ class Refused:
     reason: str
 
 
-def checked_values(values: NDArray[np.generic], name: str) -> NDArray[np.float32]:
+def checked_values(values: NDArray[Any], name: str) -> NDArray[np.float32]:
     """Return the values of a grey image as float32 [H, W], or say why they are none.
 
     Raises
@@ -70,9 +90,25 @@ def checked_values(values: NDArray[np.generic], name: str) -> NDArray[np.float32
     return plain
 
 
+def eight_bits(colour: NDArray[Any], bits: int) -> NDArray[np.uint8]:
+    """Return colours of more than eight bits as uint8, their upper bits.
+
+    Examples
+    --------
+    >>> int(eight_bits(np.array([4095], np.uint16), 12)[0])
+    255
+    """
+    if colour.dtype == np.uint8:
+        return colour
+    return (colour.astype(np.uint32) >> max(0, bits - 8)).clip(0, 255).astype(np.uint8)
+
+
 def read_all(
-    found: Iterable[Found | Refused], *, skip_unreadable: bool = False
-) -> Iterator[tuple[Found, NDArray[np.float32] | NDArray[np.uint8]]]:
+    found: Iterable[Found | Refused],
+    *,
+    skip_unreadable: bool = False,
+    refused: list[Refused] | None = None,
+) -> Iterator[tuple[Found, Values]]:
     """Yield images with their values; stop at the end with a list of what cannot be read.
 
     Parameters
@@ -81,6 +117,8 @@ def read_all(
         What a kind of data yielded.
     skip_unreadable
         Go on with the rest, as somebody has to say.
+    refused
+        A list that what cannot be read is added to.
 
     Raises
     ------
@@ -88,7 +126,7 @@ def read_all(
         When something could not be read and nobody said to go on without it, or
         when nothing is left.
     """
-    refused: list[Refused] = []
+    refused = [] if refused is None else refused
     read = 0
     for one in found:
         if isinstance(one, Refused):
@@ -120,7 +158,9 @@ def told(refused: list[Refused]) -> str:
 
 
 def files_below(root: str | Path) -> Iterator[Path]:
-    """Yield the files below a folder in their order; links are not followed, so no loop is.
+    """Yield the files below a folder in their order; links to folders are not followed.
+
+    So no loop is walked twice. A link to nothing is yielded, that reading it says so.
 
     Raises
     ------
@@ -142,5 +182,16 @@ def files_below(root: str | Path) -> Iterator[Path]:
             continue
         if path.is_dir():
             yield from files_below(path)
-        elif path.is_file():
+        elif path.is_file() or path.is_symlink():
             yield path
+
+
+def named_files(root: str | Path) -> dict[str, Path]:
+    """Return the files below a place by their path in it, without documents and tables."""
+    place = Path(root).expanduser()
+    return {
+        path.name if path == place else path.relative_to(place).as_posix(): path
+        for path in files_below(place)
+        if path.suffix.lower() not in DOCUMENTS
+        and path.name.upper().partition(".")[0] not in DOCUMENT_NAMES
+    }

@@ -1,34 +1,51 @@
-"""Arrays in one ``.npz`` file, as MedMNIST has them: ``train_images`` and ``train_labels``."""
+"""Arrays in a file: ``.npz`` as MedMNIST has them, ``train_images`` and ``train_labels``; ``.npy``.
+
+Images are read one after another, so an archive larger than memory can be
+learned from at a small size.
+"""
 
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from medgan_widgets.datasets.found import Found, checked_values
+from medgan_widgets.datasets.found import Found, Values, checked_values
+from medgan_widgets.datasets.table import plain_value
 from medgan_widgets.errors import DataError
 from medgan_widgets.seeds import Value
 
-PARTS = ("train", "val", "test")
+SIDES = {"train": "train", "val": "test", "test": "test"}
+_BROKEN = (OSError, ValueError, zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError)
 
 
-def images_of_npz(path: str | Path, *, part: str = "train", labels: bool = True) -> Iterator[Found]:
-    """Yield the images of one part of a file.
+def images_of_npz(
+    path: str | Path,
+    *,
+    labels: str | int | bool | None = None,
+    group: str | None = None,
+) -> Iterator[Found]:
+    """Yield the images of a file, its parts one after another.
 
     Parameters
     ----------
     path
-        The file; arrays ``<part>_images`` [N, H, W] or [N, H, W, 3], and
-        ``<part>_labels`` [N] or [N, 1].
-    part
-        ``"train"``, ``"val"`` or ``"test"``; a plain ``images`` array serves too.
+        The file; arrays ``<part>_images`` [N, H, W] or [N, H, W, 3], where a part
+        is train, val or test, or one plain ``images``; or an ``.npy`` file of those.
+        Where a file has parts, ``train`` is learned from, the others judge.
     labels
-        Whether to take the classes.
+        The array of classes, ``<part>_<labels>`` [N] or [N, 1]; by default
+        ``labels`` where there is one. A number takes that column alone, where
+        one image has several findings; False takes none.
+    group
+        The array that says what belongs together.
 
     Raises
     ------
@@ -36,36 +53,181 @@ def images_of_npz(path: str | Path, *, part: str = "train", labels: bool = True)
         When the file is damaged, an array is missing, 3-D, or they differ in length.
     """
     file = Path(path).expanduser()
+    if file.suffix.lower() == ".npy":
+        yield from _of_one_array(file, labels, group)
+        return
     try:
-        with np.load(file, allow_pickle=False) as arrays:
-            name = f"{part}_images" if f"{part}_images" in arrays else "images"
-            images = np.asarray(arrays[name])
-            kinds = f"{part}_labels" if f"{part}_labels" in arrays else "labels"
-            classes = np.asarray(arrays[kinds]) if labels and kinds in arrays else None
-    except KeyError as error:
-        raise DataError(f"{file.name} has no array {part}_images or images.") from error
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        with zipfile.ZipFile(file) as archive:
+            names = {one.removesuffix(".npy") for one in archive.namelist()}
+    except _BROKEN as error:
         raise DataError(f"{file.name} cannot be read as arrays ({error}).") from error
-    if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3):
+    parts = [part for part in SIDES if f"{part}_images" in names]
+    if not parts and "images" not in names:
+        raise DataError(f"{file.name} has no array train_images or images.")
+    own_sides = "train" in parts and len(parts) > 1
+    for part in parts or ["images"]:
+        rows = _Rows(file, f"{part}_images" if parts else "images")
+        prefix = f"{part}_" if parts else ""
+        classes = _classes(file, prefix, names, labels, len(rows))
+        groups = _groups(file, prefix, names, group, len(rows))
+        side = SIDES[part] if own_sides else None
+        for place in range(len(rows)):
+            known = {key: _class(every[place]) for key, every in classes.items()}
+            together = None if groups is None else groups[place]
+            yield Found(
+                f"{part}#{place}", partial(rows.image, place), known, together,
+                (rows.shape[1], rows.shape[2]), rows.colour, file, side,
+            )  # fmt: skip
+
+
+class _Rows:
+    """The images of one array, read forwards; going back begins again."""
+
+    def __init__(self, file: Path, name: str) -> None:
+        self._file, self._name = file, name
+        self._stream: IO[bytes] | None = None
+        self._next = 0
+        self._whole: NDArray[Any] | None = None
+        try:
+            self.shape, self._fortran, self._dtype = self._open()
+        except _BROKEN as error:
+            raise DataError(f"{file.name} cannot be read as arrays ({error}).") from error
+        self.colour = len(self.shape) == 4 and self.shape[3] == 3
+        _check_shape(file.name, self.shape, self._dtype)
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def image(self, place: int) -> Values:
+        """Return one image's values."""
+        try:
+            return _values(self._row(place), f"{self._name}#{place}")
+        except _BROKEN as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(
+                f"{self._file.name} cannot be read at image {place} of {self._name} ({error})."
+            ) from error
+
+    def _row(self, place: int) -> NDArray[Any]:
+        if self._fortran:  # the last axis first: no image lies in one piece
+            if self._whole is None:
+                with np.load(self._file, allow_pickle=False) as arrays:
+                    self._whole = np.asarray(arrays[self._name])
+            return np.asarray(self._whole[place])
+        size = int(np.prod(self.shape[1:])) * self._dtype.itemsize
+        if self._stream is None or place < self._next:
+            self._open()
+        while self._stream is not None:
+            data = self._stream.read(size)
+            if len(data) < size:
+                raise EOFError("it ends too early")
+            self._next += 1
+            if self._next > place:
+                return np.frombuffer(data, self._dtype).reshape(self.shape[1:])
+        raise EOFError("it cannot be opened")
+
+    def _open(self) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+        archive = zipfile.ZipFile(self._file)
+        stream = archive.open(f"{self._name}.npy")
+        version = npy.read_magic(stream)
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        self._stream, self._next = stream, 0
+        shape, fortran, dtype = read(stream)
+        return shape, fortran, dtype
+
+
+def _of_one_array(file: Path, labels: object, group: object) -> Iterator[Found]:
+    if labels not in (None, False) or group is not None:
         raise DataError(
-            f"{file.name} must hold [N, H, W] or [N, H, W, 3], got {images.shape}; "
+            f"{file.name} holds one array and no classes; save them beside it as an .npz file "
+            "with images and labels."
+        )
+    try:
+        images = np.load(file, mmap_mode="r", allow_pickle=False)
+    except _BROKEN as error:
+        raise DataError(f"{file.name} cannot be read as an array ({error}).") from error
+    _check_shape(file.name, images.shape, images.dtype)
+    colour = images.ndim == 4 and images.shape[3] == 3
+    for place in range(len(images)):
+        name = f"image#{place}"
+        read = partial(_row_values, images, place, name)
+        yield Found(name, read, {}, None, images.shape[1:3], colour, file)
+
+
+def _row_values(images: NDArray[Any], place: int, name: str) -> Values:
+    return _values(np.asarray(images[place]), name)
+
+
+def _check_shape(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3)):
+        raise DataError(
+            f"{name} must hold [N, H, W] or [N, H, W, 3], got {shape}; "
             "volumes are not images: take slices."
         )
-    if classes is not None and len(classes) != len(images):
-        raise DataError(f"{file.name} has {len(images)} images and {len(classes)} labels.")
-    for place in range(len(images)):
-        known = {} if classes is None else {"class": _class(classes[place])}
-        yield Found(f"{part}#{place}", partial(_values, images[place], place), known)
+    if dtype.kind not in "buif":
+        raise DataError(f"{name} must hold numbers, got {dtype}.")
+    if len(shape) == 4 and shape[3] == 3 and dtype != np.uint8:
+        raise DataError(f"{name} holds colour images of {dtype}; expected uint8, scale them first.")
 
 
-def _class(label: NDArray[np.generic]) -> Value:
-    """Return one number, or which of several findings there are: ``"2+5"``."""
+def _classes(
+    file: Path, prefix: str, names: set[str], labels: str | int | bool | None, count: int
+) -> dict[str, NDArray[Any]]:
+    if labels is False:
+        return {}
+    column = labels if isinstance(labels, int) and not isinstance(labels, bool) else None
+    asked = labels if isinstance(labels, str) else "labels"
+    if f"{prefix}{asked}" not in names:
+        if labels is None:
+            return {}
+        raise DataError(f"{file.name} has no array {prefix}{asked} to take classes from.")
+    every = _array(file, f"{prefix}{asked}")
+    if every.ndim == 0 or len(every) != count:
+        got = len(every) if every.ndim else 0
+        raise DataError(f"{file.name} has {count} images and {got} labels.")
+    every = every.reshape(count, -1)
+    if column is not None:
+        if not 0 <= column < every.shape[1]:
+            raise DataError(
+                f"labels={column} is no column of {prefix}{asked}, which has {every.shape[1]}."
+            )
+        every = every[:, column : column + 1]
+    return {"class" if asked == "labels" else asked: every}
+
+
+def _groups(
+    file: Path, prefix: str, names: set[str], group: str | None, count: int
+) -> list[str] | None:
+    if group is None:
+        return None
+    if f"{prefix}{group}" not in names:
+        raise DataError(f"{file.name} has no array {prefix}{group} to say what belongs together.")
+    every = _array(file, f"{prefix}{group}").reshape(-1)
+    if len(every) != count:
+        raise DataError(f"{file.name} has {count} images and {len(every)} of {prefix}{group}.")
+    return [str(one) for one in every.tolist()]
+
+
+def _array(file: Path, name: str) -> NDArray[Any]:
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            return np.asarray(arrays[name])
+    except _BROKEN as error:
+        raise DataError(f"{file.name} cannot be read as arrays ({name}: {error}).") from error
+
+
+def _class(label: NDArray[Any]) -> Value:
+    """Return one value, or which of several findings there are: ``"2+5"``."""
     if label.size > 1:
         return "+".join(map(str, np.flatnonzero(label))) or "none"
-    return int(label.reshape(-1)[0].item())
+    value = plain_value(label.reshape(-1)[0].item())
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return "none" if value is None else value
 
 
-def _values(image: NDArray[np.generic], place: int) -> NDArray[np.float32] | NDArray[np.uint8]:
-    if image.ndim == 3:
+def _values(image: NDArray[Any], name: str) -> Values:
+    if image.ndim == 3 and image.shape[2] == 3:
         return np.asarray(image, np.uint8)
-    return checked_values(image, f"image {place}")
+    return checked_values(image[..., 0] if image.ndim == 3 else image, name)

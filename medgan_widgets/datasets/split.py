@@ -8,7 +8,7 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from medgan_widgets.datasets.found import Found
+from medgan_widgets.datasets.found import MOST_LISTED, Found
 from medgan_widgets.errors import DataError
 from medgan_widgets.files import write_whole
 
@@ -23,12 +23,13 @@ def drawn_split(found: Sequence[Found], *, test: float = 0.2, seed: int = 0) -> 
     """Return for each image ``"train"`` or ``"test"``; all of a group go together.
 
     A group's side comes from a hash of its own name, so it stays where it is
-    when images are added later.
+    when images are added later. Where few groups leave a side empty by chance,
+    the group nearest to it changes over.
 
     Raises
     ------
     DataError
-        When one side would be empty, or the share makes no sense.
+        When there are fewer than two groups, or the share makes no sense.
 
     Examples
     --------
@@ -39,14 +40,53 @@ def drawn_split(found: Sequence[Found], *, test: float = 0.2, seed: int = 0) -> 
     """
     if not 0 < test < 1:
         raise DataError(f"test must be a share between 0 and 1, got {test}.")
-    sides = {one.name: _side(one.group or one.name, test, seed) for one in found}
-    if len(set(sides.values())) < 2:
-        groups = len({one.group or one.name for one in found})
+    places = {group: _place(group, seed) for group in {one.group or one.name for one in found}}
+    if len(places) < 2:
         raise DataError(
-            f"{groups} group{'s' * (groups != 1)} cannot be split in two with test={test:g}; "
-            "give more patients, another share, or another seed."
+            f"{len(places)} group{'s' * (len(places) != 1)} cannot be split in two with "
+            f"test={test:g}; give more patients, or test=0 to hold none back."
         )
-    return sides
+    judging = {group for group, place in places.items() if place < test}
+    if not judging:
+        judging = {min(places, key=places.__getitem__)}
+    elif len(judging) == len(places):
+        judging.remove(max(places, key=places.__getitem__))
+    return {one.name: "test" if (one.group or one.name) in judging else "train" for one in found}
+
+
+def shared_split(found: Sequence[Found], place: str | Path) -> dict[str, str]:
+    """Return for each image the side it had before, from a run's folder or ``split.csv``.
+
+    Raises
+    ------
+    DataError
+        When the split cannot be read, does not know an image, or a group of now
+        stands on both its sides.
+    """
+    known = read_split(Path(place).expanduser())
+    new = [one.name for one in found if one.name not in known]
+    if new:
+        shown = ", ".join(new[:MOST_LISTED]) + (" …" if len(new) > MOST_LISTED else "")
+        raise DataError(
+            f"{len(new)} of {len(found)} images are not in the split of {place}: {shown}; give "
+            "the same images, or draw a split anew."
+        )
+    return {one.name: known[one.name] for one in found}
+
+
+def check_apart(found: Sequence[Found], sides: Mapping[str, str]) -> None:
+    """Raise a DataError when a group stands on both sides; it is not named, it may be a person."""
+    seen: dict[str, str] = {}
+    both = {
+        one.group
+        for one in found
+        if one.group is not None and seen.setdefault(one.group, sides[one.name]) != sides[one.name]
+    }
+    if both:
+        raise DataError(
+            f"{len(both)} group{'s' * (len(both) > 1)} of the images stand on both sides of the "
+            "split, so it does not keep patients apart; draw it anew, or leave out group=."
+        )
 
 
 def write_split(folder: Path, sides: Mapping[str, str]) -> Path:
@@ -58,23 +98,25 @@ def write_split(folder: Path, sides: Mapping[str, str]) -> Path:
 
 
 def read_split(folder: Path) -> dict[str, str]:
-    """Return a split that was written before.
+    """Return a split that was written before, from its folder or the file itself.
 
     Raises
     ------
     DataError
         When it is missing or damaged.
     """
+    path = folder if folder.suffix.lower() == ".csv" else folder / FILE
     try:
-        rows = list(csv.DictReader((folder / FILE).read_text(encoding="utf-8").splitlines()))
+        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))
         sides = {row["file_name"]: row["side"] for row in rows}
     except (OSError, KeyError, csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{folder / FILE} cannot be read as a split ({error}).") from error
+        raise DataError(f"{path} cannot be read as a split ({error}).") from error
     if not sides or set(sides.values()) - {"train", "test"}:
-        raise DataError(f"{folder / FILE} must say train or test for each file.")
+        raise DataError(f"{path} must say train or test for each file.")
     return sides
 
 
-def _side(name: str, test: float, seed: int) -> str:
+def _place(name: str, seed: int) -> float:
+    """Return where a group stands between 0 and 1, by its name alone."""
     digest = hashlib.sha256(f"{seed}\0{name}".encode()).digest()
-    return "test" if int.from_bytes(digest[:8], "big") / 2**64 < test else "train"
+    return int.from_bytes(digest[:8], "big") / 2**64

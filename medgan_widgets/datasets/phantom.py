@@ -1,0 +1,110 @@
+"""Phantoms to learn from: drawn for training, and others for judging."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medgan_widgets.datasets.training_images import TrainingImages
+from medgan_widgets.errors import DataError
+from medgan_widgets.phantoms import KINDS, draw_phantoms
+from medgan_widgets.seeds import Value, one_hot
+
+POOL = 20_000
+HELD_OUT = 512
+HELD_OUT_SEED = 2**42  # far from any pool, so that no phantom is on both sides
+CHUNK = 256  # drawn at a time: masks and truth are let go soon
+SIZE = 128
+
+
+def phantom_images(kind: str, size: int, count: int) -> TrainingImages:
+    """Draw ``count`` phantoms to train on: seeds 0 … count - 1, kept apart from evaluation.
+
+    Examples
+    --------
+    >>> phantom_images("mammogram", 32, 4).images.shape
+    (4, 32, 32, 1)
+    """
+    return _drawn(kind, size, range(count), ("train",) * count, None)
+
+
+def read_phantoms(
+    kind: str,
+    *,
+    size: int | None = None,
+    most: int | None = None,
+    held_out: int = HELD_OUT,
+    labels: Any = None,
+) -> TrainingImages:
+    """Draw phantoms for a training: a pool, and held-out ones of seeds of their own.
+
+    Parameters
+    ----------
+    kind
+        ``"brain_mri"``, ``"chest_xray"`` or ``"mammogram"``.
+    size
+        Pixels along each side, 128 by default.
+    most
+        How many to train on, 20,000 by default.
+    held_out
+        How many to judge by.
+    labels
+        One factor to learn alone, False for none; by default all of them.
+
+    Raises
+    ------
+    DataError
+        For an unknown factor.
+    RequestError
+        For an unknown kind or size.
+
+    Examples
+    --------
+    >>> data = read_phantoms("chest_xray", size=32, most=6, held_out=2)
+    >>> len(data.training), len(data.held_out), data.group_note
+    (6, 2, '')
+    """
+    pool = POOL if most is None else most
+    if pool < 2:
+        raise DataError(f"at least 2 phantoms are needed to learn from, got most={pool}.")
+    seeds = [*range(pool), *range(HELD_OUT_SEED, HELD_OUT_SEED + held_out)]
+    sides = ("train",) * pool + ("test",) * held_out
+    return _drawn(kind, SIZE if size is None else size, seeds, sides, labels)
+
+
+def _drawn(
+    kind: str, size: int, seeds: Sequence[int], sides: tuple[str, ...], labels: Any
+) -> TrainingImages:
+    factors = _factors(kind, labels)
+    images: NDArray[np.uint8] = np.empty((len(seeds), size, size, 1), np.uint8)
+    known: dict[str, list[Value]] = {name: [] for name in factors}
+    for start in range(0, len(seeds), CHUNK):
+        drawn = draw_phantoms(kind, seeds[start : start + CHUNK], size=size)
+        images[start : start + CHUNK] = drawn.images[..., None]
+        for name, values in known.items():
+            values += drawn.labels[name]
+    return TrainingImages(
+        images,
+        one_hot(known, factors, len(seeds)),
+        factors,
+        names=tuple(f"phantom {seed}" for seed in seeds),
+        sides=sides,
+        source="phantom",
+        phantom=True,
+        sizes=((size, size, len(seeds)),),
+    )
+
+
+def _factors(kind: str, labels: Any) -> dict[str, tuple[Value, ...]]:
+    every = KINDS[kind].factors if kind in KINDS else {}
+    if labels is None:
+        return dict(every)
+    if labels is False:
+        return {}
+    if labels not in every:
+        have: Iterable[str] = every
+        raise DataError(f"labels must be one of {', '.join(have)} for {kind}; got {labels!r}.")
+    return {labels: every[labels]}

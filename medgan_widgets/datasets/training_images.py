@@ -1,0 +1,260 @@
+"""Images to learn from, with their classes, sides and where they come from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medgan_widgets.datasets.duplicates import Pairs, near_duplicates
+from medgan_widgets.datasets.found import Refused
+from medgan_widgets.datasets.preprocessing import Preprocessing
+from medgan_widgets.datasets.split import NO_GROUP
+from medgan_widgets.errors import DataError
+from medgan_widgets.seeds import Value
+
+if TYPE_CHECKING:
+    from medgan_widgets.datasets.summary import Summary
+
+CHUNK = 1024  # images hashed at a time
+
+
+@dataclass(frozen=True)
+class FileUsed:
+    """One file that images come from: no name, only what finds it again.
+
+    Attributes
+    ----------
+    sha256
+        Of the whole file, 64 hexadecimal digits; None for images in memory.
+    group
+        The keyed hash of the patient, or None where nobody said.
+    side
+        ``"train"`` or ``"test"``.
+    images
+        How many images of it are on that side.
+    """
+
+    sha256: str | None
+    group: str | None
+    side: str
+    images: int
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TrainingImages:
+    """Images to learn from: those that train and those held back, the former first.
+
+    Attributes
+    ----------
+    images
+        uint8 [N, H, W, C].
+    classes
+        One-hot, float32 [N, K], one block a factor.
+    factors
+        Factor -> its values, in the order of their columns.
+    names
+        One an image: the path below the data and the frame or slice. They stay
+        in the run directory (``split.csv``) and go into no model.
+    groups
+        The keyed hash of what belongs together, one an image, or None.
+    sides
+        ``"train"`` or ``"test"``, one an image; all train by default.
+    files
+        What the images were read from.
+    source
+        ``"folder"``, ``"dicom"``, ``"nifti"``, ``"npz"``, ``"phantom"``, ``"dataset"`` or
+        ``"array"``.
+    phantom
+        Whether they are phantoms, so nobody's.
+    preprocessing
+        How values became pixels; None where they were pixels already.
+    refused
+        What could not be read and was left out.
+    sizes
+        (width, height, images) before resizing, the most common ones first.
+    intensity
+        The lowest and the highest value before it became a pixel.
+    note
+        What is to be said about groups; left out, it is found.
+
+    Examples
+    --------
+    >>> data = TrainingImages(np.zeros((4, 16, 16, 1), np.uint8), np.zeros((4, 0), np.float32), {})
+    >>> data
+    TrainingImages(4 images of 16 × 16 × 1, none held out, array)
+    >>> data.held_out is None, len(data.fingerprint)
+    (True, 64)
+    """
+
+    images: NDArray[np.uint8]
+    classes: NDArray[np.float32]
+    factors: dict[str, tuple[Value, ...]]
+    names: tuple[str, ...] = ()
+    groups: tuple[str | None, ...] = ()
+    sides: tuple[str, ...] = ()
+    files: tuple[FileUsed, ...] = ()
+    source: str = "array"
+    phantom: bool = False
+    preprocessing: Preprocessing | None = None
+    refused: tuple[Refused, ...] = ()
+    sizes: tuple[tuple[int, int, int], ...] = ()
+    intensity: tuple[float, float] | None = None
+    note: str | None = None
+
+    def __post_init__(self) -> None:
+        count = len(self.images)
+        defaults: dict[str, tuple[Any, ...]] = {
+            "names": tuple(map(str, range(count))),
+            "groups": (None,) * count,
+            "sides": ("train",) * count,
+        }
+        for name, default in defaults.items():
+            if not getattr(self, name):
+                object.__setattr__(self, name, default)
+            if len(getattr(self, name)) != count:
+                raise DataError(f"{count} images came with {len(getattr(self, name))} {name}.")
+        if len(self.classes) != count:
+            raise DataError(f"{count} images came with {len(self.classes)} rows of classes.")
+        if set(self.sides) - {"train", "test"}:
+            raise DataError("sides must be train or test for each image.")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __repr__(self) -> str:
+        shape = " × ".join(map(str, self.images.shape[1:]))
+        held = self.sides.count("test")
+        return (
+            f"TrainingImages({len(self):,} images of {shape}, {f'{held:,}' if held else 'none'} "
+            f"held out, {self.source})"
+        )
+
+    @cached_property
+    def training(self) -> TrainingImages:
+        """The images that train; no copy where they come first, as `read_images` orders them."""
+        return self._of_side("train")
+
+    @cached_property
+    def held_out(self) -> TrainingImages | None:
+        """The images that judge, or None."""
+        return self._of_side("test") if "test" in self.sides else None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over pixels, classes, factors, names, sides and preprocessing: 64 hex digits.
+
+        The same images read the same way have the same one on every machine; one
+        pixel, class or side that differs gives another.
+        """
+        told = {
+            "shape": self.images.shape,
+            "dtype": str(self.images.dtype),
+            "factors": {name: [repr(one) for one in some] for name, some in self.factors.items()},
+            "names": self.names,
+            "sides": self.sides,
+            "preprocessing": self.preprocessing.to_dict() if self.preprocessing else None,
+        }
+        digest = hashlib.sha256(json.dumps(told).encode())
+        for every in (self.images, self.classes):
+            for start in range(0, len(every), CHUNK):
+                digest.update(np.ascontiguousarray(every[start : start + CHUNK]).tobytes())
+        return digest.hexdigest()
+
+    @cached_property
+    def near_duplicates(self) -> Pairs:
+        """Pairs of images that are almost the same; none for phantoms, each is drawn anew."""
+        return Pairs() if self.phantom else near_duplicates(self.images, self.sides)
+
+    @property
+    def group_note(self) -> str:
+        """What is to be said about patients on both sides; empty where they are kept apart."""
+        if self.note is not None:
+            return self.note
+        return NO_GROUP if not self.phantom and None in self.groups else ""
+
+    def counts(self) -> dict[str, dict[Value, int]]:
+        """Return for each factor how many images each value has."""
+        totals = iter(self.classes.sum(axis=0).astype(int).tolist())
+        return {name: {one: next(totals) for one in some} for name, some in self.factors.items()}
+
+    def class_names(self) -> list[str]:
+        """Return each image's classes as words, ``""`` where it has none.
+
+        Examples
+        --------
+        >>> classes = np.array([[1, 0], [0, 1]], np.float32)
+        >>> images = np.zeros((2, 16, 16, 1), np.uint8)
+        >>> TrainingImages(images, classes, {"contrast": ("T1", "T2")}).class_names()
+        ['contrast T1', 'contrast T2']
+        """
+        words: list[list[str]] = [[] for _ in range(len(self))]
+        start = 0
+        for name, some in self.factors.items():
+            places = self.classes[:, start : start + len(some)].argmax(axis=1)
+            start += len(some)
+            for row, place in zip(words, places, strict=True):
+                row.append(f"{name} {some[place]}")
+        return [", ".join(row) for row in words]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what ``data.json`` of a run holds: counts and marks, no name and no pixel."""
+        groups = {one for one in self.groups if one is not None}
+        low, high = self.intensity or _range(self.images)
+        return {
+            "fingerprint": self.fingerprint,
+            "kind": self.source,
+            "phantom": self.phantom,
+            "count": len(self),
+            "train": self.sides.count("train"),
+            "test": self.sides.count("test"),
+            "groups": len(groups) or None,
+            "group_note": self.group_note,
+            "classes": {
+                name: {str(one): count for one, count in some.items()}
+                for name, some in self.counts().items()
+            },
+            "preprocessing": self.preprocessing.to_dict() if self.preprocessing else {},
+            "intensity": {"low": low, "high": high},
+            "refused": len(self.refused),
+            "near_duplicates": self.near_duplicates.count,
+        }
+
+    def files_jsonl(self) -> str:
+        """Return what ``files.jsonl`` of a run holds: one line a file, no names."""
+        return "".join(json.dumps(asdict(one)) + "\n" for one in self.files)
+
+    def summary(self) -> Summary:
+        """Return what a person should look at before training on these images."""
+        from medgan_widgets.datasets.summary import summary_of
+
+        return summary_of(self)
+
+    def _of_side(self, side: str) -> TrainingImages:
+        rows = np.array([place for place, one in enumerate(self.sides) if one == side], int)
+        if len(rows) == len(self):
+            return self
+        together = len(rows) > 0 and rows[-1] - rows[0] + 1 == len(rows)
+        take: Any = slice(int(rows[0]), int(rows[-1]) + 1) if together else rows
+        return replace(
+            self,
+            images=self.images[take],
+            classes=self.classes[take],
+            names=_some(self.names, rows),
+            groups=_some(self.groups, rows),
+            sides=_some(self.sides, rows),
+            files=tuple(one for one in self.files if one.side == side),
+        )
+
+
+def _some(every: tuple[Any, ...], rows: NDArray[np.int_]) -> tuple[Any, ...]:
+    return tuple(every[place] for place in rows)
+
+
+def _range(images: NDArray[Any]) -> tuple[float, float]:
+    return (float(images.min()), float(images.max())) if images.size else (0.0, 0.0)
