@@ -62,7 +62,7 @@ class Watch:
 
     def _collapse(self) -> Iterator[Finding]:
         latest = _last(self.ticks, "diversity")
-        if latest and self._best_diversity >= 0.5 and max(latest) < 0.4:
+        if latest and self._best_diversity >= 0.5 and max(latest) < min(0.35, 0.6 * self._best_diversity):
             yield (
                 "mode collapse",
                 "The synthetic images become alike.",
@@ -110,16 +110,19 @@ class Watch:
 
     def _dead_classes(self) -> Iterator[Finding]:
         window = self.ticks[-WINDOW:]
-        if len(window) < WINDOW or min((t.diversity or 0.0) for t in window) < 0.3:
+        if len(window) < WINDOW:
             return
-        for name in window[-1].class_diversity:
-            values = [t.class_diversity.get(name, 1.0) for t in window]
-            if max(values) < 0.35 * (window[-1].diversity or 1.0):
+        latest = window[-1].class_diversity
+        for name, value in latest.items():
+            factor = name.split("=")[0]
+            best = max(v for other, v in latest.items() if other.split("=")[0] == factor)
+            worst = max(tick.class_diversity.get(name, 1.0) for tick in window)
+            if best > 0.4 and worst < 0.35 * best:
                 yield (
                     "dead class",
                     f"The class {name} is dead: its images are all alike.",
-                    f"difference {values[-1]:.2f} of its reals', all classes together "
-                    f"{window[-1].diversity:.2f}",
+                    f"difference {value:.2f} of its reals' own, the best class of {factor} "
+                    f"{best:.2f}",
                     "more images of this class, or leave the class out of labels",
                 )
 

@@ -68,7 +68,7 @@ class Desk:
         self._cpu, self._clock = time.process_time(), time.perf_counter()
         self._cpu_before, self._before = state.cpu_seconds, state.seconds
         self._tick_started = self._clock
-        self._looked = self._scored = 0.0
+        self._looked, self._scored = 0.0, self._clock
         self._scoring = 0.0  # seconds that the last score took
         kept = checkpoints(folder)
         self._saved_at = kept[-1].stat().st_mtime if kept else None
@@ -184,9 +184,9 @@ class Desk:
         )
 
     def _score(self, now: float) -> dict[str, Any] | None:
-        """Return a quality score once a minute, or rarer where it takes over 2 % of the time."""
-        wait = max(SCORE_SECONDS, 50 * self._scoring) if self._scored else 0.0
-        if now - self._scored < wait:
+        """Return a quality score once a minute and at the end; rarer where it takes over 2 %."""
+        ended = self.config["kimg"] is not None and self.kimg >= self.config["kimg"]
+        if now - self._scored < max(SCORE_SECONDS, 50 * self._scoring) and not ended:
             return None
         ready = self._settled()
         score = self.probe.score(ready)

@@ -1,0 +1,136 @@
+"""A training from the monitor's form to a model in the grid: a real JupyterLab, a real process."""
+
+from __future__ import annotations
+
+import base64
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+from medgan_widgets.catalogue import Catalogue
+from medgan_widgets.engine import Engine
+from medgan_widgets.requests import GenerateRequest
+from medgan_widgets.runs import ask, pictures, run_state, some_ticks
+
+SETUP = """import os
+os.environ.update(OMP_NUM_THREADS="1", MEDGAN_HOME={home!r})
+import medgan_widgets as mw
+studio = mw.Studio(images=4, columns=4)
+studio"""
+CURVE = """() => [...document.querySelectorAll('.mg-monitor-plots path.line')]
+  .map((path) => path.getAttribute('d') || '').join('|')"""
+SHOWN = "() => document.querySelector('.mg-timeline img, .mg-monitor-panel img')?.src || ''"
+CANVAS = """(selector) => [...document.querySelectorAll(selector)].map((canvas) => {
+  const { width, height } = canvas;
+  const rgba = canvas.getContext('2d').getImageData(0, 0, width, height).data;
+  let text = '';
+  for (let i = 0; i < rgba.length; i += 4) text += String.fromCharCode(rgba[i]);
+  return [height, width, btoa(text)];
+})"""
+
+
+def shoot(page, name: str) -> None:
+    """Keep a picture to look at, where somebody asked for it."""
+    if folder := os.environ.get("MEDGAN_SHOTS"):
+        page.screenshot(path=f"{folder}/training_{name}.png")
+
+
+def wait_for(happened, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.1)
+
+
+def fill(page, label: str, value: str) -> None:
+    field = page.get_by_label(label, exact=True).first
+    if field.evaluate("(node) => node.tagName") == "SELECT":
+        field.select_option(value)
+    else:
+        field.fill(value)
+
+
+def test_from_start_to_a_model_through_a_kernel_restart(lab, tmp_path):
+    run = lab.notebooks / "runs" / "tiny"
+    name = lab.write("training.ipynb", SETUP.format(home=str(tmp_path / "home")))
+    notebook = lab.open(name, width=1200, height=1100)
+    page = notebook.page
+    notebook.run(0)
+    page.get_by_role("tab", name="Train").click()
+
+    # Start it from the form.
+    for label, value in {
+        "run": "tiny", "data": "brain_mri", "size": "32", "kimg": "400",
+    }.items():  # fmt: skip
+        fill_form(page, label, value)
+    page.get_by_role("button", name="Start", exact=True).click()
+    wait_for(lambda: run_state(run).state == "running", 90)
+    pid = run_state(run).pid
+
+    # Curves and pictures move.
+    page.wait_for_function(f"() => ({CURVE})().includes('L')", timeout=60_000)
+    curve, shown = page.evaluate(CURVE), page.evaluate(SHOWN)
+    page.wait_for_function(f"(before) => ({CURVE})() !== before", arg=curve, timeout=60_000)
+    page.wait_for_function(f"(before) => ({SHOWN})() !== before", arg=shown, timeout=60_000)
+    shoot(page, "running")
+
+    # Pause; the kernel goes, the training stays; attach again.
+    page.get_by_role("button", name="Pause", exact=True).click()
+    wait_for(lambda: run_state(run).state == "paused")
+    notebook.command("kernelmenu:restart") if False else restart(page)
+    notebook.wait_for_kernel()
+    assert run_state(run).state == "paused"
+    assert run_state(run).pid == pid
+    notebook.run(0)
+    page.get_by_role("tab", name="Train").click()
+    page.get_by_role("button", name="Go on", exact=True).click()
+    paused_at = run_state(run).kimg
+    wait_for(lambda: run_state(run).state == "running" and run_state(run).kimg > paused_at)
+    page.wait_for_function(f"() => ({CURVE})().includes('L')", timeout=60_000)
+
+    # Stop, twice; then make it a model.
+    stop = page.get_by_role("button", name="Stop", exact=True)
+    stop.click()
+    wait_for(lambda: run_state(run).state == "stopped")
+    assert len(pictures(run)) >= 2
+    assert some_ticks(run)[-1].kimg <= run_state(run).kimg
+    page.get_by_role("button", name="Make it a model").click()
+    shoot(page, "form")
+    fill_form(page, "model id", "tiny-brain")
+    page.get_by_role("button", name="Make the model").click()
+    card = lab.notebooks / "models" / "tiny-brain" / "card.json"
+    wait_for(card.exists, 60)
+    page.get_by_text("tiny-brain is among the models now").first.wait_for()
+
+    # Generate from it: the page shows what the engine makes.
+    page.get_by_role("tab", name="Generate").click()
+    page.locator("select[aria-label='model'], .mg-grid select").first.select_option("tiny-brain")
+    page.get_by_role("button", name="Generate", exact=True).click()
+    page.get_by_text("4 synthetic images of tiny-brain").first.wait_for(timeout=60_000)
+    found = [
+        np.frombuffer(base64.b64decode(text), np.uint8).reshape(height, width)
+        for height, width, text in page.evaluate(CANVAS, ".mg-result > canvas")
+    ]
+    engine = Engine(device="cpu", catalogue=Catalogue(lab.notebooks / "models"))
+    expected = engine.images(GenerateRequest("tiny-brain", seeds=range(4)))[..., 0]
+    assert np.abs(np.stack(found).astype(int) - expected).max() <= 1
+    shoot(page, "model")
+    assert not [e for e in notebook.console_errors if "negative value" not in e]
+
+
+def fill_form(page, label: str, value: str) -> None:
+    fill(page, label, value)
+
+
+def restart(page) -> None:
+    page.evaluate("async () => { await window.jupyterapp.shell.currentWidget.sessionContext.restartKernel(); }")
+
+
+def test_a_run_that_is_left_alone_ends(lab):
+    """Whatever the test above left behind is stopped."""
+    for folder in (lab.notebooks / "runs").glob("*"):
+        if run_state(folder).alive:
+            ask(Path(folder), "stop")
+            wait_for(lambda folder=folder: not run_state(folder).alive)
