@@ -16,6 +16,7 @@ from medgan_widgets.checkpoints import read_generator
 from medgan_widgets.engine import Engine
 from medgan_widgets.errors import RequestError, WeightsError
 from medgan_widgets.export import import_checkpoint
+from medgan_widgets.export.settings_guess import settings_by_trial
 from medgan_widgets.networks import DISCRIMINATORS, GENERATORS
 from medgan_widgets.requests import GenerateRequest
 from medgan_widgets.seeds import latents_from_seeds
@@ -151,6 +152,20 @@ def test_a_residual_network_with_classes_wants_their_names(file: Path, tmp_path:
     card = taken(file, tmp_path / "models", network="residual", condition=condition)
     assert card.network.settings == settings
     assert (card.channels, card.truncation, card.function) == (3, True, "class to image")
+
+
+@pytest.mark.parametrize("network", ["residual", "stylegan2"])
+@pytest.mark.parametrize("odd", [{}, {"size": 64, "channels": 3, "classes": 3, "z_dim": 24}])
+def test_settings_are_found_by_trial_where_nobody_wrote_down_how(
+    network: str, odd: dict[str, int]
+) -> None:
+    if network not in GENERATORS:
+        pytest.skip(f"no {network} network here yet")
+    settings = {"size": 32, "channels": 1, "z_dim": 12, "classes": 0, "width": 4, **odd}
+    with torch.device("meta"):
+        state = GENERATORS[network](**settings).state_dict()
+    shapes = {k: tuple(v.shape) for k, v in state.items() if not k.endswith("num_batches_tracked")}
+    assert settings_by_trial(shapes, network) == settings
 
 
 def refused(file: Path, tmp_path: Path, **changes: Any) -> str:

@@ -308,7 +308,7 @@ def test_damaged_weights_are_refused(run: Path, models: Path) -> None:
         ("config.json", '{"format": 99}', "written by a newer version"),
         ("config.json", "{", "not a run directory"),
         ("config.json", '{"format": 2}', "lacks settings, network, data"),
-        ("data.json", "[]", "data.json is damaged"),
+        ("data.json", "[]", "data.json cannot be read: it holds no object"),
     ],
 )
 def test_a_run_that_cannot_be_read_is_refused(
@@ -317,6 +317,18 @@ def test_a_run_that_cannot_be_read_is_refused(
     (run / file).write_text(content)
     with pytest.raises(DataError, match=said):
         make_model(run, "knee-1", **KNEE, models=models)
+
+
+def test_a_run_without_its_data_file_is_not_whole_unless_it_is_an_old_one(
+    run: Path, models: Path
+) -> None:
+    (run / "data.json").unlink()
+    with pytest.raises(DataError, match=r"data\.json cannot be read"):
+        make_model(run, "knee-1", **KNEE, models=models)
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**config, "format": 1}))
+    card = make_model(run, "knee-1", **KNEE, models=models)
+    assert card.training["data"] == "96 images"
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, models: Path) -> None:

@@ -113,6 +113,11 @@ def test_it_reads_as_a_tree_and_as_json(place: Place) -> None:
     assert plain["steps"][0]["below"][0]["facts"]["seeds"] == [17]
 
 
+def test_with_a_statement_for_the_parent_nothing_is_missing(place: Place) -> None:
+    make_model(place.runs / "first", "older", **KNEE, models=place.models, statement=STATED)
+    assert place.trace().complete
+
+
 def test_an_image_of_somebody_else_is_said_to_be_none_of_ours(place: Place) -> None:
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(place.out / "photo.png")
     (place.out / "text.png").write_text("no image")
@@ -268,6 +273,15 @@ def test_a_withdrawn_file_names_its_run_and_all_that_came_of_it(place: Place) ->
     assert found[1].through == FIRST
     assert "started from run 1111" in found[1].text
     assert "train again from the beginning without it" in str(found[0])
+
+
+def test_a_run_that_had_the_file_itself_is_named_once(place: Place) -> None:
+    line = json.dumps(row(place.scan.read_bytes(), "train")) + "\n"
+    (place.run / "files.jsonl").write_text(line)
+    assert [(one.run_id, one.through) for one in place.who(place.scan)] == [
+        (SECOND, None),
+        (FIRST, None),
+    ]
 
 
 def test_a_file_that_only_judged_is_told_apart(place: Place, tmp_path: Path) -> None:

@@ -13,14 +13,14 @@ from typing import Any
 
 from medgan_widgets.cards import UNKNOWN, DataStatement, ModelCard
 from medgan_widgets.errors import RequestError, WeightsError
-from medgan_widgets.export.model import (
+from medgan_widgets.export.about import (
     NOT_FOR_DIAGNOSIS,
     About,
     card_facts,
     checked_about,
     checked_statement,
-    file_sha256,
 )
+from medgan_widgets.export.known import file_sha256
 from medgan_widgets.export.model_folder import free_place, write_model_folder
 from medgan_widgets.export.settings_guess import guessed_settings
 

@@ -10,8 +10,7 @@ from typing import Any
 from medgan_widgets.cards import DataStatement, ModelCard
 from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.errors import DataError, ModelNotFoundError
-from medgan_widgets.export.known import known_runs, read_object
-from medgan_widgets.export.model import file_sha256
+from medgan_widgets.export.known import file_sha256, known_runs, read_object
 from medgan_widgets.runs import WEIGHTS, run_config
 
 
@@ -150,6 +149,8 @@ class Lineage:
             config = run_config(folder)
         except DataError as error:
             return Step(kind, False, str(error), facts)
+        if card is None:  # a parent: a model of it may tell more
+            card = next((one for one in self.catalogue if one.training.get("run") == run_id), None)
         facts |= {name: config.get(name) for name in ("preset", "seed", "kimg")}
         text = (
             f"{folder} ({run_id[:12]}…), preset {config.get('preset')}{_trained_on(folder, card)}"

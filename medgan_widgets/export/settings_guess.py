@@ -7,6 +7,9 @@ from typing import Any
 
 from medgan_widgets.errors import WeightsError
 
+Shapes = dict[str, tuple[int, ...]]
+SIZES = (16, 32, 64, 128, 256, 512, 1024)
+
 
 def guessed_settings(tensors: Mapping[str, Any], network: str) -> dict[str, int]:
     """Return size, channels, z_dim, classes and width; whether they fit is checked later.
@@ -31,20 +34,21 @@ def guessed_settings(tensors: Mapping[str, Any], network: str) -> dict[str, int]
     >>> guessed_settings({k: np.empty(v) for k, v in shapes.items()}, "dcgan")
     {'size': 16, 'channels': 1, 'z_dim': 100, 'width': 32}
     """
-    if network not in _GUESSES:
-        have = ", ".join(_GUESSES)
-        raise WeightsError(f"network must be one of {have}, got {network!r}; or give settings=.")
+    from medgan_widgets.networks import GENERATORS  # torch, only when it is needed
+
+    if network not in GENERATORS:
+        raise WeightsError(f"network must be one of {', '.join(GENERATORS)}; got {network!r}.")
+    shapes = {name: tuple(one.shape) for name, one in tensors.items()}
     try:
-        return _GUESSES[network]({name: tuple(one.shape) for name, one in tensors.items()})
+        if network in _READ_OFF:
+            return _READ_OFF[network](shapes)
+        return settings_by_trial(shapes, network)
     except (KeyError, IndexError, ValueError):
         names = ", ".join(sorted(tensors)[:4])
         raise WeightsError(
             f"these tensors are not those of a {network} generator: there are {len(tensors)}, "
             f"such as {names}; choose another network=, or say where the generator is with key=."
         ) from None
-
-
-Shapes = dict[str, tuple[int, ...]]
 
 
 def _dcgan(shapes: Shapes) -> dict[str, int]:
@@ -70,4 +74,49 @@ def _residual(shapes: Shapes) -> dict[str, int]:
     }
 
 
-_GUESSES: dict[str, Callable[[Shapes], dict[str, int]]] = {"dcgan": _dcgan, "residual": _residual}
+def settings_by_trial(shapes: Shapes, network: str) -> dict[str, int]:
+    """Return the arguments under which most tensors of a network get these shapes.
+
+    Networks are built without memory and compared: first the size, by the
+    names; then one argument after the other, from the numbers in the shapes.
+
+    Raises
+    ------
+    ValueError
+        When no size has these names.
+    """
+    dims = sorted({side for shape in shapes.values() for side in shape if side > 1})
+    first = {"channels": 1, "z_dim": 16, "width": 8}
+    starts = [{"size": size, **first, "classes": n} for size in SIZES for n in (0, 2)]
+    best = min(starts, key=lambda one: _misfits(one, shapes, network))
+    if _misfits(best, shapes, network) > len(shapes):
+        raise ValueError("other names")
+    widths = {max(1, int(side * part)) for side in dims for part in (1, 2, 0.5, 0.25, 0.125)}
+    for _ in range(3):
+        for some in (
+            [{"channels": n} for n in (1, 2, 3, 4)],
+            [{"width": n} for n in sorted(widths)],
+            [{"z_dim": z, "classes": d - z} for z in dims for d in dims if d >= z],
+        ):
+            tried = [{**best, **changes} for changes in some]
+            best = min([best, *tried], key=lambda one: _misfits(one, shapes, network))
+        if not _misfits(best, shapes, network):
+            break
+    return best
+
+
+def _misfits(settings: dict[str, int], shapes: Shapes, network: str) -> int:
+    """Return how many tensors have another shape; more than there are when the names differ."""
+    from medgan_widgets.checkpoints import COUNTER, build_generator
+
+    try:
+        built = build_generator(network, settings).state_dict()
+    except WeightsError:
+        return 10**6
+    made = {name: tuple(one.shape) for name, one in built.items() if not name.endswith(COUNTER)}
+    if made.keys() != shapes.keys():
+        return len(shapes) + len(made.keys() ^ shapes.keys())
+    return sum(made[name] != shape for name, shape in shapes.items())
+
+
+_READ_OFF: dict[str, Callable[[Shapes], dict[str, int]]] = {"dcgan": _dcgan, "residual": _residual}

@@ -13,8 +13,7 @@ from medgan_widgets.cards import ModelCard
 from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.datasets.keys import patient_hash, patient_key
 from medgan_widgets.errors import DataError, RequestError
-from medgan_widgets.export.known import known_runs
-from medgan_widgets.export.model import file_sha256
+from medgan_widgets.export.known import file_sha256, known_runs
 from medgan_widgets.runs import run_config
 
 log = logging.getLogger(__name__)
@@ -114,9 +113,12 @@ def models_trained_on(
     configs = {run_id: run_config(folder) for run_id, folder in known.items()}
     _tell_unanswered(cards, known)
     matches = []
-    for origin, folder in known.items():
-        for side, by in _sides(folder, wanted):
+    sides = {run_id: _sides(folder, wanted) for run_id, folder in known.items()}
+    for origin in known:
+        for side, by in sides[origin]:
             for run_id in (origin, *_children(origin, configs, cards)):
+                if run_id != origin and (side, by) in sides.get(run_id, []):
+                    continue  # it had it itself
                 place = known.get(run_id)
                 through = None if run_id == origin else origin
                 made = [one.id for one in cards if one.training.get("run") == run_id]
