@@ -71,6 +71,11 @@ def test_axes_hold_all_points_between_round_ends(y: list[float]) -> None:
     assert np.allclose(np.diff(ticks), ticks[1] - ticks[0])
 
 
+def test_amounts_begin_at_nothing() -> None:
+    assert axes_of([line([852, 855])], log=False)[1][0] > 800
+    assert axes_of([line([852, 855])], log=False, zero=True)[1][0] == 0
+
+
 def test_ticks_of_a_logarithm_are_powers_of_ten() -> None:
     assert log_ticks(0.03, 0.04) == [0.01, 0.1]
     assert len(log_ticks(1e-9, 1e9)) <= 7

@@ -248,6 +248,16 @@ def test_nobody_is_asked_where_nobody_trains(monitor: TrainingMonitor, run: Path
     assert monitor.error == "", "the next action clears the last one's complaint"
 
 
+def test_the_end_of_a_training_is_said(live: Path) -> None:
+    monitor = TrainingMonitor(live)
+    assert monitor.status == "Attached to runs/knee."
+    write_state(live, RunState("finished", 4711, 80.0, 80.0, 0.0, 80.0, time.time()))
+    monitor.refresh()
+    assert monitor.status == "runs/knee: finished."
+    assert monitor.desk.shown["share"] == 1.0
+    monitor.close()
+
+
 def test_a_killed_run_is_resumed_by_a_process(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_state(run, RunState("running", 1, 18.0, 40.0, 5.0, 12.0, 0.0))
     started: list[Path] = []
@@ -268,7 +278,7 @@ def test_a_killed_run_is_resumed_by_a_process(run: Path, monkeypatch: pytest.Mon
 def test_a_failed_run_says_why(run: Path) -> None:
     write_state(run, RunState("failed", 1, 18.0, 40.0, message="The device is full."))
     monitor = TrainingMonitor(run)
-    assert monitor.timeline.state_line.startswith("failed: The device is full. See log.txt")
+    assert monitor.timeline.state_line.startswith("failed: The device is full; see log.txt")
     monitor.close()
 
 

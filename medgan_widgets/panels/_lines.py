@@ -106,15 +106,21 @@ def bounds(arrays: Sequence[NDArray[Any]], *, positive: bool = False) -> tuple[f
     return (float(values.min()), float(values.max())) if len(values) else None
 
 
-def axes_of(lines: Sequence[Line], *, log: bool) -> tuple[list[float], list[float]]:
-    """Return the ticks of both axes; the first and the last are where the axis ends."""
+def axes_of(
+    lines: Sequence[Line], *, log: bool, zero: bool = False
+) -> tuple[list[float], list[float]]:
+    """Return the ticks of both axes; the first and the last are where the axis ends.
+
+    With ``zero`` the upright one begins at 0, for amounts.
+    """
     across = bounds([line.x for line in lines]) or (0.0, 1.0)
     start = 0.0 if across[0] >= 0 and across[0] < 0.5 * across[1] else across[0]
     x = nice_ticks(start, across[1])
     up = bounds([line.y for line in lines], positive=log)
     if up is None:
         return x, [1.0, 10.0] if log else [0.0, 1.0]
-    return x, log_ticks(*up) if log else nice_ticks(*up)
+    low = min(0.0, up[0]) if zero else up[0]
+    return x, log_ticks(*up) if log else nice_ticks(low, up[1])
 
 
 def latest(line: Line) -> str:

@@ -78,6 +78,8 @@ class Curves:
         What x is, at the end of its axis.
     log
         Whether y is logarithmic; values of 0 and less are left out then.
+    zero
+        Whether y begins at 0.
     height
         Of the plot without its title, in pixels.
     least
@@ -107,12 +109,13 @@ class Curves:
         *,
         x_label: str = "kimg",
         log: bool = False,
+        zero: bool = False,
         height: int = 150,
         least: float = 0.2,
         most: int = 500,
     ) -> None:
         self.sent = 0
-        self._log, self._least, self._most = log, least, most
+        self._log, self._zero, self._least, self._most = log, zero, least, most
         self._lock = threading.RLock()
         self._wanted: tuple[str, str, tuple[Line, ...]] = (title, "", ())
         self._last: object = None
@@ -251,7 +254,10 @@ class Curves:
 
     def _send_axes(self, lines: Sequence[Line]) -> None:
         for scale, axis, ticks in zip(
-            (self._x, self._y), self._axes, axes_of(lines, log=self._log), strict=True
+            (self._x, self._y),
+            self._axes,
+            axes_of(lines, log=self._log, zero=self._zero),
+            strict=True,
         ):
             if list(np.asarray(axis.tick_values if axis.tick_values is not None else [])) == ticks:
                 continue

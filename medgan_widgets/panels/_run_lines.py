@@ -25,6 +25,7 @@ class Plot:
     title: str
     curves: tuple[tuple[str, Callable[[Tick], float | None], str], ...]
     log: bool = False
+    zero: bool = False
     none: str = "nothing measured yet"
 
 
@@ -47,8 +48,8 @@ PLOTS: dict[str, Plot] = {
         ),
     ),
     "r1": Plot("R1 penalty", (("R1", lambda t: t.r1, BLUE),), log=True, none="no R1 here"),
-    "speed": Plot("images/s", (("training", lambda t: t.images_per_second, PURPLE),)),
-    "memory": Plot("memory, MB", (("training", lambda t: t.memory_mb, GREEN),)),
+    "speed": Plot("images/s", (("training", lambda t: t.images_per_second, PURPLE),), zero=True),
+    "memory": Plot("memory, MB", (("training", lambda t: t.memory_mb, GREEN),), zero=True),
 }
 
 

@@ -222,7 +222,7 @@ def state_line(look: Look, now: float | None = None) -> str:
         "new": "not started yet; Start trains it in a process of its own",
         "stopped": f"stopped at {state.kimg:.1f} kimg; {again}",
         "finished": f"finished at {state.kimg:.1f} kimg",
-        "failed": f"failed: {state.message or 'it did not say why'} See log.txt; {again}",
+        "failed": f"failed: {state.message.rstrip('.') or 'no reason given'}; see log.txt; {again}",
         "killed": f"killed: nobody holds the run; {again}",
     }.get(state.state, state.state)
 

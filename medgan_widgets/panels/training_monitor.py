@@ -144,8 +144,17 @@ class TrainingMonitor(Panel):
             self._until_listed -= 1
             if not self._lookers:
                 self._find()
-            self._looks = [looker.look() for looker in self._lookers]
+            before, self._looks = self._looks, [looker.look() for looker in self._lookers]
+            self._tell_change(before)
             self._show()
+
+    def _tell_change(self, before: Sequence[Look]) -> None:
+        """Say it when the run has come to another state."""
+        now = self._looks[0] if self._looks else None
+        if now is None or not before or before[0].run != now.run:
+            return
+        if before[0].state.state != now.state.state:
+            self.status = f"{now.run}: {now.state.state}."
 
     def _find(self) -> None:
         """Attach to the newest run there is, when nobody has named one."""
@@ -387,7 +396,9 @@ class TrainingMonitor(Panel):
         from medgan_widgets.panels._plots import Curves, side_by_side  # bqplot is slow to load
 
         if not self._curves:
-            self._curves = {name: Curves(p.title, log=p.log) for name, p in PLOTS.items()}
+            self._curves = {
+                name: Curves(p.title, log=p.log, zero=p.zero) for name, p in PLOTS.items()
+            }
             self._plots.children = (side_by_side(self._curves),)
         for name, one in shown(self._looks).items():
             self._curves[name].show(one.lines, title=one.title, note=one.note)
