@@ -568,6 +568,33 @@ def test_an_unreadable_file_is_said(run: Path, monkeypatch: pytest.MonkeyPatch) 
     assert look.alarms
 
 
+def test_who_hears_of_a_model_may_fail(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forms, "make", lambda *given: types.SimpleNamespace(id="phantom-knee"))
+    monitor = TrainingMonitor(run, on_model=lambda card: 1 / 0)
+    monitor.make_model("phantom-knee").wait(10)
+    assert "ZeroDivisionError" in monitor.error
+    assert monitor.desk.busy == ""
+    monitor.close()
+
+
+def test_a_job_that_ends_after_the_panel_is_not_heard(
+    monitor: TrainingMonitor, training: types.ModuleType
+) -> None:
+    go = threading.Event()
+
+    def waits(run_dir: Path, **asked: Any) -> None:
+        go.wait(10)
+        raise RequestError("too late.")
+
+    training.prepare_run = waits
+    job = monitor.start("hip", data="brain_mri", size=32)
+    monitor.close()
+    go.set()
+    with pytest.raises(RequestError):
+        job.wait(10)
+    assert monitor.error == ""
+
+
 def test_strange_messages_change_nothing(monitor: TrainingMonitor) -> None:
     for content in ({}, {"kind": "format"}, {"kind": 3}):
         monitor.desk._handle_custom_msg(content, [])

@@ -13,6 +13,7 @@ from medgan_widgets.phantoms import KINDS
 from medgan_widgets.presets import PRESETS
 from medgan_widgets.runs import start_process
 
+MOST_COMPARED = 8  # runs at once; there are as many colours
 SIZES = (32, 64, 128, 256)
 STATEMENT = ("source", "licence", "approval", "deidentification")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -160,6 +161,28 @@ def model_defaults(name: str, config: Mapping[str, Any]) -> dict[str, str]:
     own = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "model"
     phantom = "phantom-" if kind in _ABOUT and not own.startswith("phantom") else ""
     return {"model_id": (phantom + own)[:100], "modality": modality, "organ": organ}
+
+
+def runs_of(content: Mapping[str, Any]) -> list[str]:
+    """Return the run directories that a page's message names, 1 to 8.
+
+    Raises
+    ------
+    RequestError
+        When it names none, or more than can be told apart.
+    """
+    runs = content.get("runs")
+    if not isinstance(runs, list) or not runs or not all(isinstance(one, str) for one in runs):
+        raise RequestError("choose a run first; none was named.")
+    if len(runs) > MOST_COMPARED:
+        raise RequestError(f"at most {MOST_COMPARED} runs can be told apart; got {len(runs)}.")
+    return runs
+
+
+def form_of(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the form that a page's message holds, or an empty one."""
+    form = content.get("form")
+    return form if isinstance(form, Mapping) else {}
 
 
 def _text(form: Mapping[str, Any], name: str) -> str:

@@ -5,6 +5,12 @@ function makePicker(model) {
   const select = h('select', { 'aria-label': 'run', onchange: () => attach([select.value]) });
   const boxes = h('div', { class: 'mg-compared', role: 'group', 'aria-label': 'runs to compare with' });
   const compare = h('details', { class: 'mg-compare' }, h('summary', {}, 'compare'), boxes);
+  compare.addEventListener('keydown', (event) => {
+    if (event.key !== 'Escape' || !compare.open) return;
+    compare.open = false;
+    compare.querySelector('summary').focus();
+    event.stopPropagation();
+  });
   const field = h('label', { class: 'mg-field' }, h('span', {}, 'run'), select);
   let drawn = null;
   const draw = () => {

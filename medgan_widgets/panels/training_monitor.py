@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,17 @@ import ipywidgets
 from PIL import Image
 
 from medgan_widgets.cards import ModelCard
-from medgan_widgets.errors import JobCancelled, MedganError, RequestError
-from medgan_widgets.jobs import Job, submit
+from medgan_widgets.errors import MedganError, RequestError
+from medgan_widgets.jobs import Job
 from medgan_widgets.panels import _run_forms as forms
 from medgan_widgets.panels._beacon import Beacon
+from medgan_widgets.panels._one_of_each import OneOfEach
 from medgan_widgets.panels._panel import Panel
 from medgan_widgets.panels._run_lines import PLOTS, shown
 from medgan_widgets.panels._run_looks import Look, Looker, first_run, known_runs
 from medgan_widgets.panels._run_page import Desk, Timeline, paper, show_desk
 from medgan_widgets.panels._watcher import Watcher
 from medgan_widgets.runs import Ask, RunState, ask, asked, run_state, start_process
-from medgan_widgets.seeds import whole_number
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class TrainingMonitor(Panel):
         self._until_listed = 0
         self._acted = ""  # what went wrong with an action; stays until the next one
         self._curves: dict[str, Any] = {}
-        self._jobs: dict[str, Job[Any]] = {}
+        self._actions = OneOfEach(self._show_busy)
         self.beacon, self.desk, self.timeline = Beacon(), Desk(choices=forms.choices()), Timeline()
         self._plots = ipywidgets.Box([])
         self._box = ipywidgets.VBox([self.desk, self._plots, self.timeline])
@@ -226,17 +226,14 @@ class TrainingMonitor(Panel):
         place = Path(run)
         alone = place.name == str(run)
         folder = forms.run_folder(self.runs if alone else place.parent, place.name)
-        return self._submit(
-            "start", f"Checking {folder}: its images are read.",
-            lambda: iter([forms.begin(folder, asked)]), self._started,
-        )  # fmt: skip
+        said = f"Checking {folder}: its images are read."
+        return self._do("start", said, lambda: forms.begin(folder, asked), self._started)
 
     def estimate(self, form: Mapping[str, Any]) -> Job[str]:
         """Measure what a training would take; its sentence is the job's one result."""
         asked = forms.training_form(form)
-        return self._submit(
-            "estimate", "Measuring a few steps.", lambda: iter([forms.estimate(asked)]), self._told
-        )
+        said = "Measuring a few steps."
+        return self._do("estimate", said, lambda: forms.estimate(asked), self._told)
 
     def make_model(
         self,
@@ -258,13 +255,11 @@ class TrainingMonitor(Panel):
         run = self._one()
         given = {"model_id": model_id, "title": title, "modality": modality, "organ": organ,
                  "region": region, "licence": licence}  # fmt: skip
-        said = {f"statement_{name}": text for name, text in (statement or {}).items()}
-        asked = forms.model_form({**given, **said})
+        stated = {f"statement_{name}": text for name, text in (statement or {}).items()}
+        asked = forms.model_form({**given, **stated})
         where = models if models is not None else getattr(self.catalogue, "folder", None)
-        return self._submit(
-            "model", f"Making {model_id} of {run}.",
-            lambda: iter([forms.make(run, asked, where)]), self._made,
-        )  # fmt: skip
+        said = f"Making {model_id} of {run}."
+        return self._do("model", said, lambda: forms.make(run, asked, where), self._made)
 
     # ------------------------------------------------------------ how it does that
 
@@ -287,31 +282,31 @@ class TrainingMonitor(Panel):
             self._until_listed = 0
             self.refresh()
 
-    def _submit(
-        self, kind: str, said: str, work: Callable[[], Iterable[Any]], done: Callable[[Any], None]
+    def _do(
+        self, kind: str, said: str, work: Callable[[], Any], done: Callable[[Any], None]
     ) -> Job[Any]:
-        """Queue one of the long actions; a second press while it runs starts nothing new."""
-        with self._lock:
-            before = self._jobs.get(kind)
-            if before is not None and not before.done:
-                return before
-            self._acted, self.error = "", ""
-            self.status = said
-            self.desk.busy = kind
-            job = submit(work, owner=(id(self), kind), on_done=lambda job: self._over(job, done))
-            self._jobs[kind] = job
-        return job
+        """Queue one of the long actions, unless one of its kind runs already."""
 
-    def _over(self, job: Job[Any], done: Callable[[Any], None]) -> None:
+        def over(result: Any) -> None:
+            with self._lock:
+                if not self._closed:
+                    self._guard(lambda: done(result))
+
         with self._lock:
-            if self._closed:
-                return
-            self.desk.busy = ""
-            if job.error is not None or job.state != "done":
+            if self.desk.busy != kind:
+                self._acted, self.error, self.status = "", "", said
+            return self._actions.do(kind, work, over, self._gave_up)
+
+    def _gave_up(self, problem: BaseException) -> None:
+        with self._lock:
+            if not self._closed:
                 self.status = ""
-                self._fail(job.error or JobCancelled("it was cancelled."))
-            else:
-                done(job.items[0])
+                self._fail(problem)
+
+    def _show_busy(self, kind: str) -> None:
+        with self._lock:
+            if not self._closed:
+                self.desk.busy = kind
 
     def _started(self, folder: Path) -> None:
         self._until_listed = 0
@@ -346,18 +341,22 @@ class TrainingMonitor(Panel):
         acts: dict[str, Callable[[], object]] = {
             "pause": self.pause, "go on": self.go_on, "stop": self.stop, "resume": self.resume,
             "refresh": self.refresh,
-            "attach": lambda: self.attach(_paths(content)),
-            "start": lambda: self._start_form(_form(content)),
-            "estimate": lambda: self.estimate(_form(content)),
-            "model": lambda: self._model_form(_form(content)),
+            "attach": lambda: self.attach(forms.runs_of(content)),
+            "start": lambda: self._start_form(forms.form_of(content)),
+            "estimate": lambda: self.estimate(forms.form_of(content)),
+            "model": lambda: self._model_form(forms.form_of(content)),
         }  # fmt: skip
         act = acts.get(str(content.get("kind"))) if isinstance(content, Mapping) else None
         if act is None:
             log.warning("a message was not understood: %.200r", content)
             return
+        self._guard(act)
+
+    def _guard(self, act: Callable[[], object]) -> None:
+        """Run what a click or a job asks for; a failure becomes a sentence, the panel lives on."""
         try:
             act()
-        except Exception as problem:  # a click may fail, the panel lives on
+        except Exception as problem:
             self._fail(problem)
 
     def _start_form(self, form: Mapping[str, Any]) -> None:
@@ -433,15 +432,3 @@ class TrainingMonitor(Panel):
         for widget in (self.desk, self._plots, self.timeline):
             widget.layout.close()
             widget.close()
-
-
-def _paths(content: Mapping[str, Any]) -> list[str]:
-    runs = content.get("runs")
-    if not isinstance(runs, list) or not all(isinstance(one, str) and one for one in runs):
-        raise RequestError("choose a run first.")
-    return runs[: whole_number(len(runs), "runs", 1, 8)]
-
-
-def _form(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    form = content.get("form")
-    return form if isinstance(form, Mapping) else {}

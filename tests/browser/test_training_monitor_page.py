@@ -150,6 +150,8 @@ def test_another_run_is_chosen_and_runs_are_compared(
     page.get_by_role("checkbox", name="knee").uncheck()
     desk.answer()
     assert len(monitor._looks) == 1
+    page.keyboard.press("Escape")
+    assert page.get_by_role("checkbox", name="knee").is_hidden()
 
 
 def test_the_form_sends_what_was_written(desk: Session) -> None:
