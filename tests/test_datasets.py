@@ -11,9 +11,8 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import encapsulate
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEGLSLossless, generate_uid
+from pydicom.dataset import Dataset
+from pydicom.uid import JPEGLSLossless
 
 from medgan_widgets.datasets.dicom import images_of_dicom, read_frame
 from medgan_widgets.datasets.folder import images_of_folder, read_image
@@ -23,15 +22,7 @@ from medgan_widgets.datasets.npz import images_of_npz
 from medgan_widgets.datasets.preprocessing import Preprocessing
 from medgan_widgets.datasets.split import drawn_split, read_split, write_split
 from medgan_widgets.errors import DataError
-
-RAMP = np.arange(64, dtype=np.uint8).reshape(8, 8)
-
-
-def save(path: Path, array: np.ndarray = RAMP, **more) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(array).save(path, **more)
-    return path
-
+from tests.made_data import RAMP, save, save_dicom
 
 # ---------------------------------------------------------------- folders
 
@@ -104,41 +95,30 @@ def test_empty_places_and_loops_are_told(tmp_path):
 # ---------------------------------------------------------------- DICOM
 
 
-def dicom(path: Path, stored: np.ndarray = RAMP, **tags) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = CTImageStorage
-    meta.MediaStorageSOPInstanceUID = generate_uid()
-    meta.TransferSyntaxUID = tags.pop("syntax", ExplicitVRLittleEndian)
-    file = Dataset()
-    file.file_meta = meta
-    file.PatientName, file.PatientID, file.Modality = "Doe^Jane", tags.pop("patient", "P1"), "CT"
-    file.Rows, file.Columns = stored.shape[-2:]
-    file.SamplesPerPixel, file.BitsAllocated = 1, 8 * stored.dtype.itemsize
-    file.BitsStored, file.HighBit = file.BitsAllocated, file.BitsAllocated - 1
-    file.PixelRepresentation = int(stored.dtype.kind == "i")
-    file.PhotometricInterpretation = tags.pop("photometric", "MONOCHROME2")
-    if stored.ndim == 3:
-        file.NumberOfFrames = len(stored)
-    for name, value in tags.items():
-        setattr(file, name, value)
-    compressed = meta.TransferSyntaxUID.is_compressed
-    file.PixelData = encapsulate([b"nobody reads this"]) if compressed else stored.tobytes()
-    file.save_as(path, enforce_file_format=True)
-    return path
-
-
 def test_rescaling_and_turned_greys_are_undone(tmp_path):
     signed = RAMP.astype(np.int16) - 30
-    file = dicom(tmp_path / "a", signed, RescaleSlope="2", RescaleIntercept="-1000")
+    file = save_dicom(tmp_path / "a", signed, RescaleSlope="2", RescaleIntercept="-1000")
     assert (read_frame(file) == signed * 2.0 - 1000).all()
-    turned = dicom(tmp_path / "b", photometric="MONOCHROME1")
+    turned = save_dicom(tmp_path / "b", photometric="MONOCHROME1")
     assert (read_frame(turned) == 63 - RAMP).all()
 
 
+def test_every_frame_of_an_enhanced_file_has_its_own_scale(tmp_path):
+    def scale(slope: float) -> Dataset:
+        inner, outer = Dataset(), Dataset()
+        inner.RescaleSlope, inner.RescaleIntercept, inner.RescaleType = slope, 5, "US"
+        outer.PixelValueTransformationSequence = [inner]
+        return outer
+
+    frames = np.stack([RAMP, RAMP])
+    save_dicom(tmp_path / "a", frames, PerFrameFunctionalGroupsSequence=[scale(2.0), scale(3.0)])
+    assert (read_frame(tmp_path / "a", 0) == RAMP * 2.0 + 5).all()
+    assert (read_frame(tmp_path / "a", 1) == RAMP * 3.0 + 5).all()
+
+
 def test_frames_are_images_and_patients_are_groups_nobody_can_look_up(tmp_path):
-    dicom(tmp_path / "one.dcm", np.stack([RAMP, RAMP + 1, RAMP + 2]), patient="secret-7")
-    dicom(tmp_path / "two", patient="secret-8")
+    save_dicom(tmp_path / "one.dcm", np.stack([RAMP, RAMP + 1, RAMP + 2]), patient="secret-7")
+    save_dicom(tmp_path / "two", patient="secret-8")
     (tmp_path / "DICOMDIR").write_bytes(b"index")
     found = list(images_of_dicom(tmp_path, labels="Modality"))
     assert [one.name for one in found] == ["one.dcm#0", "one.dcm#1", "one.dcm#2", "two"]
@@ -151,8 +131,8 @@ def test_frames_are_images_and_patients_are_groups_nobody_can_look_up(tmp_path):
 
 def test_bad_dicom_is_told(tmp_path):
     (tmp_path / "no.dcm").write_bytes(b"not dicom")
-    dicom(tmp_path / "compressed", syntax=JPEGLSLossless)
-    dicom(tmp_path / "short")
+    save_dicom(tmp_path / "compressed", syntax=JPEGLSLossless)
+    save_dicom(tmp_path / "short")
     file = pydicom.dcmread(tmp_path / "short")
     file.PixelData = file.PixelData[:10]
     file.save_as(tmp_path / "short")

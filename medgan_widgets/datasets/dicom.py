@@ -77,7 +77,7 @@ def images_of_dicom(
     """
     place = Path(root).expanduser()
     files = named_files(place)
-    known = table if isinstance(table, Table) else read_table(place, table)
+    known = table if isinstance(table, Table) else read_table(place, table, (labels, group))
     keywords = {"labels": _keyword(labels, known), "group": _keyword(group or PATIENT, known)}
     if keywords["labels"] is not None:
         _check_tells_nobody(keywords["labels"])

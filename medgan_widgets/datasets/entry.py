@@ -156,7 +156,7 @@ def _of_path(
     for what, said in (("labels", labels), ("group", group)):
         if said is not None and not isinstance(said, str):
             raise DataError(f"{what}= must be a name for files, got {said!r}.")
-    known = read_table(place, table)
+    known = read_table(place, table, (labels, group))
     found: Iterable[Found | Refused]
     note = None
     if source == "dicom":
@@ -169,7 +169,7 @@ def _of_path(
         found = images_of_folder(place, labels=labels, group=group, table=known)
     if kind is not None:  # the person chose: other kinds beside it are left alone
         found = _of_kind(found, place, source)
-    said_classes = _told(known, labels)
+    said_classes = set() if reading.most is not None else _told(known, labels)
     return images_from(found, reading, source=source, told_classes=said_classes, note=note)
 
 

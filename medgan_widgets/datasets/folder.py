@@ -49,7 +49,7 @@ def images_of_folder(
     """
     place = Path(root).expanduser()
     files = named_files(place)
-    known = table if isinstance(table, Table) else read_table(place, table)
+    known = table if isinstance(table, Table) else read_table(place, table, (labels, group))
     annotations = Annotations(files, known, labels, group)
     for name, path in files.items():
         said = annotations.of(name)

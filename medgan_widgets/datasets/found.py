@@ -21,6 +21,7 @@ MOST_LISTED = 5
 TABLES = frozenset({".csv", ".jsonl"})
 # What lies beside images in every download, and is none of them.
 DOCUMENTS = TABLES | {".txt", ".md", ".json", ".tsv", ".xml", ".html", ".pdf", ".xlsx", ".rst"}
+DOCUMENTS |= {".ini", ".db", ".log", ".md5"}
 DOCUMENT_NAMES = frozenset({"README", "LICENSE", "LICENCE", "DICOMDIR", "SHA256SUMS"})
 
 Values = NDArray[np.float32] | NDArray[np.uint8]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -64,12 +64,13 @@ def images_of_dataset(
     Parameters
     ----------
     dataset
-        Items are an image, or a tuple of an image and its label. An image is a
-        Pillow image, an array [H, W] or [H, W, 3], or a tensor [C, H, W];
-        floats go from 0 to 1, whole numbers from 0 to 255.
+        Items are an image, a tuple of an image and its label, or a dictionary with
+        ``image`` and ``label``. An image is a Pillow image, an array [H, W] or
+        [H, W, 3], or a tensor [C, H, W]; floats go from 0 to 1, whole numbers from
+        0 to 255.
     labels
-        Which place of an item is the label (1 by default, False for none), a
-        function of the item's index, or one value an item.
+        Which place or key of an item is the label (1 or ``label`` by default, False
+        for none), a function of the item's index, or one value an item.
     group
         A function of the index, or one value an item: what belongs together.
     raw
@@ -92,8 +93,8 @@ def images_of_dataset(
         raise DataError(
             "a Dataset must say how many images it has (__len__); a stream cannot be split."
         ) from None
-    at = labels if isinstance(labels, int) and not isinstance(labels, bool) else 1
-    given = None if labels is None or isinstance(labels, (int, bool)) else labels
+    at: int | str = 1 if labels is None or not isinstance(labels, (int, str)) else labels
+    given = None if labels is None or isinstance(labels, (int, str)) else labels
     said = _told("labels", given, count), _told("group", group, count)
     from_item = labels is not False and given is None
     for place in range(count):
@@ -108,7 +109,7 @@ def _item(
     dataset: Any,
     place: int,
     labels: dict[str, Value] | None,
-    at: int,
+    at: int | str,
     must: bool,
     raw: bool,
 ) -> Values:
@@ -121,15 +122,28 @@ def _item(
         raise DataError(
             f"item {place} of the Dataset cannot be read ({type(error).__name__}: {error})."
         ) from error
-    several = isinstance(item, (tuple, list))
-    if several and not item:
-        raise DataError(f"item {place} of the Dataset is empty; expected an image.")
+    image, label = _parts(item, place, at)
     if labels is not None:
-        if several and at < len(item):
-            labels["class"] = _value(item[at], f"item {place}")
+        if label is not None:
+            labels["class"] = _value(label, f"item {place}")
         elif must:
-            raise DataError(f"item {place} of the Dataset has no label at place {at}.")
-    return _image(item[0] if several else item, f"item {place} of the Dataset", raw)
+            raise DataError(f"item {place} of the Dataset has no label at {at!r}.")
+    return _image(image, f"item {place} of the Dataset", raw)
+
+
+def _parts(item: Any, place: int, at: int | str) -> tuple[Any, Any]:
+    """Return an item's image and its label, or None: of a tuple, a dictionary, or itself."""
+    if isinstance(item, Mapping):
+        if "image" not in item:
+            raise DataError(
+                f"item {place} of the Dataset has no 'image'; it has: {', '.join(item)}."
+            )
+        return item["image"], item.get("label" if at == 1 else at)
+    if isinstance(item, (tuple, list)):
+        if not item:
+            raise DataError(f"item {place} of the Dataset is empty; expected an image.")
+        return item[0], item[at] if isinstance(at, int) and 0 < at < len(item) else None
+    return item, None
 
 
 def _image(item: Any, name: str, raw: bool) -> Values:

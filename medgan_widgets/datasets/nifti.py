@@ -56,7 +56,7 @@ def images_of_nifti(
         raise DataError(f"keep must be two numbers of 0 … 1 in order, got {keep}.")
     place = Path(root).expanduser()
     files = {name: path for name, path in named_files(place).items() if _is_volume(name)}
-    known = table if isinstance(table, Table) else read_table(place, table)
+    known = table if isinstance(table, Table) else read_table(place, table, (labels, group))
     annotations = Annotations(files, known, labels, group)
     last = _Last()
     for name, path in files.items():
@@ -93,13 +93,18 @@ class _Last:
 
     def __init__(self) -> None:
         self._path: Path | None = None
-        self._values: NDArray[np.float32] | None = None
+        self._values: NDArray[np.float32] | DataError | None = None
 
     def slice(self, path: Path, plane: str, place: int) -> NDArray[np.float32]:
-        if path != self._path or self._values is None:
-            self._path = self._values = None  # room for the next, before it is read
-            self._values = _volume(path)
+        if path != self._path:
+            self._values = None  # room for the next, before it is read
             self._path = path
+            try:
+                self._values = _volume(path)
+            except DataError as error:
+                self._values = error
+        if not isinstance(self._values, np.ndarray):
+            raise DataError(str(self._values))
         one = np.take(self._values, place, axis=AXES[plane])
         return checked_values(np.ascontiguousarray(np.rot90(one)), f"{path.name}#{place}")
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from medgan_widgets.datasets.training_images import TrainingImages
 from medgan_widgets.errors import DataError
-from medgan_widgets.phantoms import KINDS, draw_phantoms
-from medgan_widgets.seeds import Value, one_hot
+from medgan_widgets.phantoms import KINDS, LARGEST, SMALLEST, draw_phantoms
+from medgan_widgets.seeds import Value, one_hot, whole_number
 
 POOL = 20_000
 HELD_OUT = 512
@@ -79,6 +79,7 @@ def _drawn(
     kind: str, size: int, seeds: Sequence[int], sides: tuple[str, ...], labels: Any
 ) -> TrainingImages:
     factors = _factors(kind, labels)
+    size = whole_number(size, "size", SMALLEST, LARGEST)
     images: NDArray[np.uint8] = np.empty((len(seeds), size, size, 1), np.uint8)
     known: dict[str, list[Value]] = {name: [] for name in factors}
     for start in range(0, len(seeds), CHUNK):

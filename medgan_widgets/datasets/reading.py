@@ -19,6 +19,7 @@ from medgan_widgets.datasets.preprocessing import Preprocessing
 from medgan_widgets.datasets.split import check_apart, drawn_split, shared_split
 from medgan_widgets.datasets.training_images import FileUsed, TrainingImages
 from medgan_widgets.errors import DataError
+from medgan_widgets.seeds import whole_number
 
 SMALLEST, LARGEST, LARGEST_FOUND = 16, 1024, 256
 PROBED = 32  # images read to learn their size, where no header tells it
@@ -42,17 +43,19 @@ class Reading:
     most: int | None = None
 
     def __post_init__(self) -> None:
-        size = self.size
+        size = None if self.size is None else whole_number(self.size, "size", 1, 2**20)
         if size is not None and (size & (size - 1) or not SMALLEST <= size <= LARGEST):
-            near = 2 ** max(4, min(9, max(1, size).bit_length() - 1))
+            near = 2 ** max(4, min(9, size.bit_length() - 1))
             raise DataError(
                 f"size must be a power of two from {SMALLEST} to {LARGEST}, got {size}; choose "
                 f"{near} or {2 * near}."
             )
         if not 0 <= self.test < 1:
             raise DataError(f"test must be a share from 0 to below 1, got {self.test}.")
-        if self.most is not None and self.most < 2:
-            raise DataError(f"most must be at least 2 images, got {self.most}.")
+        if self.most is not None:
+            whole_number(self.most, "most", 2, 10**9)
+        # What cannot be is told before a hundred thousand headers are read.
+        Preprocessing(SMALLEST, self.window, self.percentiles, self.fit, self.channels or 1)
 
 
 def images_from(

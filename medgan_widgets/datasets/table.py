@@ -124,8 +124,13 @@ class Annotations:
         return plain_value((row or {}).get(column))
 
 
-def read_table(root: Path, table: str | Path | Rows | None) -> Table:
+def read_table(
+    root: Path, table: str | Path | Rows | None, columns: Sequence[str | None] = ()
+) -> Table:
     """Return a table: the one that is given, else the one named ``metadata`` in the folder.
+
+    The latter is only read when one of ``columns`` is asked for, which the
+    folder's name cannot answer.
 
     Raises
     ------
@@ -134,12 +139,13 @@ def read_table(root: Path, table: str | Path | Rows | None) -> Table:
 
     Examples
     --------
-    >>> read_table(Path("nowhere"), [{"file_name": "a.png", "grade": 2}]).values("grade")
+    >>> rows = [{"file_name": "a.png", "grade": 2}]
+    >>> read_table(Path("nowhere"), rows).values("grade")
     {'2'}
     """
     if table is not None and not isinstance(table, (str, Path)):
         return Table("the rows given as table=", _by_name("table=", list(table)), chosen=True)
-    if table is None:
+    if table is None and any(column not in (None, FOLDER) for column in columns):
         known = [root / f"metadata{suffix}" for suffix in sorted(TABLES)] if root.is_dir() else []
         table = next((path for path in known if path.exists()), None)
     if table is None:

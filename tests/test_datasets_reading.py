@@ -1,0 +1,376 @@
+"""read_images: whatever a person has becomes images with classes, patients kept apart."""
+
+from __future__ import annotations
+
+import json
+import stat
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from medgan_widgets.datasets import TrainingImages, phantom_images, read_images
+from medgan_widgets.datasets.keys import patient_hash, patient_key
+from medgan_widgets.datasets.split import NO_GROUP, write_split
+from medgan_widgets.errors import DataError
+from tests.made_data import noise, save, save_dicom, save_table, save_volume
+
+
+@pytest.fixture
+def clinic(tmp_path):
+    """Twelve patients with two images each, and a table of grades."""
+    rows = []
+    for number in range(24):
+        patient = number // 2
+        save(tmp_path / f"{number:02}.png", noise(number, (40, 36)))
+        rows.append(
+            {"file_name": f"{number:02}.png", "grade": patient % 3, "patient": f"MRN-{patient}"}
+        )
+    save_table(tmp_path / "metadata.csv", rows)
+    return tmp_path
+
+
+def test_a_folder_becomes_images_with_classes_and_patients_on_one_side(clinic):
+    data = read_images(clinic, labels="grade", group="patient")
+    assert data.images.shape == (24, 32, 32, 1), "the power of two below the shorter side"
+    assert data.factors == {"grade": (0, 1, 2)}, "text that is all whole numbers is numbers"
+    assert data.counts() == {"grade": {0: 8, 1: 8, 2: 8}}
+    sides = dict(zip(data.names, data.sides, strict=True))
+    assert all(sides[f"{n:02}.png"] == sides[f"{n + 1:02}.png"] for n in range(0, 24, 2))
+    assert list(data.sides) == sorted(data.sides, reverse=True), "those that train come first"
+    assert len(data.training) + len(data.held_out) == 24
+    assert np.shares_memory(data.training.images, data.images), "a side is no copy"
+    assert set(data.training.sides) == {"train"}
+    assert data.training.names == data.names[: len(data.training)]
+    assert data.group_note == ""
+
+
+def test_who_the_patients_are_stands_nowhere(clinic):
+    data = read_images(clinic, labels="grade", group="patient")
+    kept = json.dumps(data.to_dict()) + data.files_jsonl() + repr(data.groups)
+    assert "MRN" not in kept
+    assert len(set(data.groups)) == 12
+    assert patient_hash("MRN-3", patient_key()) in data.groups, "yet the person can ask"
+
+
+def test_the_file_of_the_run_says_what_there_is(clinic):
+    data = read_images(clinic, labels="grade", group="patient")
+    told = data.to_dict()
+    assert told["fingerprint"] == data.fingerprint
+    assert (told["kind"], told["count"], told["train"] + told["test"]) == ("folder", 24, 24)
+    assert (told["groups"], told["group_note"]) == (12, "")
+    assert told["classes"] == {"grade": {"0": 8, "1": 8, "2": 8}}
+    assert told["preprocessing"]["size"] == 32
+    assert told["intensity"] == {"low": 0.0, "high": 254.0}
+    assert (told["refused"], told["near_duplicates"]) == (0, 0)
+    rows = [json.loads(line) for line in data.files_jsonl().splitlines()]
+    assert len(rows) == 24
+    assert set(rows[0]) == {"sha256", "group", "side", "images"}
+    assert sum(row["side"] == "test" for row in rows) == told["test"]
+
+
+def test_equal_data_has_an_equal_fingerprint_and_any_change_another(clinic):
+    data = read_images(clinic, labels="grade", group="patient")
+    again = read_images(clinic, labels="grade", group="patient")
+    assert again.fingerprint == data.fingerprint
+    pixel = data.images.copy()
+    pixel[3, 4, 5] ^= 1
+    others = [
+        replace(data, images=pixel),
+        replace(data, classes=np.roll(data.classes, 1, axis=0)),
+        replace(data, sides=tuple(reversed(data.sides))),
+        replace(data, names=tuple(reversed(data.names))),
+        replace(data, factors={"grade": ("0", "1", "2")}),
+        replace(data, preprocessing=replace(data.preprocessing, fit="crop")),
+    ]
+    found = {one.fingerprint for one in others} | {data.fingerprint}
+    assert len(found) == 7
+
+
+def test_without_a_group_it_says_so(clinic):
+    data = read_images(clinic, labels="grade")
+    assert data.group_note == NO_GROUP
+    assert data.to_dict()["groups"] is None
+
+
+def test_a_split_is_shared_with_another_run(clinic, tmp_path_factory):
+    run = tmp_path_factory.mktemp("run")
+    data = read_images(clinic, group="patient", seed=5)
+    write_split(run, dict(zip(data.names, data.sides, strict=True)))
+    for place in (run, run / "split.csv"):
+        again = read_images(clinic, group="patient", split=place, size=16, seed=1)
+        assert (again.names, again.sides) == (data.names, data.sides)
+    save(clinic / "new.png", noise(99))
+    with pytest.raises(DataError, match=r"1 of 25 images are not in the split.*new\.png"):
+        read_images(clinic, split=run)
+
+
+def test_a_split_that_tears_patients_apart_is_refused(clinic, tmp_path_factory):
+    run = tmp_path_factory.mktemp("run")
+    write_split(run, {f"{n:02}.png": "test" if n == 1 else "train" for n in range(24)})
+    assert len(read_images(clinic, split=run).held_out) == 1
+    with pytest.raises(DataError, match="1 group of the images stand on both sides") as caught:
+        read_images(clinic, group="patient", split=run)
+    assert "MRN" not in str(caught.value)
+
+
+def test_sub_folders_are_classes_or_patients(tmp_path):
+    for number in range(12):
+        save(tmp_path / f"p{number // 2}" / ("scan", "scout")[number % 2] / "1.png", noise(number))
+    by_kind = read_images(tmp_path, labels="folder", test=0)
+    assert by_kind.factors == {"class": ("scan", "scout")}
+    assert by_kind.held_out is None
+    assert len(set(read_images(tmp_path, group="folder").groups)) == 12
+
+
+def test_rows_given_by_hand_choose_the_files(clinic):
+    rows = [{"file_name": f"{n:02}.png", "side": "left" if n < 4 else "right"} for n in range(8)]
+    data = read_images(clinic, labels="side", table=rows, test=0)
+    assert len(data) == 8
+    assert data.counts() == {"side": {"left": 4, "right": 4}}
+    assert len(read_images(clinic, most=5, test=0)) == 5
+
+
+def test_sizes_modes_and_depths_may_differ(tmp_path):
+    save(tmp_path / "a.png", noise(1, (70, 90)))
+    save(tmp_path / "b.tif", noise(2, (64, 64)).astype(np.uint16) * 200)
+    save(tmp_path / "c.jpg", noise(3, (128, 80, 3)))
+    save(tmp_path / "d.png", noise(4, (66, 66, 4)))
+    Image.fromarray(noise(5)).convert("1").save(tmp_path / "e.png")
+    Image.fromarray(noise(6)).save(tmp_path / "f.gif")
+    data = read_images(tmp_path, test=0)
+    assert data.images.shape == (6, 64, 64, 1)
+    assert data.sizes[0][2] == 2, "32 × 32 came twice"
+    assert data.intensity[1] == 254 * 200
+    assert read_images(tmp_path, test=0, channels=3).images.shape[3] == 3
+
+
+def test_colour_is_kept_where_it_shows_and_greys_saved_as_rgb_are_grey(tmp_path):
+    for number in range(4):
+        save(tmp_path / "eyes" / f"{number}.png", noise(number, (32, 32, 3)))
+        save(tmp_path / "lungs" / f"{number}.png", np.dstack([noise(number)] * 3))
+    assert read_images(tmp_path / "eyes").images.shape[3] == 3
+    assert read_images(tmp_path / "lungs").images.shape[3] == 1
+
+
+# ---------------------------------------------------------------- DICOM
+
+
+def test_dicom_keeps_patients_apart_by_itself_and_takes_classes_from_a_tag(tmp_path):
+    for number in range(12):
+        save_dicom(
+            tmp_path / f"IM{number:04}", noise(number), patient=f"secret-{number // 2}",
+            BodyPartExamined="KNEE" if number % 4 < 2 else "HIP",
+        )  # fmt: skip
+    data = read_images(tmp_path, labels="BodyPartExamined")
+    assert data.source == "dicom"
+    assert data.factors == {"BodyPartExamined": ("HIP", "KNEE")}
+    assert len(set(data.groups)) == 6
+    assert data.group_note == ""
+    kept = json.dumps(data.to_dict()) + data.files_jsonl() + repr(data.groups) + repr(data.names)
+    assert "secret" not in kept
+    assert "Doe" not in kept
+    by_sex = [{"file_name": f"IM{n:04}", "kind": "ab"[n // 2 % 2], "who": n} for n in range(12)]
+    tabled = read_images(tmp_path, labels="kind", group="who", table=by_sex)
+    assert tabled.factors == {"kind": ("a", "b")}
+    assert len(set(tabled.groups)) == 12
+
+
+@pytest.mark.parametrize("tag", ["PatientID", "PatientName", "StudyDate", "SOPInstanceUID"])
+def test_a_tag_that_tells_who_is_no_class(tmp_path, tag):
+    save_dicom(tmp_path / "a.dcm", noise(0))
+    with pytest.raises(DataError, match="who or when"):
+        read_images(tmp_path, labels=tag)
+
+
+def test_one_window_gives_turned_and_plain_files_the_same_greys(tmp_path):
+    ramp = np.linspace(0, 400, 256).reshape(16, 16).astype(np.int16)
+    save_dicom(tmp_path / "plain.dcm", ramp, patient="a")
+    save_dicom(tmp_path / "turned.dcm", 200 - ramp + 200, patient="b", photometric="MONOCHROME1")
+    narrow = np.full((16, 16), 150, np.int16)  # all of one value: its own middle says nothing
+    save_dicom(tmp_path / "z_flat.dcm", narrow, patient="c", photometric="MONOCHROME1")
+    data = read_images(tmp_path, window=(200, 400), test=0)
+    plain, turned, flat = data.images[..., 0]
+    assert (plain == turned).all()
+    assert flat[0, 0] == round(250 / 400 * 255), "turned about the window's center, 150 is 250"
+
+
+def test_colour_and_deep_colour_dicom_are_eight_bits(tmp_path):
+    save_dicom(tmp_path / "a.dcm", noise(1, (32, 32, 3)))
+    save_dicom(tmp_path / "b.dcm", noise(2, (32, 32, 3)).astype(np.uint16) * 257, patient="P2")
+    data = read_images(tmp_path, test=0)
+    assert (data.images[0] == noise(1, (32, 32, 3))).all()
+    assert (data.images[1] == noise(2, (32, 32, 3))).all()
+
+
+def test_frames_of_a_file_stay_together_also_when_nobody_says_whose(tmp_path):
+    for number in range(6):
+        frames = np.stack([noise(10 * number + k) for k in range(3)])
+        save_dicom(tmp_path / f"{number}.dcm", frames, patient="")
+    data = read_images(tmp_path)
+    sides = dict(zip(data.names, data.sides, strict=True))
+    for number in range(6):
+        assert len({sides[f"{number}.dcm#{k}"] for k in range(3)}) == 1
+    assert [one.images for one in data.files] == [3] * 6
+
+
+# ---------------------------------------------------------------- volumes and arrays
+
+
+def test_volumes_are_slices_with_labels_from_a_table(tmp_path):
+    for number in range(6):
+        save_volume(tmp_path / f"v{number}.nii.gz", number)
+    rows = [
+        {"file_name": f"v{n}.nii.gz", "field": "3T" if n < 3 else "7T", "who": f"p{n // 2}"}
+        for n in range(6)
+    ]
+    save_table(tmp_path / "metadata.csv", rows)
+    data = read_images(tmp_path, labels="field", test=0)
+    assert data.images.shape == (36, 16, 16, 1)
+    assert data.factors == {"field": ("3T", "7T")}
+    assert len(set(data.groups)) == 6
+    assert "each volume is a group" in data.group_note
+    by_patient = read_images(tmp_path, group="who")
+    assert len(set(by_patient.groups)) == 3
+    assert by_patient.group_note == ""
+    seen = read_images(tmp_path, plane="sagittal", test=0).sizes
+    assert seen == ((24, 10, 72),)
+
+
+def test_an_npz_brings_its_own_sides_classes_and_patients(tmp_path):
+    parts = {}
+    for part, count in (("train", 6), ("val", 2), ("test", 4)):
+        parts[f"{part}_images"] = np.stack([noise(count * 100 + k) for k in range(count)])
+        parts[f"{part}_labels"] = np.arange(count)[:, None] % 2
+        parts[f"{part}_patient"] = np.array([f"{part}-{k // 2}" for k in range(count)])
+    np.savez_compressed(tmp_path / "set.npz", **parts)
+    data = read_images(tmp_path / "set.npz", group="patient")
+    assert data.sides == ("train",) * 6 + ("test",) * 6
+    assert data.factors == {"class": (0, 1)}
+    assert len(set(data.groups)) == 6
+    assert len(data.files) == 6, "one row a patient, all of one file"
+    assert len({one.sha256 for one in data.files}) == 1
+    assert read_images(tmp_path, labels=False).factors == {}
+    torn = {**parts, "test_patient": np.array(["train-0"] * 4)}
+    np.savez(tmp_path / "torn.npz", **torn)
+    with pytest.raises(DataError, match="both sides"):
+        read_images(tmp_path / "torn.npz", group="patient")
+
+
+def test_of_several_findings_one_is_chosen(tmp_path):
+    findings = np.array([[0, 1], [1, 1], [0, 0], [1, 0]] * 2)
+    np.savez(tmp_path / "a.npz", images=np.stack([noise(k) for k in range(8)]), labels=findings)
+    every = read_images(tmp_path / "a.npz", test=0)
+    assert every.factors == {"class": ("0", "0+1", "1", "none")}
+    one = read_images(tmp_path / "a.npz", labels=1, test=0)
+    assert one.counts() == {"class": {0: 4, 1: 4}}
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_arrays_are_read_one_image_after_another(tmp_path, order):
+    images = np.asarray(np.stack([noise(k) for k in range(6)]), order=order)
+    np.savez_compressed(tmp_path / "a.npz", images=images)
+    np.save(tmp_path / "b.npy", images)
+    for name in ("a.npz", "b.npy"):
+        data = read_images(tmp_path / name, seed=2, window=(127.5, 255))
+        for place, pixels in zip(data.names, data.images, strict=True):
+            assert (pixels[..., 0] == images[int(place.partition("#")[2])]).all()
+
+
+# ---------------------------------------------------------------- in memory
+
+
+class Knees(torch.utils.data.Dataset):
+    """A Dataset as people write them; items are read once each."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind, self.reads = kind, 0
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, index):
+        self.reads += 1
+        pixels = noise(index)
+        image = {
+            "numpy": pixels,
+            "pillow": Image.fromarray(pixels),
+            "tensor": torch.from_numpy(pixels)[None],
+            "float": torch.from_numpy(pixels)[None].float() / 255,
+        }[self.kind]
+        return image, torch.tensor(index % 2)
+
+
+@pytest.mark.parametrize("kind", ["numpy", "pillow", "tensor", "float"])
+def test_a_dataset_keeps_its_pixels(kind):
+    dataset = Knees(kind)
+    data = read_images(dataset, group=lambda index: f"p{index // 2}", size=32, channels=1)
+    assert dataset.reads == 10
+    for name, pixels in zip(data.names, data.images, strict=True):
+        assert (pixels[..., 0] == noise(int(name))).all()
+    assert data.counts() == {"class": {0: 5, 1: 5}}
+    assert len(set(data.groups)) == 5
+    assert all(one.sha256 is None and one.group for one in data.files)
+
+
+def test_a_dataset_says_its_labels_in_many_ways():
+    dataset = Knees("tensor")
+    assert read_images(dataset, labels=False).factors == {}
+    named = read_images(dataset, labels=lambda index: "left" if index % 2 else "right")
+    assert named.factors == {"class": ("left", "right")}
+    third = [(noise(n), None, n % 2) for n in range(6)]
+    assert read_images(third, labels=2, test=0).factors == {"class": (0, 1)}
+    mapped = [{"image": noise(n, (32, 32, 3)), "label": "ab"[n % 2]} for n in range(6)]
+    data = read_images(mapped, test=0)
+    assert (data.factors, data.images.shape[3]) == ({"class": ("a", "b")}, 3)
+
+
+def test_arrays_and_images_read_before_go_through():
+    pixels = np.stack([noise(n) for n in range(10)])
+    data = read_images(pixels, labels=[n % 2 == 0 for n in range(10)], test=0)
+    assert (data.images[..., 0] == pixels).all()
+    assert data.factors == {"class": (False, True)}
+    assert read_images(data, size=64) is data
+
+
+def test_phantoms_have_others_to_be_judged_by():
+    data = read_images("chest_xray", size=32, most=20)
+    assert (len(data.training), len(data.held_out)) == (20, 512)
+    assert (data.phantom, data.group_note) == (True, "")
+    assert (data.training.images == phantom_images("chest_xray", 32, 20).images).all()
+    assert data.factors == {"nodule": (False, True)}
+    assert 200 < data.held_out.counts()["nodule"][True] < 312
+    assert data.to_dict()["near_duplicates"] == 0
+    assert read_images("chest_xray", size=32, most=4, test=0).held_out is None
+    with pytest.raises(DataError, match="no patients"):
+        read_images("chest_xray", group="PatientID")
+
+
+# ---------------------------------------------------------------- the key
+
+
+def test_the_key_is_made_once_and_is_its_owners(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDGAN_HOME", str(tmp_path / "home"))
+    keys = []
+    threads = [threading.Thread(target=lambda: keys.append(patient_key())) for _ in range(8)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert len(set(keys)) == 1
+    file = tmp_path / "home" / "patients.key"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    file.write_bytes(b"short")
+    with pytest.raises(DataError, match="damaged: expected 32 bytes, got 5"):
+        patient_key()
+
+
+def test_images_made_by_hand_are_numbered_and_all_train():
+    data = TrainingImages(np.zeros((3, 16, 16, 1), np.uint8), np.zeros((3, 0), np.float32), {})
+    assert data.names == ("0", "1", "2")
+    assert data.training is data
+    with pytest.raises(DataError, match="3 images came with 2 names"):
+        replace(data, names=("a", "b"))
