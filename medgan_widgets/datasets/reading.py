@@ -91,7 +91,12 @@ def images_from(
     listed = _some_of(_sorted_out(found, refused), reading)
     if not listed:
         raise DataError(f"there is nothing to learn from: {told(refused) or 'no images found'}.")
-    sides = _sides(listed, reading)
+    try:
+        sides = _sides(listed, reading)
+    except DataError as error:
+        if not refused:
+            raise
+        raise DataError(f"{error} Besides, {told(refused)}.") from None  # perhaps the reason
     # In this order the training images are a slice of the array, not a copy of it.
     ordered = sorted(listed, key=lambda one: sides[one.name] == "test")
     preprocessing = _preprocessing(listed, reading)
