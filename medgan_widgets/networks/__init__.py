@@ -6,13 +6,18 @@ returns images in -1 … 1, [N, C, H, W]. ``for_inference()`` returns it ready t
 generate: batch norm folded into the convolutions, weights laid out once.
 """
 
-from medgan_widgets.networks import dcgan, residual
+from medgan_widgets.networks import dcgan, residual, stylegan2
 
-Generator = residual.Generator | dcgan.Generator
+Generator = residual.Generator | stylegan2.Generator | dcgan.Generator
 Discriminator = residual.Discriminator | dcgan.Discriminator
-GENERATORS: dict[str, type[Generator]] = {"residual": residual.Generator, "dcgan": dcgan.Generator}
+GENERATORS: dict[str, type[Generator]] = {
+    "residual": residual.Generator,
+    "stylegan2": stylegan2.Generator,
+    "dcgan": dcgan.Generator,
+}
 DISCRIMINATORS: dict[str, type[Discriminator]] = {
     "residual": residual.Discriminator,
+    "stylegan2": stylegan2.Discriminator,
     "dcgan": dcgan.Discriminator,
 }
 

@@ -19,6 +19,7 @@ class Generator(nn.Module):
     """Latents to images of ``size`` pixels, -1 … 1; ``width`` is the tutorial's ngf."""
 
     classes = 0
+    layers = 0  # none takes a style, so nothing can be mixed
     noise_shapes: tuple[tuple[int, int, int], ...] = ()
     size: int
     z_dim: int
@@ -46,9 +47,14 @@ class Generator(nn.Module):
         self.apply(_tutorial_weights)
 
     def forward(
-        self, z: Tensor, y: Tensor, noise: list[Tensor], truncation_psi: float = 1.0
+        self,
+        z: Tensor,
+        y: Tensor,
+        noise: list[Tensor],
+        truncation_psi: float = 1.0,
+        mix: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """Return images [N, C, size, size]; ``y``, ``noise`` and psi are not used."""
+        """Return images [N, C, size, size]; only ``z`` is used."""
         images: Tensor = self.layers(z[:, :, None, None])
         return images
 

@@ -26,9 +26,32 @@ def _stages(size: int) -> int:
     return int(math.log2(size)) - 3
 
 
-def _widths(size: int, width: int) -> list[int]:
+def widths_of(size: int, width: int) -> list[int]:
     """Return the channels at 4, 8, … size / 2 pixels: narrow where the maps are large."""
     return [min(width * 2**stage, width * 8) for stage in range(_stages(size), -1, -1)]
+
+
+def mixed(
+    network: nn.Module, z: Tensor, y: Tensor, psi: float, mix: tuple[Tensor, Tensor] | None
+) -> list[Tensor]:
+    """Return the style of each layer, coarse to fine, [N, z_dim + classes] each.
+
+    ``psi`` < 1 pulls ``w`` to its mean. ``mix`` is another latent [N, z_dim] and a share
+    [N, layers] of 0 … 1: what each layer takes of the other's ``w``. Shares of 0 and 1
+    mix styles (Karras 2019), one share for all layers interpolates.
+    """
+    w = _truncated(network, network.styles(z, y), psi)
+    if mix is None:
+        return [torch.cat([w, y], dim=1)] * network.layers
+    other, share = mix
+    way = _truncated(network, network.styles(other, y), psi) - w
+    return [
+        torch.cat([w + share[:, layer, None] * way, y], dim=1) for layer in range(network.layers)
+    ]
+
+
+def _truncated(network: nn.Module, w: Tensor, psi: float) -> Tensor:
+    return w if psi == 1.0 else network.w_mean + psi * (w - network.w_mean)
 
 
 class Aligned(nn.Module):
@@ -88,7 +111,7 @@ class Generator(nn.Module):
         width: int = 16,
     ) -> None:
         super().__init__()
-        widths = _widths(size, width)
+        widths = widths_of(size, width)
         style = z_dim + classes
         self.z_dim, self.classes, self.size, self.channels = z_dim, classes, size, channels
         self.mapping = nn.Sequential(
@@ -106,23 +129,31 @@ class Generator(nn.Module):
             Stage(a, b, style, noise[0], up=0 < i < len(widths))
             for i, ((a, b), noise) in enumerate(zip(pairs, self.noise_shapes, strict=True))
         )
+        self.layers = len(self.stages) + 1  # the start has a style as well
         self.last = nn.Conv2d(widths[-1], 4 * channels, 3, padding=1)
         with torch.no_grad():  # the four pixels of a shuffle start equal: no chequers (Aitken 2017)
             for weights in self.last.parameters():
                 first = weights.view(channels, 4, *weights.shape[1:])
                 first.copy_(first[:, :1].expand_as(first).clone())
 
+    def styles(self, z: Tensor, y: Tensor) -> Tensor:
+        """Return ``w`` before truncation, [N, z_dim]; the class joins it at each layer."""
+        w: Tensor = self.mapping(F.normalize(z, dim=1) * self.z_dim**0.5)
+        return w
+
     def forward(
-        self, z: Tensor, y: Tensor, noise: list[Tensor], truncation_psi: float = 1.0
+        self,
+        z: Tensor,
+        y: Tensor,
+        noise: list[Tensor],
+        truncation_psi: float = 1.0,
+        mix: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """Return images [N, C, size, size]; ``truncation_psi`` < 1 pulls ``w`` to its mean."""
-        w = self.mapping(F.normalize(z, dim=1) * self.z_dim**0.5)
-        if truncation_psi != 1.0:
-            w = self.w_mean + truncation_psi * (w - self.w_mean)
-        style = torch.cat([w, y], dim=1)
-        x = self.start(style).view(len(z), -1, 4, 4)
+        """Return images [N, C, size, size]; see `mixed` for psi and mix."""
+        first, *styles = mixed(self, z, y, truncation_psi, mix)
+        x = self.start(first).view(len(z), -1, 4, 4)
         x = x.contiguous(memory_format=torch.channels_last)
-        for stage, grain in zip(self.stages, noise, strict=True):
+        for stage, style, grain in zip(self.stages, styles, noise, strict=True):
             x = stage(x, style, grain)
         return torch.tanh(F.pixel_shuffle(self.last(x), 2))
 
@@ -164,7 +195,7 @@ class Discriminator(nn.Module):
         self, size: int = 128, channels: int = 1, classes: int = 0, width: int = 16
     ) -> None:
         super().__init__()
-        widths = _widths(size, width)[::-1]
+        widths = widths_of(size, width)[::-1]
         self.first = nn.Conv2d(4 * channels, widths[0], 3, padding=1)
         self.blocks = nn.Sequential(*(Block(a, b) for a, b in pairwise(widths)))
         self.last = nn.Conv2d(widths[-1] + 1, widths[-1], 3, padding=1)
