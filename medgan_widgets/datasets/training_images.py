@@ -190,8 +190,8 @@ class TrainingImages:
         --------
         >>> classes = np.array([[1, 0], [0, 1]], np.float32)
         >>> images = np.zeros((2, 16, 16, 1), np.uint8)
-        >>> TrainingImages(images, classes, {"contrast": ("T1", "T2")}).class_names()
-        ['contrast T1', 'contrast T2']
+        >>> TrainingImages(images, classes, {"tumour": (False, True)}).class_names()
+        ['no tumour', 'tumour']
         """
         words: list[list[str]] = [[] for _ in range(len(self))]
         start = 0
@@ -199,7 +199,7 @@ class TrainingImages:
             places = self.classes[:, start : start + len(some)].argmax(axis=1)
             start += len(some)
             for row, place in zip(words, places, strict=True):
-                row.append(f"{name} {some[place]}")
+                row.append(_word(name, some[place]))
         return [", ".join(row) for row in words]
 
     def to_dict(self) -> dict[str, Any]:
@@ -250,6 +250,13 @@ class TrainingImages:
             sides=_some(self.sides, rows),
             files=tuple(one for one in self.files if one.side == side),
         )
+
+
+def _word(name: str, value: Value) -> str:
+    """Return one class as few words, to stand under a small picture."""
+    if isinstance(value, bool):
+        return name if value else f"no {name}"
+    return value if isinstance(value, str) else f"{name} {value}"
 
 
 def _some(every: tuple[Any, ...], rows: NDArray[np.int_]) -> tuple[Any, ...]:
