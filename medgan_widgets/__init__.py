@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from medgan_widgets.cards import DataStatement as DataStatement
     from medgan_widgets.cards import ModelCard as ModelCard
     from medgan_widgets.catalogue import Catalogue as Catalogue
+    from medgan_widgets.datasets import read_images as read_images
     from medgan_widgets.engine import Engine as Engine
     from medgan_widgets.engine import shared_engine as shared_engine
     from medgan_widgets.export import import_checkpoint as import_checkpoint
@@ -28,9 +29,13 @@ if TYPE_CHECKING:
     from medgan_widgets.panels import Studio as Studio
     from medgan_widgets.panels import TrainingMonitor as TrainingMonitor
     from medgan_widgets.phantoms import draw_phantoms as draw_phantoms
+    from medgan_widgets.presets import Preset as Preset
     from medgan_widgets.requests import Batch as Batch
     from medgan_widgets.requests import GenerateRequest as GenerateRequest
     from medgan_widgets.requests import Score as Score
+    from medgan_widgets.runs import start_process as start_process
+    from medgan_widgets.training import estimate_training as estimate_training
+    from medgan_widgets.training import prepare_run as prepare_run
     from medgan_widgets.training import train as train
 
 _HOMES = {
@@ -55,7 +60,13 @@ _HOMES = {
     # what works
     "Engine": "engine",
     "shared_engine": "engine",
+    # training: images, a look ahead, the loop, a process of its own
+    "read_images": "datasets",
+    "Preset": "presets",
+    "estimate_training": "training",
     "train": "training",
+    "prepare_run": "training",
+    "start_process": "runs",
     "draw_phantoms": "phantoms",
     "restore": "export",
     # from a run to a model, and from an image or a file back

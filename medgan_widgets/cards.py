@@ -257,6 +257,7 @@ class ModelCard(_Part):
     function: Function
     condition: dict[StrictStr, tuple[FactorValue, ...]] = {}
     truncation: StrictBool = False
+    style_layers: Annotated[StrictInt, Field(ge=0, le=100)] = 0
     options: tuple[Option, ...] = ()
     size: tuple[Side, Side]
     channels: Annotated[StrictInt, Field(ge=1, le=4)] = 1

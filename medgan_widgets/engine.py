@@ -55,7 +55,7 @@ T = TypeVar("T")
 
 # The chunk is part of the pixels: measured once for each network (see
 # tests/benchmarks/engine_speed.py), never adapted to the request or the memory.
-EXACT_CHUNK = {"residual": 2, "dcgan": 4}
+EXACT_CHUNK = {"residual": 2, "stylegan2": 4, "dcgan": 4}
 FAST_CHUNK = 16
 IDLE_SECONDS = 600.0  # a GPU is shared: what nobody used so long leaves it
 
@@ -228,7 +228,8 @@ class Engine:
         labels_from_seeds([0], card.condition, request.condition)
         if request.truncation_psi is not None and not card.truncation:
             raise RequestError(f"{card.id} has no truncation; leave truncation_psi out.")
-        for name in ("mix", "inputs", "options"):
+        _check_mix(card, request)
+        for name in ("inputs", "options"):
             given = getattr(request, name)
             if given is not None and (not isinstance(given, (tuple, Mapping)) or given):
                 raise RequestError(f"{card.id} takes no {name}; leave it out.")
@@ -307,7 +308,12 @@ class Engine:
         y = on_device(one_hot(labels, resident.card.condition, len(seeds)))
         noise = [on_device(grain) for grain in _noise(seeds, network.noise_shapes)]
         psi = 1.0 if request.truncation_psi is None else request.truncation_psi
-        made = network(z, y, noise, psi)[: len(seeds)]
+        mix = None
+        if request.mix is not None:
+            other = latents_from_seeds([request.mix["seed"]], network.z_dim)
+            share = _shares(request.mix, network.style_layers)
+            mix = on_device(other.repeat(rows, axis=0)), on_device(share.repeat(rows, axis=0))
+        made = network(z, y, noise, psi, mix)[: len(seeds)]
         if not bool(torch.isfinite(made).all()):  # else they would show as black pixels
             raise WeightsError(
                 f"{resident.card.id} makes values that are not finite; its weights are damaged."
@@ -353,6 +359,26 @@ def shared_engine() -> Engine:
     """
     with _first:  # two panels may ask at the same moment
         return _shared_engine()
+
+
+def _check_mix(card: ModelCard, request: GenerateRequest) -> None:
+    if request.mix is None:
+        return
+    if not card.style_layers:
+        raise RequestError(f"{card.id} has no style layers; leave mix out.")
+    last = request.mix.get("layers", (0, 0))[1]
+    if last >= card.style_layers:
+        raise RequestError(
+            f"{card.id} has style layers 0 to {card.style_layers - 1}, got {last} in mix."
+        )
+
+
+def _shares(mix: Mapping[str, Any], layers: int) -> NDArray[np.float32]:
+    """Return what each layer takes of the other seed's style, float32 [1, layers]."""
+    first, last = mix.get("layers", (0, layers - 1))
+    shares = np.zeros((1, layers), np.float32)
+    shares[:, first : last + 1] = mix["share"]
+    return shares
 
 
 def _noise(

@@ -34,7 +34,9 @@ class GenerateRequest:
     truncation_psi
         0 … 1, for networks that have it; None elsewhere.
     mix
-        For models that interpolate.
+        For models with style layers: ``{"seed": 42, "layers": [0, 2]}`` takes the style of
+        seed 42 in layers 0 (coarsest) to 2, ``{"seed": 42, "share": 0.5}`` goes half the
+        way to it in all layers; both may be given. None elsewhere.
     inputs
         Paths of source images, for models that translate them: image n of the
         request is made from input n, and from the first again after the last.
@@ -71,6 +73,7 @@ class GenerateRequest:
             raise RequestError(f"mode must be 'exact' or 'fast', got {self.mode!r}.")
         object.__setattr__(self, "seeds", _checked_seeds(self.seeds))
         object.__setattr__(self, "truncation_psi", _checked_psi(self.truncation_psi))
+        object.__setattr__(self, "mix", _checked_mix(self.mix))
         object.__setattr__(self, "inputs", _checked_inputs(self.inputs))
         for name in ("condition", "options"):
             given = getattr(self, name)
@@ -83,6 +86,7 @@ class GenerateRequest:
         """Pickle by the plain fields: a request travels to other processes."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
         plain.update(condition=dict(self.condition), options=dict(self.options))
+        plain["mix"] = None if self.mix is None else dict(self.mix)
         return _made_again, (plain,)
 
     def to_dict(self) -> dict[str, Any]:
@@ -97,6 +101,7 @@ class GenerateRequest:
             ),
             "condition": dict(self.condition),
             "truncation_psi": self.truncation_psi,
+            **({} if self.mix is None else {"mix": dict(self.mix)}),
             "options": dict(self.options),
             "mode": self.mode,
         }
@@ -205,6 +210,30 @@ def _checked_psi(psi: object) -> float | None:
     if not 0.0 <= number <= 1.0:
         raise RequestError(f"truncation_psi must be from 0 to 1, got {number:g}.")
     return number
+
+
+def _checked_mix(mix: object) -> Mapping[str, Any] | None:
+    if mix is None:
+        return None
+    if not isinstance(mix, Mapping) or "seed" not in mix or set(mix) - {"seed", "layers", "share"}:
+        raise RequestError(
+            "mix must be like {'seed': 42, 'layers': [0, 2]} or {'seed': 42, 'share': 0.5}, "
+            f"got {mix!r:.80}."
+        )
+    seed = whole_number(mix["seed"], "the seed to mix with", 0, SEED_LIMIT - 1)
+    share = mix.get("share", 1.0)
+    if isinstance(share, bool) or not isinstance(share, (int, float, np.floating)):
+        raise RequestError(f"mix needs a share from 0 to 1, got {share!r}.")
+    if not 0 <= share <= 1:
+        raise RequestError(f"mix needs a share from 0 to 1, got {share:g}.")
+    known: dict[str, Any] = {"seed": seed, "share": float(share)}
+    if mix.get("layers") is not None:
+        given = mix["layers"]
+        if not isinstance(given, (list, tuple)) or len(given) != 2:
+            raise RequestError(f"mix needs layers as [first, last], got {given!r:.60}.")
+        first = whole_number(given[0], "the first layer to mix", 0, 99)
+        known["layers"] = (first, whole_number(given[1], "the last layer to mix", first, 99))
+    return MappingProxyType(known)
 
 
 def _made_again(plain: dict[str, Any]) -> GenerateRequest:

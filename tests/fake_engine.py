@@ -19,6 +19,7 @@ BRAIN = SimpleNamespace(
     origin="local",
     condition={"contrast": ("T1", "T2", "FLAIR"), "tumour": (False, True)},
     truncation=False,
+    style_layers=0,
     options=(),
     needs=SimpleNamespace(image=False),
 )
@@ -28,6 +29,7 @@ CHEST = SimpleNamespace(
     origin="local",
     condition={"nodule": (False, True)},
     truncation=True,
+    style_layers=0,
     options=(),
     needs=SimpleNamespace(image=False),
 )
@@ -37,6 +39,7 @@ POLYP = SimpleNamespace(
     origin="medigan",
     condition={},
     truncation=False,
+    style_layers=0,
     options=(),
     needs=SimpleNamespace(image=False),
 )

@@ -43,7 +43,9 @@ def test_twenty_images_are_learned_by_heart_and_then_repeated(tmp_path: Path) ->
 
 def test_a_training_that_does_not_learn(tmp_path: Path) -> None:
     still = replace(STEADY, learning_rate=1e-7)
-    list(train(tmp_path, data="brain_mri", size=32, pool=100, preset=still, kimg=0.9, tick_kimg=0.1))
+    list(
+        train(tmp_path, data="brain_mri", size=32, pool=100, preset=still, kimg=0.9, tick_kimg=0.1)
+    )
     assert list(raised(tmp_path)) == ["no learning"]
 
 

@@ -295,8 +295,10 @@ def test_values_that_are_not_finite_never_become_black_pixels(engine: Engine) ->
 
 
 def test_what_a_model_does_not_take_is_refused(engine: Engine) -> None:
-    with pytest.raises(RequestError, match="takes no mix"):
-        engine.generate(ask("small-brain", [1], mix=np.zeros((2, 2))))
+    with pytest.raises(RequestError, match="has no style layers"):
+        engine.generate(ask("small-brain", [1], mix={"seed": 2}))
+    with pytest.raises(RequestError, match="mix must be like"):
+        ask("small-brain", [1], mix=np.zeros((2, 2)))
     with pytest.raises(RequestError, match="takes no inputs"):
         engine.generate(ask("small-brain", [1], inputs=["scan.png"]))
     with pytest.raises(RequestError, match="inputs must be paths"):

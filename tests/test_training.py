@@ -283,9 +283,10 @@ def test_a_run_starts_from_another_ones_weights(tmp_path: Path) -> None:
     moved = "discriminator.feature.weight"
     assert torch.equal(before[same], after[same])  # frozen
     assert not torch.equal(before[moved], after[moved])
-    assert after["generator.stages.0.conv.weight"].shape == before[
-        "generator.stages.0.conv.weight"
-    ].shape
+    assert (
+        after["generator.stages.0.conv.weight"].shape
+        == before["generator.stages.0.conv.weight"].shape
+    )
     drift = (after["generator.last.weight"] - before["averaged.last.weight"]).abs().max()
     assert drift < 0.05  # two steps away from where the parent was, not from the start
 

@@ -88,9 +88,7 @@ def test_two_ranks_are_one_within_rounding(tmp_path: Path) -> None:
     # One step is equal to rounding; Adam makes a little more of it at each further one.
     preset = replace(PRESET, precision="fp32", learning_rate=1e-4)
     for name in ("one", "two"):
-        prepare_run(
-            tmp_path / name, **{**SMALL, "preset": preset}, kimg=0.048, tick_kimg=0.016
-        )
+        prepare_run(tmp_path / name, **{**SMALL, "preset": preset}, kimg=0.048, tick_kimg=0.016)
     list(train(tmp_path / "one", resume=True))
     command = [
         sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from medgan_widgets.cards import MODALITIES, ORGANS, UNKNOWN, DataStatement, ModelCard
+from medgan_widgets.cards import MODALITIES, ORGANS, UNKNOWN, DataStatement
 from medgan_widgets.errors import RequestError
 
 if TYPE_CHECKING:
@@ -104,9 +104,7 @@ def card_facts(
         "architecture": ARCHITECTURES.get(network, network),
         "network": {"name": network, "settings": settings},
     }
-    layers = getattr(generator, "layers", None)
-    if "style_layers" in ModelCard.model_fields and isinstance(layers, int):  # dcgan's are modules
-        facts["style_layers"] = layers
+    facts["style_layers"] = generator.style_layers
     return facts
 
 

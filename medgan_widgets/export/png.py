@@ -146,7 +146,7 @@ def restore(path: str | Path, *, inputs: Sequence[str | Path] = ()) -> GenerateR
     recipe = recipe_of(path)
     fields = {
         name: recipe[name]
-        for name in ("condition", "truncation_psi", "options", "mode")
+        for name in ("condition", "truncation_psi", "mix", "options", "mode")
         if name in recipe
     }
     sources = _same_sources(path, recipe.get("inputs") or [], inputs)

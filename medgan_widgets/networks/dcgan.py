@@ -19,7 +19,7 @@ class Generator(nn.Module):
     """Latents to images of ``size`` pixels, -1 … 1; ``width`` is the tutorial's ngf."""
 
     classes = 0
-    layers = 0  # none takes a style, so nothing can be mixed
+    style_layers = 0  # none takes a style, so nothing can be mixed
     noise_shapes: tuple[tuple[int, int, int], ...] = ()
     size: int
     z_dim: int

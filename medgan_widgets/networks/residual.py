@@ -42,11 +42,12 @@ def mixed(
     """
     w = _truncated(network, network.styles(z, y), psi)
     if mix is None:
-        return [torch.cat([w, y], dim=1)] * network.layers
+        return [torch.cat([w, y], dim=1)] * network.style_layers
     other, share = mix
     way = _truncated(network, network.styles(other, y), psi) - w
     return [
-        torch.cat([w + share[:, layer, None] * way, y], dim=1) for layer in range(network.layers)
+        torch.cat([w + share[:, layer, None] * way, y], dim=1)
+        for layer in range(network.style_layers)
     ]
 
 
@@ -129,7 +130,7 @@ class Generator(nn.Module):
             Stage(a, b, style, noise[0], up=0 < i < len(widths))
             for i, ((a, b), noise) in enumerate(zip(pairs, self.noise_shapes, strict=True))
         )
-        self.layers = len(self.stages) + 1  # the start has a style as well
+        self.style_layers = len(self.stages) + 1  # the start has a style as well
         self.last = nn.Conv2d(widths[-1], 4 * channels, 3, padding=1)
         with torch.no_grad():  # the four pixels of a shuffle start equal: no chequers (Aitken 2017)
             for weights in self.last.parameters():

@@ -93,6 +93,10 @@ class Generator(nn.Module):
             nn.Linear(z_dim, z_dim), nn.LeakyReLU(0.2), nn.Linear(z_dim, z_dim),
             nn.LeakyReLU(0.2), nn.Linear(z_dim, z_dim),
         )  # fmt: skip
+        for layer in self.mapping:
+            if isinstance(layer, nn.Linear):  # else w of different z would be all but the same
+                nn.init.kaiming_normal_(layer.weight, a=0.2)
+                nn.init.zeros_(layer.bias)
         self.register_buffer("w_mean", torch.zeros(z_dim))
         self.start = nn.Parameter(torch.randn(1, widths[0], 4, 4))
         pairs = [(widths[0], widths[0], False)]
@@ -108,7 +112,7 @@ class Generator(nn.Module):
             StyledConvolution(before, after, style, grain, up)
             for (before, after, up), grain in zip(pairs, grains, strict=True)
         )
-        self.layers = len(pairs)
+        self.style_layers = len(pairs)
         parts = [channels] * (len(widths) - 1) + [4 * channels]
         self.images = nn.ModuleList(
             ToImage(before, after, style) for before, after in zip(widths, parts, strict=True)
@@ -136,7 +140,7 @@ class Generator(nn.Module):
             x = layer(x, styles[place], grain)
             if place % 2 == 0:  # the second of a resolution
                 part = self.images[place // 2](x, styles[place])
-                if place == self.layers - 1:
+                if place == self.style_layers - 1:
                     part = F.pixel_shuffle(part, 2)
                 if image is not None:
                     side = part.shape[2:]

@@ -26,6 +26,7 @@ def choice(card: ModelCard) -> dict[str, Any]:
         "title": card.title,
         "condition": {name: list(values) for name, values in card.condition.items()},
         "truncation": card.truncation,
+        "styles": card.style_layers,
         "options": [option.model_dump(mode="json") for option in card.options],
         "image": card.needs.image,
     }
@@ -45,6 +46,7 @@ def checked(wanted: Mapping[str, Any]) -> dict[str, Any]:
         "seed": whole_number(_number(wanted["seed"]), "seed", 0, SEED_LIMIT - 1),
         "condition": wanted.get("condition") or {},
         "psi": wanted.get("psi"),
+        "mix": _mix(wanted.get("mix")),
         "options": wanted.get("options") or {},
         "inputs": wanted.get("inputs") or (),
     }
@@ -54,6 +56,7 @@ def checked(wanted: Mapping[str, Any]) -> dict[str, Any]:
         "model": request.model_id,
         "condition": dict(request.condition),
         "psi": request.truncation_psi,
+        "mix": None if request.mix is None else dict(request.mix),
         "options": dict(request.options),
         "inputs": request.inputs,
     }
@@ -66,9 +69,15 @@ def request_of(wanted: Mapping[str, Any]) -> GenerateRequest:
         seeds=seeds_from(wanted["seed"], wanted["images"]),
         condition=wanted["condition"],
         truncation_psi=wanted["psi"],
+        mix=wanted["mix"],
         options=wanted["options"],
         inputs=wanted["inputs"],
     )
+
+
+def _mix(mix: Any) -> Any:
+    """Return a mix whose seed may have been typed as text."""
+    return {**mix, "seed": _number(mix.get("seed"))} if isinstance(mix, Mapping) else mix
 
 
 def _number(value: object) -> object:

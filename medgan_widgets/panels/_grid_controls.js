@@ -1,6 +1,43 @@
 // What to generate: model, images, columns, seed, factors, truncation. Needs _grid_base.js.
 const SILENT = 6000; // ms without an answer before the page says so
 
+// Styles of another seed: in some layers (style mixing) or a part of the way (interpolation).
+function makeMixing(enter) {
+  const seed = h('input', { type: 'text', inputmode: 'numeric', class: 'mg-seed', autocomplete: 'off',
+    placeholder: 'off', 'aria-label': 'mix with the styles of seed', ...enter });
+  const parts = ['coarse', 'middle', 'fine', 'all'];
+  const part = h('select', { 'aria-label': 'styles to take from that seed' },
+    ...parts.map((name) => h('option', { value: name }, name)));
+  const text = h('output');
+  const share = h('input', { type: 'range', min: 0, max: 1, step: 0.05, value: 1,
+    'aria-label': 'how much of those styles', oninput: () => draw() });
+  const node = h('span', { class: 'mg-field mg-mixing', role: 'group', 'aria-label': 'style mixing' },
+    h('span', {}, 'mix with seed'), seed, part, share, text);
+  let layers = 0;
+  const ends = (name) => {
+    const [a, b] = [Math.round(layers / 3), Math.round((2 * layers) / 3)];
+    return { coarse: [0, a - 1], middle: [a, b - 1], fine: [b, layers - 1], all: [0, layers - 1] }[name];
+  };
+  function draw() {
+    text.textContent = Number(share.value).toFixed(2);
+    [part, share, text].forEach((one) => { one.hidden = !seed.value.trim(); });
+  }
+  seed.addEventListener('input', draw);
+  return {
+    node,
+    offer: (count) => { layers = count; node.hidden = count < 3; draw(); },
+    read: () => (node.hidden || !seed.value.trim() ? null
+      : { seed: seed.value.trim(), layers: ends(part.value), share: Number(share.value) }),
+    show: (mix) => {
+      seed.value = mix ? mix.seed : '';
+      share.value = mix ? mix.share : 1;
+      const taken = mix?.layers || ends('all');
+      part.value = parts.find((name) => String(ends(name)) === String(taken)) || 'all';
+      draw();
+    },
+  };
+}
+
 function makeControls(model, store, note) {
   const field = (name, input) => h('label', { class: 'mg-field' }, h('span', {}, name), input);
   const enter = { onkeydown: (event) => event.key === 'Enter' && generate() };
@@ -22,6 +59,7 @@ function makeControls(model, store, note) {
   const sources = makeSources(model, store, note);
   const psiField = field('truncation', psi);
   psiField.append(psiText);
+  const mixing = makeMixing(enter);
   const slots = h('span', { class: 'mg-factors' });
   const cancel = h('button', { type: 'button', class: 'mg-cancel',
     onclick: () => busy() && store.ask({ kind: 'cancel' }) }, 'Cancel');
@@ -32,6 +70,7 @@ function makeControls(model, store, note) {
   function factors(chosen) {
     const known = card() || { condition: {}, truncation: false };
     psiField.hidden = !known.truncation;
+    mixing.offer(known.styles || 0);
     options.show(known.options || [], known.id === model.get('controls').model ? model.get('controls').options || {} : {});
     sources.show(known.image);
     slots.replaceChildren(...Object.entries(known.condition).map(([name, values]) => {
@@ -52,7 +91,7 @@ function makeControls(model, store, note) {
     if (!own) return;
     Object.assign(store, { asked: performance.now(), first: 0 });
     store.ask({ kind: 'generate', model: select.value, images: images.value, seed: seed.value.trim(), condition,
-      psi: card()?.truncation ? Number(psi.value) : null, options: own });
+      psi: card()?.truncation ? Number(psi.value) : null, mix: mixing.read(), options: own });
     clearTimeout(silent);
     silent = setTimeout(() => note.say('The kernel has not answered yet: '
       + 'it is busy with a cell, or gone; then run the cell again.'), SILENT);
@@ -67,11 +106,12 @@ function makeControls(model, store, note) {
     psi.value = wanted.psi ?? 1;
     psiText.textContent = Number(psi.value).toFixed(2);
     factors(wanted.condition);
+    mixing.show(wanted.mix);
   }
   const showColumns = () => { columns.value = model.get('columns'); };
   const node = h('div', { class: 'mg-controls', role: 'group', 'aria-label': 'what to generate' },
     field('model', select), field('images', images), field('columns', columns),
-    h('span', { class: 'mg-field' }, h('label', {}, h('span', {}, 'seed'), seed), dice), slots, psiField, sources.node, options.node);
+    h('span', { class: 'mg-field' }, h('label', {}, h('span', {}, 'seed'), seed), dice), slots, psiField, mixing.node, sources.node, options.node);
   const go = h('button', { type: 'button', class: 'mg-generate', onclick: generate }, 'Generate');
   const progress = () => {
     clearTimeout(silent);

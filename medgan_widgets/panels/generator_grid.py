@@ -66,6 +66,8 @@ class GeneratorGrid(Panel):
         Factors of the model and their values; what is left out is drawn.
     truncation_psi
         0 to 1, for models that have it.
+    mix
+        For models with style layers: as for `GenerateRequest`.
     options
         A model's own arguments, as its card lists them.
     inputs
@@ -93,6 +95,7 @@ class GeneratorGrid(Panel):
         catalogue: Any = None,
         options: Mapping[str, Any] | None = None,
         inputs: Sequence[str | Path] = (),
+        mix: Mapping[str, Any] | None = None,
     ) -> None:
         if engine is None:
             from medgan_widgets.engine import shared_engine  # torch is slow to load
@@ -107,6 +110,7 @@ class GeneratorGrid(Panel):
                 "seed": seed,
                 "condition": condition,
                 "psi": truncation_psi,
+                "mix": mix,
                 "options": options,
                 "inputs": tuple(inputs),
             }
@@ -126,6 +130,8 @@ class GeneratorGrid(Panel):
         labels_from_seeds([0], card.condition, condition or {})
         if truncation_psi is not None and not card.truncation:
             raise RequestError(f"{card.id} has no truncation; leave truncation_psi out.")
+        if mix is not None and not card.style_layers:
+            raise RequestError(f"{card.id} has no style layers; leave mix out.")
         if inputs and not card.needs.image:
             raise RequestError(f"{card.id} makes images from noise; leave inputs out.")
         self._wanted["inputs"] = checked_paths(inputs)
@@ -197,6 +203,8 @@ class GeneratorGrid(Panel):
             self._wanted["condition"] = {}
         if not card.truncation:
             self._wanted["psi"] = None
+        if card.style_layers <= ((self._wanted["mix"] or {}).get("layers") or (0, 0))[1]:
+            self._wanted["mix"] = None
         self.error = ""
         self._engine.prepare(card.id)
         self.canvas.models = [choice(each) for each in known.values()]
@@ -322,6 +330,9 @@ class GeneratorGrid(Panel):
             "names": ", ".join(Path(path).name for path in inputs),
         }
         shown = {name: value for name, value in self._wanted.items() if name != "inputs"}
+        mix = self._wanted["mix"]
+        if mix is not None:  # a page's numbers end at 2^53
+            shown["mix"] = {**mix, "seed": str(mix["seed"])}
         self.canvas.controls = {**shown, "seed": str(self._wanted["seed"])}
 
     def _facts(self) -> Mapping[str, object]:

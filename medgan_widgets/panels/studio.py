@@ -43,7 +43,7 @@ class Studio(Panel):
     ----------
     model
         The model that Generate starts with.
-    images, seed, columns, condition, truncation_psi, options, inputs
+    images, seed, columns, condition, truncation_psi, options, inputs, mix
         As for `GeneratorGrid`.
     engine, catalogue
         Other ones than the shared engine and its catalogue.
@@ -73,6 +73,7 @@ class Studio(Panel):
         options: Mapping[str, Any] | None = None,
         inputs: Sequence[str | Path] = (),
         runs: str | Path = "runs",
+        mix: Mapping[str, Any] | None = None,
     ) -> None:
         if engine is None:
             from medgan_widgets.engine import shared_engine  # torch is slow to load
@@ -91,6 +92,7 @@ class Studio(Panel):
             catalogue,
             options,
             inputs,
+            mix,
         )
         self.explorer = ModelExplorer(catalogue, on_use=self.use)
         self.monitor = TrainingMonitor(runs=runs, catalogue=catalogue, on_model=self._made)

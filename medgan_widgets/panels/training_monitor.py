@@ -90,7 +90,7 @@ class TrainingMonitor(Panel):
         self._actions = OneOfEach(self._show_busy)
         self.beacon, self.desk, self.timeline = Beacon(), Desk(choices=forms.choices()), Timeline()
         self._plots = ipywidgets.Box([])
-        self._box = ipywidgets.VBox([self.desk, self._plots, self.timeline])
+        self._box = ipywidgets.VBox([self.desk, self.timeline, self._plots])
         super().__init__("Training", [self.beacon, self._box])
         self.add_class("mg-monitor-panel")
         self._box.add_class("mg-monitor-box")

@@ -62,7 +62,11 @@ class Watch:
 
     def _collapse(self) -> Iterator[Finding]:
         latest = _last(self.ticks, "diversity")
-        if latest and self._best_diversity >= 0.5 and max(latest) < min(0.35, 0.6 * self._best_diversity):
+        if (
+            latest
+            and self._best_diversity >= 0.5
+            and max(latest) < min(0.35, 0.6 * self._best_diversity)
+        ):
             yield (
                 "mode collapse",
                 "The synthetic images become alike.",

@@ -160,7 +160,7 @@ def _judged(
 
 def _crossover(state: TrainingState, mixing: float) -> tuple[Tensor, Tensor] | None:
     """Return a second latent and which layers take their style from it."""
-    layers = getattr(state.generator, "layers", 0)
+    layers = state.generator.style_layers
     if not mixing or not layers:
         return None
     other = state.draws.normal(state.generator.z_dim)

@@ -68,7 +68,8 @@ class Probe:
         self.known = learned.images[few[:LOOKED_AT]], learned.classes[few[:LOOKED_AT]]
         self.held = None
         if held_out is not None and len(held_out.images) >= 4:
-            self.held = held_out.images[:LOOKED_AT], held_out.classes[:LOOKED_AT]
+            some = random.permutation(len(held_out.images))
+            self.held = held_out.images[some[:LOOKED_AT]], held_out.classes[some[:LOOKED_AT]]
         pooled = _pooled(learned.images[few])
         self.spread, self.mean = float(np.sqrt(pooled.var(axis=0).sum())), pooled.mean(axis=0)
         reals = _pooled(learned.images[rows])
@@ -140,10 +141,11 @@ class Probe:
         count = min(SCORED, len(learned.images), 0 if held_out is None else len(held_out.images))
         if held_out is None or count < FEWEST_SCORED:
             return None
-        real = features_from_images(_grey(held_out.images[:count]))
+        held = random.permutation(len(held_out.images))[:count]
+        real = features_from_images(_grey(held_out.images[held]))
         rows = random.permutation(len(learned.images))[:count]
         other = features_from_images(_grey(learned.images[rows]))
-        return real, other, held_out.classes[:count]
+        return real, other, held_out.classes[held]
 
 
 @torch.no_grad()

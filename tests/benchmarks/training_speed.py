@@ -85,15 +85,19 @@ def compare(chosen: list[Entry], given: argparse.Namespace, place: Path) -> None
         for process in processes:
             assert process.wait() == 0, "a training failed; see its lines above"
     real, other = (phantom_features(given, first) for first in (REAL, OTHER))
-    print(f"{given.data}, {given.size} px, {given.seconds:g} CPU s, one thread, "
-          f"{PHANTOM_CNN}, n {COUNT} / {COUNT}")
+    print(
+        f"{given.data}, {given.size} px, {given.seconds:g} CPU s, one thread, "
+        f"{PHANTOM_CNN}, n {COUNT} / {COUNT}"
+    )
     first = None
     for entry in chosen:
         ticks = read_run(place / entry.name)[1]
         speed = ticks[-1].kimg * 1000 / ticks[-1].cpu_seconds
         score = frechet_score(
-            real, features_from_images(made(place / entry.name, given)),
-            extractor=PHANTOM_CNN, floor_from=other,
+            real,
+            features_from_images(made(place / entry.name, given)),
+            extractor=PHANTOM_CNN,
+            floor_from=other,
         )
         first = first or (speed, score.value)
         assert score.interval is not None
@@ -128,7 +132,8 @@ def made(run: Path, given: argparse.Namespace) -> np.ndarray:
     config, _ = read_run(run)
     generator = read_generator(
         run / "checkpoint" / "generator.safetensors",
-        config["settings"]["network"], config["network"],
+        config["settings"]["network"],
+        config["network"],
     )
     factors = {name: tuple(values) for name, values in config["factors"].items()}
     classes = one_hot(labels_from_seeds(range(COUNT), factors, {}), factors, COUNT)

@@ -21,7 +21,7 @@ studio = mw.Studio(images=4, columns=4)
 studio"""
 CURVE = """() => [...document.querySelectorAll('.mg-monitor-plots path.line')]
   .map((path) => path.getAttribute('d') || '').join('|')"""
-SHOWN = "() => document.querySelector('.mg-timeline img, .mg-monitor-panel img')?.src || ''"
+SHOWN = "() => document.querySelector('.mg-fixed img')?.src || ''"
 CANVAS = """(selector) => [...document.querySelectorAll(selector)].map((canvas) => {
   const { width, height } = canvas;
   const rgba = canvas.getContext('2d').getImageData(0, 0, width, height).data;
@@ -44,12 +44,21 @@ def wait_for(happened, seconds: float = 60) -> None:
         time.sleep(0.1)
 
 
-def fill(page, label: str, value: str) -> None:
-    field = page.get_by_label(label, exact=True).first
-    if field.evaluate("(node) => node.tagName") == "SELECT":
-        field.select_option(value)
-    else:
-        field.fill(value)
+def fill(page, form: str, values: dict[str, str]) -> None:
+    for label, value in values.items():
+        field = page.get_by_role("form", name=form).get_by_label(label, exact=True)
+        if field.evaluate("(node) => node.tagName") == "SELECT":
+            field.select_option(value)
+        else:
+            field.fill(value)
+
+
+def press(page, name: str) -> None:
+    page.get_by_role("button", name=name, exact=True).click()
+
+
+def open_tab(page, name: str) -> None:
+    page.get_by_role("tab", name=name, exact=True).click()
 
 
 def test_from_start_to_a_model_through_a_kernel_restart(lab, tmp_path):
@@ -58,14 +67,11 @@ def test_from_start_to_a_model_through_a_kernel_restart(lab, tmp_path):
     notebook = lab.open(name, width=1200, height=1100)
     page = notebook.page
     notebook.run(0)
-    page.get_by_role("tab", name="Train").click()
+    open_tab(page, "Train")
 
     # Start it from the form.
-    for label, value in {
-        "run": "tiny", "data": "brain_mri", "size": "32", "kimg": "400",
-    }.items():  # fmt: skip
-        fill_form(page, label, value)
-    page.get_by_role("button", name="Start", exact=True).click()
+    fill(page, "new training", {"name": "tiny", "data": "brain_mri", "size": "32", "kimg": "400"})
+    press(page, "Start training")
     wait_for(lambda: run_state(run).state == "running", 90)
     pid = run_state(run).pid
 
@@ -77,37 +83,38 @@ def test_from_start_to_a_model_through_a_kernel_restart(lab, tmp_path):
     shoot(page, "running")
 
     # Pause; the kernel goes, the training stays; attach again.
-    page.get_by_role("button", name="Pause", exact=True).click()
+    press(page, "Pause")
     wait_for(lambda: run_state(run).state == "paused")
-    notebook.command("kernelmenu:restart") if False else restart(page)
+    page.evaluate(
+        "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()"
+    )
     notebook.wait_for_kernel()
     assert run_state(run).state == "paused"
     assert run_state(run).pid == pid
     notebook.run(0)
-    page.get_by_role("tab", name="Train").click()
-    page.get_by_role("button", name="Go on", exact=True).click()
+    open_tab(page, "Train")
     paused_at = run_state(run).kimg
+    press(page, "Go on")
     wait_for(lambda: run_state(run).state == "running" and run_state(run).kimg > paused_at)
     page.wait_for_function(f"() => ({CURVE})().includes('L')", timeout=60_000)
 
     # Stop, twice; then make it a model.
-    stop = page.get_by_role("button", name="Stop", exact=True)
-    stop.click()
+    press(page, "Stop")
     wait_for(lambda: run_state(run).state == "stopped")
     assert len(pictures(run)) >= 2
     assert some_ticks(run)[-1].kimg <= run_state(run).kimg
-    page.get_by_role("button", name="Make it a model").click()
+    press(page, "Make it a model")
+    fill(page, "make it a model", {"model id": "tiny-brain"})
     shoot(page, "form")
-    fill_form(page, "model id", "tiny-brain")
-    page.get_by_role("button", name="Make the model").click()
+    press(page, "Make the model")
     card = lab.notebooks / "models" / "tiny-brain" / "card.json"
     wait_for(card.exists, 60)
     page.get_by_text("tiny-brain is among the models now").first.wait_for()
 
     # Generate from it: the page shows what the engine makes.
-    page.get_by_role("tab", name="Generate").click()
-    page.locator("select[aria-label='model'], .mg-grid select").first.select_option("tiny-brain")
-    page.get_by_role("button", name="Generate", exact=True).click()
+    open_tab(page, "Generate")
+    page.get_by_label("model", exact=True).first.select_option("tiny-brain")
+    press(page, "Generate")
     page.get_by_text("4 synthetic images of tiny-brain").first.wait_for(timeout=60_000)
     found = [
         np.frombuffer(base64.b64decode(text), np.uint8).reshape(height, width)
@@ -118,14 +125,6 @@ def test_from_start_to_a_model_through_a_kernel_restart(lab, tmp_path):
     assert np.abs(np.stack(found).astype(int) - expected).max() <= 1
     shoot(page, "model")
     assert not [e for e in notebook.console_errors if "negative value" not in e]
-
-
-def fill_form(page, label: str, value: str) -> None:
-    fill(page, label, value)
-
-
-def restart(page) -> None:
-    page.evaluate("async () => { await window.jupyterapp.shell.currentWidget.sessionContext.restartKernel(); }")
 
 
 def test_a_run_that_is_left_alone_ends(lab):
