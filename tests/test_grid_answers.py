@@ -29,6 +29,7 @@ TRANSLATE = SimpleNamespace(
     origin="local",
     condition={},
     truncation=False,
+    style_layers=0,
     options=(
         Option(name="gpu_id", default=None),
         Option(name="device", default="0"),

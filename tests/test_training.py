@@ -191,7 +191,7 @@ def test_a_damaged_newest_checkpoint_costs_little(tmp_path: Path) -> None:
     assert weights_of(tmp_path / "hurt") == weights_of(tmp_path / "whole")
     for path in checkpoints(tmp_path / "hurt"):
         path.write_bytes(b"")
-    with pytest.raises(WeightsError, match="no checkpoint in .* can be read"):
+    with pytest.raises(WeightsError, match=r"no checkpoint in .* can be read"):
         next(train(tmp_path / "hurt", resume=True, kimg=0.2))
 
 

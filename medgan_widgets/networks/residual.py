@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import math
 from itertools import pairwise
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -31,8 +32,21 @@ def widths_of(size: int, width: int) -> list[int]:
     return [min(width * 2**stage, width * 8) for stage in range(_stages(size), -1, -1)]
 
 
+class Styled(Protocol):
+    """A network whose layers take styles made of ``w``."""
+
+    style_layers: int
+
+    @property
+    def w_mean(self) -> Tensor:
+        """The mean ``w``, [z_dim]."""
+
+    def styles(self, z: Tensor, y: Tensor) -> Tensor:
+        """Return ``w``, [N, z_dim]."""
+
+
 def mixed(
-    network: nn.Module, z: Tensor, y: Tensor, psi: float, mix: tuple[Tensor, Tensor] | None
+    network: Styled, z: Tensor, y: Tensor, psi: float, mix: tuple[Tensor, Tensor] | None
 ) -> list[Tensor]:
     """Return the style of each layer, coarse to fine, [N, z_dim + classes] each.
 
@@ -51,7 +65,7 @@ def mixed(
     ]
 
 
-def _truncated(network: nn.Module, w: Tensor, psi: float) -> Tensor:
+def _truncated(network: Styled, w: Tensor, psi: float) -> Tensor:
     return w if psi == 1.0 else network.w_mean + psi * (w - network.w_mean)
 
 

@@ -80,7 +80,7 @@ def _tell_failed(run_dir: Path, error: MedganError) -> None:
 def _parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m medgan_widgets.training",
-        description=__doc__.splitlines()[0],  # type: ignore[union-attr]
+        description=__doc__.splitlines()[0],
     )
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--data", help="a phantom's kind or a path: begins a new run")

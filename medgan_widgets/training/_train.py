@@ -165,8 +165,10 @@ def prepare_run(
 def preset_from(config: Mapping[str, Any]) -> Preset:
     """Return the preset that a run was started with, from its settings."""
     known = {one.name for one in fields(Preset)}
-    given = {k: tuple(v) if isinstance(v, list) else v for k, v in config["settings"].items()}
-    return Preset(**{name: value for name, value in given.items() if name in known})
+    settings: dict[str, Any] = config["settings"]
+    given = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+    wanted: dict[str, Any] = {name: value for name, value in given.items() if name in known}
+    return Preset(**wanted)
 
 
 def network_settings(preset: Preset, learned: TrainingImages) -> dict[str, int]:

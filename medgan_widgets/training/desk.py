@@ -131,7 +131,7 @@ class Desk:
         shares = [self.kimg / kimg] if kimg is not None else []
         if seconds is not None:
             shares.append(self.state.cpu_seconds / seconds)
-        return max(shares)
+        return float(max(shares))
 
     # ------------------------------------------------------------ after a step
 
@@ -206,7 +206,10 @@ class Desk:
         try:
             while self._unwritten:
                 row = self._unwritten[0]
-                (record_tick if isinstance(row, Tick) else record_alarm)(self.folder, row)  # type: ignore[operator]
+                if isinstance(row, Tick):
+                    record_tick(self.folder, row)
+                else:
+                    record_alarm(self.folder, row)
                 self._unwritten.pop(0)
             record_picture(self.folder, tick.kimg, self.probe.pictures(self.state.averaged))
             self._tell("running")

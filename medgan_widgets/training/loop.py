@@ -143,18 +143,18 @@ def one_step(
 def _judged(
     discriminator: nn.Module, real: Tensor, fake: Tensor, y: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return logits of reals and synthetic images, float32 [N] each, in one pass where that is
-    the same: larger batches are quicker, but batch norm would mix both sides.
+    """Return logits of reals and synthetic images, float32 [N] each, in one pass where it can be.
 
-    The groups of the minibatch deviation take every (N / 4)th image, so both sides are laid
+    A larger batch is quicker; batch norm would mix both sides, so such a network gets two. The
+    groups of the minibatch deviation take every (N / 4)th image, so both sides are laid
     beside each other within each quarter and never meet in a group.
     """
     if len(real) % GROUP or any(isinstance(m, nn.BatchNorm2d) for m in discriminator.modules()):
         return discriminator(real, y).float(), discriminator(fake, y).float()
-    sides = [side.unflatten(0, (GROUP, -1)) for side in (real, fake)]
-    classes = y.unflatten(0, (GROUP, -1)).repeat(1, 2, 1).flatten(0, 1)
+    sides = [torch.unflatten(side, 0, (GROUP, -1)) for side in (real, fake)]
+    classes = torch.unflatten(y, 0, (GROUP, -1)).repeat(1, 2, 1).flatten(0, 1)
     logits = discriminator(torch.cat(sides, dim=1).flatten(0, 1), classes).float()
-    of_reals, of_fakes = logits.unflatten(0, (GROUP, -1)).chunk(2, dim=1)
+    of_reals, of_fakes = torch.unflatten(logits, 0, (GROUP, -1)).chunk(2, dim=1)
     return of_reals.flatten(), of_fakes.flatten()
 
 

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from medgan_widgets.datasets import TrainingImages
 from medgan_widgets.features import PHANTOM_CNN, features_from_images
 from medgan_widgets.metrics import frechet_score
-from medgan_widgets.networks import Discriminator, Generator
+from medgan_widgets.networks import Discriminator, Generator, dcgan
 from medgan_widgets.seeds import latents_from_seeds, normals_from_seed
 
 LOOKED_AT = 128  # images of each kind
@@ -205,7 +205,7 @@ def settled(
         some = np.take(classes, range(start, start + CHUNK), axis=0, mode="wrap")
         ready(*inputs_of(ready, range(start, start + CHUNK), some, conditional, device))
     ready.eval()
-    if hasattr(ready, "w_mean"):
+    if not isinstance(ready, dcgan.Generator):
         every = np.take(classes, range(4096), axis=0, mode="wrap")
         z = torch.from_numpy(latents_from_seeds(range(4096), ready.z_dim)).to(device)
         y = torch.from_numpy(every if conditional else every[:, :0]).to(device)

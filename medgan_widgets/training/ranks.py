@@ -51,7 +51,9 @@ class Ranks:
         flat = torch.cat([part.detach().reshape(-1) for part in parts])
         dist.all_reduce(flat)
         flat /= self.count
-        for part, mean in zip(parts, flat.split([part.numel() for part in parts]), strict=True):
+        for part, mean in zip(
+            parts, torch.split(flat, [part.numel() for part in parts]), strict=True
+        ):
             part.copy_(mean.view_as(part))
 
     def told(self, value: Any) -> Any:
@@ -109,7 +111,7 @@ class _Total(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         total = gradient.clone()
         dist.all_reduce(total)
         return total
@@ -136,7 +138,8 @@ class SharedBatchNorm(nn.BatchNorm2d):
             self.running_var.lerp_(spread * (count / (count - 1)), self.momentum)
         scale = self.weight * torch.rsqrt(spread + self.eps)
         normalised: Tensor = exact * scale[:, None, None]
-        return (normalised + (self.bias - mean * scale)[:, None, None]).to(x.dtype)
+        shifted: Tensor = normalised + (self.bias - mean * scale)[:, None, None]
+        return shifted.to(x.dtype)
 
 
 def share_norms(network: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""Our presets beside the DCGAN of PyTorch's tutorial: images a second, and how good, for equal time.
+"""Our presets beside the DCGAN of PyTorch's tutorial: images a second, and how good.
 
 Every training gets the same processor time, one thread and the same phantoms; two
 run side by side at a time, each on a core, so both see the same machine::
@@ -141,7 +141,7 @@ def made(run: Path, given: argparse.Namespace) -> np.ndarray:
 
 
 def monitor_cost(place: Path, rounds: int = 6, seconds: float = 20) -> None:
-    """Train in turns with and without a monitor that looks every second; compare images a second."""
+    """Train in turns with and without a monitor that looks every second."""
     from medgan_widgets.panels import TrainingMonitor
     from medgan_widgets.training import train
 
