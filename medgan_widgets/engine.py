@@ -39,7 +39,7 @@ from medgan_widgets.errors import DeviceMemoryError, NotRunnableError, RequestEr
 from medgan_widgets.medigan.runner import MediganStream, medigan_recipe
 from medgan_widgets.medigan.trust import consent_to
 from medgan_widgets.medigan.workers import end_workers, shared_workers
-from medgan_widgets.requests import Batch, GenerateRequest
+from medgan_widgets.requests import Batch, GenerateRequest, check_mix_fits
 from medgan_widgets.residents import Resident, Residents
 from medgan_widgets.seeds import (
     Value,
@@ -228,7 +228,7 @@ class Engine:
         labels_from_seeds([0], card.condition, request.condition)
         if request.truncation_psi is not None and not card.truncation:
             raise RequestError(f"{card.id} has no truncation; leave truncation_psi out.")
-        _check_mix(card, request)
+        check_mix_fits(request.mix, card.id, card.style_layers)
         for name in ("inputs", "options"):
             given = getattr(request, name)
             if given is not None and (not isinstance(given, (tuple, Mapping)) or given):
@@ -359,18 +359,6 @@ def shared_engine() -> Engine:
     """
     with _first:  # two panels may ask at the same moment
         return _shared_engine()
-
-
-def _check_mix(card: ModelCard, request: GenerateRequest) -> None:
-    if request.mix is None:
-        return
-    if not card.style_layers:
-        raise RequestError(f"{card.id} has no style layers; leave mix out.")
-    last = request.mix.get("layers", (0, 0))[1]
-    if last >= card.style_layers:
-        raise RequestError(
-            f"{card.id} has style layers 0 to {card.style_layers - 1}, got {last} in mix."
-        )
 
 
 def _shares(mix: Mapping[str, Any], layers: int) -> NDArray[np.float32]:

@@ -65,7 +65,7 @@ PRESETS = {
     # A few hundred images: what the discriminator sees is moved and shaded, as much as it needs.
     "small-data": Preset(augmentations=GENTLE, augment="adaptive"),
     # Style-based: truncation, style mixing (Karras 2020), with plain operations only.
-    "stylegan2": Preset("stylegan2", mixing=0.5),
+    "stylegan2": Preset("stylegan2", width=8, r1_gamma=5.0, mixing=0.5),
     # PyTorch's tutorial: BCE on logits, Adam 2e-4 (0.5, 0.999), 128 a batch, fp32, no average.
     "dcgan": Preset(
         "dcgan", 64, 100, False, 128, 2e-4, (0.5, 0.999), 0.0, 8, 0.0, "fp32", 1.0, 0.0, False

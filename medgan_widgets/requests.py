@@ -225,7 +225,7 @@ def _checked_mix(mix: object) -> Mapping[str, Any] | None:
     if isinstance(share, bool) or not isinstance(share, (int, float, np.floating)):
         raise RequestError(f"mix needs a share from 0 to 1, got {share!r}.")
     if not 0 <= share <= 1:
-        raise RequestError(f"mix needs a share from 0 to 1, got {share:g}.")
+        raise RequestError(f"mix needs a share from 0 to 1, got {share!r:.40}.")
     known: dict[str, Any] = {"seed": seed, "share": float(share)}
     if mix.get("layers") is not None:
         given = mix["layers"]
@@ -234,6 +234,27 @@ def _checked_mix(mix: object) -> Mapping[str, Any] | None:
         first = whole_number(given[0], "the first layer to mix", 0, 99)
         known["layers"] = (first, whole_number(given[1], "the last layer to mix", first, 99))
     return MappingProxyType(known)
+
+
+def check_mix_fits(mix: Mapping[str, Any] | None, model_id: str, layers: int) -> None:
+    """Refuse a mix for a model that has no style layers, or not that many.
+
+    Raises
+    ------
+    RequestError
+        When the model has no such layers.
+
+    Examples
+    --------
+    >>> check_mix_fits({"seed": 42, "share": 0.5}, "my-model", layers=9)
+    """
+    if mix is None:
+        return
+    if not layers:
+        raise RequestError(f"{model_id} has no style layers; leave mix out.")
+    last = mix.get("layers", (0, 0))[1]
+    if last >= layers:
+        raise RequestError(f"{model_id} has style layers 0 to {layers - 1}, got {last} in mix.")
 
 
 def _made_again(plain: dict[str, Any]) -> GenerateRequest:

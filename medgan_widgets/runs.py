@@ -244,6 +244,10 @@ def held(run_dir: str | Path) -> filelock.FileLock:
         lock.acquire(timeout=2)  # who only looks holds it for a moment
     except filelock.Timeout:
         pid = run_state(folder).pid
+        if pid == os.getpid():
+            raise RequestError(
+                f"{folder} is held by a loop of this kernel; close() its iterator, or let it end."
+            ) from None
         raise RequestError(
             f"{folder} is being trained by another process ({pid}); stop that one first, or "
             "choose another folder."

@@ -180,6 +180,14 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     assert [t.generator_loss for t in told] == [t.generator_loss for t in whole]
 
 
+def test_a_loop_left_by_break_is_let_go_when_the_run_goes_on(tmp_path: Path) -> None:
+    ticks = train(tmp_path, **SMALL, kimg=0.096, tick_kimg=0.032)
+    for _ in ticks:  # a notebook keeps such a loop alive, and its lock
+        break
+    assert [tick.kimg for tick in train(tmp_path, resume=True)] == [0.064, 0.096]
+    assert next(ticks, None) is None
+
+
 def test_a_damaged_newest_checkpoint_costs_little(tmp_path: Path) -> None:
     for name in ("whole", "hurt"):
         list(train(tmp_path / name, **SMALL, kimg=0.064, tick_kimg=0.032))

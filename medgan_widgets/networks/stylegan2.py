@@ -23,16 +23,16 @@ from medgan_widgets.networks.residual import Aligned, Discriminator, mixed, widt
 __all__ = ["Discriminator", "Generator"]
 
 GAIN = math.sqrt(2)  # keeps the strength of maps through a leaky ReLU
+FAINT = 1e-8  # against a division by zero
 
 
 class StyledConvolution(nn.Module):
     """A convolution whose inputs are scaled by a style and whose outputs are scaled back."""
 
-    power: Tensor
-
     def __init__(self, before: int, after: int, style: int, noise: int, up: bool) -> None:
         super().__init__()
         self.up = up
+        self.power: nn.Module | None = None  # ready for inference: how strong outputs become
         self.style: nn.Module = nn.Linear(style, before)
         nn.init.normal_(self.style.weight, std=style**-0.5)
         nn.init.ones_(self.style.bias)
@@ -44,14 +44,27 @@ class StyledConvolution(nn.Module):
     def forward(self, x: Tensor, style: Tensor, noise: Tensor) -> Tensor:
         """Return the next map, [N, after, H, W]."""
         scale = self.style(style)
-        power = self.conv.weight.float().square().sum(dim=(2, 3))
-        back = torch.rsqrt(F.linear(scale.float().square(), power) + 1e-8)
+        if self.power is None:
+            back = torch.rsqrt(F.linear(scale.float().square(), self._powers()) + FAINT)
+        else:
+            back = torch.rsqrt(self.power(scale.square()))
         if self.up:
             x = F.interpolate(x, scale_factor=2, mode="nearest")
         x = self.conv(x * scale[:, :, None, None].to(x.dtype))
         x = x * back[:, :, None, None].to(x.dtype) + F.conv2d(noise, self.noise_strength)
         styled: Tensor = F.leaky_relu(x + self.bias[:, None, None].to(x.dtype), 0.2) * GAIN
         return styled
+
+    def _powers(self) -> Tensor:
+        """Return what each input adds to the strength of each output, [after, before]."""
+        return self.conv.weight.float().square().sum(dim=(2, 3))
+
+    def settle(self) -> None:
+        """Lay out what no image changes."""
+        powers = nn.Linear(self.conv.in_channels, self.conv.out_channels)
+        powers.weight.data = self._powers().detach()
+        nn.init.constant_(powers.bias, FAINT)
+        self.power = Aligned(powers)
 
 
 class ToImage(nn.Module):
@@ -156,4 +169,6 @@ class Generator(nn.Module):
             assert isinstance(layer, (StyledConvolution, ToImage))
             assert isinstance(layer.style, nn.Linear)
             layer.style = Aligned(layer.style)
+            if isinstance(layer, StyledConvolution):
+                layer.settle()
         return network.to(memory_format=torch.channels_last).requires_grad_(False)

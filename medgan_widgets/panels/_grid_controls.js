@@ -4,36 +4,55 @@ const SILENT = 6000; // ms without an answer before the page says so
 // Styles of another seed: in some layers (style mixing) or a part of the way (interpolation).
 function makeMixing(enter) {
   const seed = h('input', { type: 'text', inputmode: 'numeric', class: 'mg-seed', autocomplete: 'off',
-    placeholder: 'off', 'aria-label': 'mix with the styles of seed', ...enter });
+    placeholder: 'off', title: 'a seed whose styles the images take; empty: none',
+    'aria-label': 'mix with the styles of seed', ...enter });
   const parts = ['coarse', 'middle', 'fine', 'all'];
+  const own = h('option', { value: 'own' }); // layers that somebody named in Python or a recipe
   const part = h('select', { 'aria-label': 'styles to take from that seed' },
-    ...parts.map((name) => h('option', { value: name }, name)));
+    ...parts.map((name) => h('option', { value: name }, `${name} styles`)), own);
   const text = h('output');
   const share = h('input', { type: 'range', min: 0, max: 1, step: 0.05, value: 1,
     'aria-label': 'how much of those styles', oninput: () => draw() });
   const node = h('span', { class: 'mg-field mg-mixing', role: 'group', 'aria-label': 'style mixing' },
     h('span', {}, 'mix with seed'), seed, part, share, text);
   let layers = 0;
+  let named = null;
   const ends = (name) => {
     const [a, b] = [Math.round(layers / 3), Math.round((2 * layers) / 3)];
-    return { coarse: [0, a - 1], middle: [a, b - 1], fine: [b, layers - 1], all: [0, layers - 1] }[name];
+    return { coarse: [0, a - 1], middle: [a, b - 1], fine: [b, layers - 1], own: named }[name];
   };
   function draw() {
     text.textContent = Number(share.value).toFixed(2);
+    own.hidden = own.disabled = !named;
+    own.textContent = named ? (named[0] === named[1] ? `layer ${named[0]}` : `layers ${named.join('–')}`) : '';
     [part, share, text].forEach((one) => { one.hidden = !seed.value.trim(); });
   }
   seed.addEventListener('input', draw);
   return {
     node,
-    offer: (count) => { layers = count; node.hidden = count < 3; draw(); },
-    read: () => (node.hidden || !seed.value.trim() ? null
-      : { seed: seed.value.trim(), layers: ends(part.value), share: Number(share.value) }),
+    offer: (count) => {
+      layers = count;
+      node.hidden = count < 3;
+      if (named && named[1] >= count) { // another model, with fewer layers
+        named = null;
+        if (part.value === 'own') part.value = 'all';
+      }
+      draw();
+    },
+    read: () => {
+      if (node.hidden || !seed.value.trim()) return null;
+      const taken = ends(part.value); // all: the request names no layers
+      return { seed: seed.value.trim(), share: Number(share.value), ...(taken ? { layers: taken } : {}) };
+    },
     show: (mix) => {
       seed.value = mix ? mix.seed : '';
+      share.step = !mix || Number.isInteger(mix.share * 20) ? 0.05 : 'any'; // else it would round
       share.value = mix ? mix.share : 1;
-      const taken = mix?.layers || ends('all');
-      part.value = parts.find((name) => String(ends(name)) === String(taken)) || 'all';
+      const whole = !mix?.layers || String(mix.layers) === String([0, layers - 1]);
+      const known = whole ? 'all' : parts.find((name) => String(ends(name)) === String(mix.layers));
+      named = known ? null : mix.layers;
       draw();
+      part.value = known || 'own';
     },
   };
 }

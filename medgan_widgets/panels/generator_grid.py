@@ -23,7 +23,7 @@ from medgan_widgets.panels._panel import Panel
 from medgan_widgets.panels._scripts import joined
 from medgan_widgets.panels._sources import Sources, checked_paths
 from medgan_widgets.panels._tiles import Feed, Pictures, on_paper
-from medgan_widgets.requests import Batch, GenerateRequest
+from medgan_widgets.requests import Batch, GenerateRequest, check_mix_fits
 from medgan_widgets.seeds import Value, labels_from_seeds, whole_number
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class GeneratorGrid(Panel):
     truncation_psi
         0 to 1, for models that have it.
     mix
-        For models with style layers: as for `GenerateRequest`.
+        Styles of another seed, for models with style layers: as for `GenerateRequest`.
     options
         A model's own arguments, as its card lists them.
     inputs
@@ -78,7 +78,7 @@ class GeneratorGrid(Panel):
     Raises
     ------
     RequestError
-        For numbers that no grid can have, and classes or a truncation the model lacks.
+        For numbers that no grid can have, and classes, a truncation or styles the model lacks.
     ModelNotFoundError, NotRunnableError
         For a model that is not there, or does not run here.
     """
@@ -125,13 +125,13 @@ class GeneratorGrid(Panel):
         self._show_wanted()
         self.canvas.on_msg(self._on_message)
         super().__init__("Generate", [self.canvas], "Press Generate to make synthetic images.")
+        asked = self.request
         self.use(model)
         card = self._catalogue[self.model]  # what nobody can mean is told here, not dropped
         labels_from_seeds([0], card.condition, condition or {})
         if truncation_psi is not None and not card.truncation:
             raise RequestError(f"{card.id} has no truncation; leave truncation_psi out.")
-        if mix is not None and not card.style_layers:
-            raise RequestError(f"{card.id} has no style layers; leave mix out.")
+        check_mix_fits(asked.mix, card.id, card.style_layers)
         if inputs and not card.needs.image:
             raise RequestError(f"{card.id} makes images from noise; leave inputs out.")
         self._wanted["inputs"] = checked_paths(inputs)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
 import logging
 import platform
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import asdict, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 
@@ -93,19 +96,44 @@ def train(
     >>> len(ticks)
     2
     """
-    since, folder = time.time(), Path(run_dir)
+    folder = Path(run_dir)
+
+    def begin() -> tuple[dict[str, Any], TrainingImages]:
+        if resume:
+            return _resumed(folder, data, kimg)
+        return _prepared(
+            folder, data, preset, kimg, cpu_seconds, size, labels, group, table, split, read,
+            skip_unreadable, pool, batch, start_from, freeze_d, device, seed, tick_kimg,
+        )  # fmt: skip
+
+    place = folder.absolute()
+    ticks = _ticks(folder, begin, _stepped().get(place))
+    _stepped()[place] = ticks
+    return ticks
+
+
+def _ticks(
+    folder: Path,
+    begin: Callable[[], tuple[dict[str, Any], TrainingImages]],
+    left: Generator[Tick, None, None] | None,
+) -> Generator[Tick, None, None]:
+    """Hold the run, read what it needs, and step it."""
+    since = time.time()
+    if left is not None and inspect.getgeneratorstate(left) == inspect.GEN_SUSPENDED:
+        left.close()  # somebody left its loop with break, and the notebook keeps it
+    del left
     lock = held(folder)
     try:
-        if resume:
-            config, learned = _resumed(folder, data, kimg)
-        else:
-            config, learned = _prepared(
-                folder, data, preset, kimg, cpu_seconds, size, labels, group, table, split, read,
-                skip_unreadable, pool, batch, start_from, freeze_d, device, seed, tick_kimg,
-            )  # fmt: skip
+        config, learned = begin()
         yield from steps(folder, learned, preset_from(config), config, since)
     finally:
         lock.release()
+
+
+@cache
+def _stepped() -> WeakValueDictionary[Path, Generator[Tick, None, None]]:
+    """Return the loops of this process that are not over yet, by their run."""
+    return WeakValueDictionary()
 
 
 def prepare_run(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def steps(
     preset: Preset,
     config: dict[str, Any],
     since: float,
-) -> Iterator[Tick]:
+) -> Generator[Tick, None, None]:
     """Train from the last checkpoint, or from the start, and yield a tick now and then.
 
     ``since`` is when it was begun (seconds since 1970): older wishes do not count.

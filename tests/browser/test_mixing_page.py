@@ -1,0 +1,133 @@
+"""Style mixing on the grid's page: offered where a model has styles, off until a seed is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from medgan_widgets.panels.generator_grid import SCRIPT
+from tests.browser.bare import BareWidget
+from tests.browser.test_generator_grid_page import CSS, STATE, sent
+
+STYLED = {"title": "Styled", "condition": {}, "truncation": True}
+MODELS = [
+    {"id": "plain", "title": "Plain", "condition": {}, "truncation": False, "styles": 0},
+    {"id": "nine", "styles": 9, **STYLED},
+    {"id": "seven", "styles": 7, **STYLED},
+]
+CONTROLS = {"model": "nine", "images": 4, "seed": "1", "condition": {}, "psi": 1, "mix": None}
+GROUP = "style mixing"
+SEED = "mix with the styles of seed"
+PART = "styles to take from that seed"
+SHARE = "how much of those styles"
+
+
+@pytest.fixture
+def page_of(bare: Callable[..., BareWidget]) -> Callable[..., BareWidget]:
+    def mounted(**controls: Any) -> BareWidget:
+        state = {**STATE, "models": MODELS, "controls": {**CONTROLS, **controls}}
+        return bare(SCRIPT, state, css=CSS)
+
+    return mounted
+
+
+def asked(widget: BareWidget) -> Any:
+    widget.page.get_by_role("button", name="Generate").click()
+    return sent(widget, "generate")[-1]["mix"]
+
+
+def test_it_is_offered_only_where_the_model_has_styles(page_of):
+    widget = page_of(model="plain")
+    page = widget.page
+    assert not page.get_by_role("group", name=GROUP).is_visible()
+    assert asked(widget) is None
+    page.get_by_label("model").select_option("nine")
+    assert page.get_by_role("group", name=GROUP).is_visible()
+    page.get_by_label(SEED).fill("42")
+    page.get_by_label("model").select_option("plain")
+    assert asked(widget) is None, "what is hidden asks for nothing"
+
+
+def test_empty_is_off_and_a_seed_brings_the_rest(page_of):
+    widget = page_of()
+    page = widget.page
+    assert not page.get_by_label(PART).is_visible()
+    assert asked(widget) is None
+    page.get_by_label(SEED).fill("18446744073709551615")
+    assert page.get_by_label(PART).is_visible()
+    assert asked(widget) == {"seed": "18446744073709551615", "share": 1}
+    page.get_by_label(SEED).fill("  ")
+    assert not page.get_by_label(SHARE).is_visible()
+    assert asked(widget) is None
+
+
+def test_coarse_middle_and_fine_are_thirds_of_the_models_own_layers(page_of):
+    widget = page_of()
+    page = widget.page
+    page.get_by_label(SEED).fill("42")
+    page.get_by_label(SHARE).fill("0.5")
+    found = {}
+    for model in ("nine", "seven"):
+        page.get_by_label("model").select_option(model)
+        for part in ("coarse", "middle", "fine"):
+            page.get_by_label(PART).select_option(label=f"{part} styles")
+            found[model, part] = asked(widget)["layers"]
+    assert asked(widget)["share"] == 0.5
+    assert [found["nine", part] for part in ("coarse", "middle", "fine")] == [
+        [0, 2],
+        [3, 5],
+        [6, 8],
+    ]
+    assert [found["seven", part] for part in ("coarse", "middle", "fine")] == [
+        [0, 1],
+        [2, 4],
+        [5, 6],
+    ]
+
+
+@pytest.mark.parametrize(
+    "mix",
+    [
+        {"seed": "42", "share": 0.33},
+        {"seed": "42", "share": 0.5, "layers": [3, 5]},
+        {"seed": "42", "share": 1, "layers": [1, 4]},
+        {"seed": "42", "share": 1, "layers": [2, 2]},
+    ],
+)
+def test_what_python_asked_for_is_shown_and_asked_for_again_as_it_was(page_of, mix):
+    widget = page_of(mix=mix)
+    assert widget.page.get_by_label(SEED).input_value() == "42"
+    assert asked(widget) == mix
+
+
+def test_layers_named_in_python_are_an_entry_of_the_list_while_the_model_has_them(page_of):
+    widget = page_of(mix={"seed": "42", "share": 1, "layers": [4, 7]})
+    page = widget.page
+    part = page.get_by_label(PART)
+    assert part.locator("option:checked").inner_text() == "layers 4–7"
+    page.get_by_label("model").select_option("seven")
+    assert part.locator("option:checked").inner_text() == "all styles"
+    assert asked(widget) == {"seed": "42", "share": 1}
+    assert widget.errors() == []
+
+
+def test_the_keyboard_reaches_it_after_the_truncation_and_enter_generates(page_of):
+    widget = page_of()
+    page = widget.page
+    page.get_by_label("truncation").focus()
+    page.keyboard.press("Tab")
+    page.keyboard.type("7")
+    page.keyboard.press("Enter")
+    assert sent(widget, "generate")[0]["mix"] == {"seed": "7", "share": 1}
+    page.keyboard.press("Tab")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Tab")
+    page.keyboard.press("ArrowLeft")
+    assert asked(widget) == {"seed": "7", "share": 0.95, "layers": [6, 8]}
+    bare_to_jupyter = page.evaluate(
+        """() => [...document.querySelectorAll('.mg-mixing input, .mg-mixing select')]
+        .filter((n) => n.dataset.lmSuppressShortcuts !== 'true').length"""
+    )
+    assert bare_to_jupyter == 0
