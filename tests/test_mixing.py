@@ -42,8 +42,8 @@ def write_styled(root: Path, name: str, size: int, width: int) -> None:
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     root = tmp_path_factory.mktemp("models")
-    write_styled(root, "seven", 32, 4)  # layers 0 to 6
-    write_styled(root, "five", 16, 4)  # layers 0 to 4
+    write_styled(root, "seven", 64, 4)  # layers 0 to 6
+    write_styled(root, "five", 32, 4)  # layers 0 to 4
     write_styled(root, "odd", 32, 5)  # widths that no matrix library likes: 20, 10, 5
     return Engine(device="cpu", catalogue=Catalogue(root))
 
