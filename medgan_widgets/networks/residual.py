@@ -69,6 +69,14 @@ def _truncated(network: Styled, w: Tensor, psi: float) -> Tensor:
     return w if psi == 1.0 else network.w_mean + psi * (w - network.w_mean)
 
 
+@torch.no_grad()
+def start_even(layer: nn.Conv2d) -> None:
+    """Let the four pixels that a shuffle makes of each start equal: no chequers (Aitken 2017)."""
+    for weights in layer.parameters():
+        four = weights.view(-1, 4, *weights.shape[1:])
+        four.copy_(four[:, :1].expand_as(four).clone())
+
+
 class Aligned(nn.Module):
     """A linear layer whose inputs are filled with zeros to a multiple of 16.
 
@@ -146,10 +154,7 @@ class Generator(nn.Module):
         )
         self.style_layers = len(self.stages) + 1  # the start has a style as well
         self.last = nn.Conv2d(widths[-1], 4 * channels, 3, padding=1)
-        with torch.no_grad():  # the four pixels of a shuffle start equal: no chequers (Aitken 2017)
-            for weights in self.last.parameters():
-                first = weights.view(channels, 4, *weights.shape[1:])
-                first.copy_(first[:, :1].expand_as(first).clone())
+        start_even(self.last)
 
     def styles(self, z: Tensor, y: Tensor) -> Tensor:
         """Return ``w`` before truncation, [N, z_dim]; the class joins it at each layer."""

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medgan_widgets.networks.residual import Aligned, Discriminator, mixed, widths_of
+from medgan_widgets.networks.residual import Aligned, Discriminator, mixed, start_even, widths_of
 
 __all__ = ["Discriminator", "Generator"]
 
@@ -68,15 +68,15 @@ class StyledConvolution(nn.Module):
 
 
 class ToImage(nn.Module):
-    """A resolution's part of the image: a styled 1x1 convolution, not scaled back."""
+    """A resolution's part of the image: a styled convolution, not scaled back."""
 
-    def __init__(self, before: int, after: int, style: int) -> None:
+    def __init__(self, before: int, after: int, style: int, kernel: int) -> None:
         super().__init__()
         self.style: nn.Module = nn.Linear(style, before)
         nn.init.normal_(self.style.weight, std=style**-0.5)
         nn.init.ones_(self.style.bias)
-        self.conv = nn.Conv2d(before, after, 1)
-        nn.init.normal_(self.conv.weight, std=before**-0.5)
+        self.conv = nn.Conv2d(before, after, kernel, padding=kernel // 2)
+        nn.init.normal_(self.conv.weight, std=(before * kernel**2) ** -0.5)
         nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
@@ -126,10 +126,13 @@ class Generator(nn.Module):
             for (before, after, up), grain in zip(pairs, grains, strict=True)
         )
         self.style_layers = len(pairs)
-        parts = [channels] * (len(widths) - 1) + [4 * channels]
+        # The last one makes four pixels of one, so it has to see what lies around it.
+        parts = [(channels, 1)] * (len(widths) - 1) + [(4 * channels, 3)]
         self.images = nn.ModuleList(
-            ToImage(before, after, style) for before, after in zip(widths, parts, strict=True)
+            ToImage(before, after, style, kernel)
+            for before, (after, kernel) in zip(widths, parts, strict=True)
         )
+        start_even(self.images[-1].conv)  # type: ignore[arg-type]
 
     def styles(self, z: Tensor, y: Tensor) -> Tensor:
         """Return ``w`` before truncation, [N, z_dim]; the class joins it at each layer."""
