@@ -250,6 +250,48 @@ def test_medigans_notebook_explains_its_parameters(second):
     assert all(about["help"] for about in parameters.values())
 
 
+# ---------------------------------------------------------------- training
+
+
+def test_training_on_somebodys_folder_ends_with_a_model_of_it(root, tmp_path):
+    folder = tmp_path / "mine"
+    for number in range(60):
+        random = np.random.default_rng(number)
+        place = folder / ("bright" if number % 2 else "dark")
+        place.mkdir(parents=True, exist_ok=True)
+        pixels = (
+            random.integers(120, 250, (40, 36)) if number % 2 else random.integers(0, 90, (40, 36))
+        )
+        Image.fromarray(pixels.astype(np.uint8)).save(place / f"{number}.png")
+    parameters = {
+        "data": str(folder), "labels": "folder", "size": 32, "kimg": 0.32, "seed": 5,
+        "run_dir": str(tmp_path / "runs" / "mine"), "models": str(tmp_path / "models"),
+        "model_id": "mine", "modality": "DX", "organ": "knee", "licence": "CC-BY-4.0",
+        "statement": {"source": "made in a test"},
+    }  # fmt: skip
+    done = run(root / "notebooks" / "03_train.ipynb", tmp_path / "out.ipynb", parameters)
+    catalogue = Catalogue(tmp_path / "models")
+    card = catalogue["mine"]
+    assert card.condition == {"class": ("bright", "dark")}
+    assert card.statement.source == "made in a test"
+    assert card.statement.approval == "UNKNOWN"
+    assert not card.phantom
+    request = GenerateRequest("mine", seeds=range(5, 21))
+    made = Engine(device="cpu", catalogue=catalogue).images(request)
+    saved = saved_pictures(done)
+    assert sorted(saved) == list(range(5, 21))
+    assert all((saved[5 + n] == image).all() for n, image in enumerate(made))
+    text = "".join(o.get("text", "") for c in done.cells for o in c.get("outputs", []))
+    assert "0.320 kimg" in text
+    assert "no group was given" in text
+
+
+def test_the_training_notebook_explains_its_parameters(root):
+    parameters = papermill.inspect_notebook(str(root / "notebooks" / "03_train.ipynb"))
+    assert {"data", "labels", "group", "kimg", "run_dir", "statement"} <= set(parameters)
+    assert all(about["help"] for about in parameters.values())
+
+
 def test_no_notebook_mentions_a_place_on_somebodys_disk(root):
     for path in (root / "notebooks").glob("*.ipynb"):
         text = path.read_text("utf-8")
