@@ -79,6 +79,13 @@ SHIPPED = {
         "Region of a mammogram, with or without a mass.",
         "Texture and masses only: no calcifications, skin or muscle." + COMMON,
     ),
+    "phantom-styles": Shipped(
+        "Brain MRI phantom, style-based", "MR", "brain", "axial slice",
+        "slice with/without tumour",
+        "Axial brain slice in T1, T2 or FLAIR, with or without a tumour, whose coarse and fine "
+        "styles can be mixed.",
+        "One slice level, one scanner, tumours of one kind; anatomy is schematic." + COMMON,
+    ),
 }  # fmt: skip
 
 
