@@ -27,7 +27,7 @@ from medgan_widgets.errors import (
 )
 from tests.small_models import make_model
 
-SHIPPED = ("phantom-brain-mri", "phantom-chest-xray", "phantom-mammogram")
+SHIPPED = ("phantom-brain-mri", "phantom-chest-xray", "phantom-mammogram", "phantom-styles")
 
 
 def ask(model: str, seeds: Any, **more: Any) -> mw.GenerateRequest:

@@ -215,3 +215,34 @@ def test_the_grid_mixes(engine) -> None:
     assert not grid.error
     grid.job.wait()
     grid.close()
+
+
+# ------------------------------------------------------------ the shipped one
+
+
+def test_the_shipped_model_learned_what_its_card_says() -> None:
+    """Trained on a phantom: truncation and mixing move anatomy, not only pixels."""
+    engine = Engine(device="cpu")
+    card = engine.catalogue["phantom-styles"]
+    assert card.truncation
+    assert card.style_layers == 7
+    assert card.phantom
+    assert card.score("FD").floor < card.score("FD").value < 1
+
+    def images(seeds, **more):
+        condition = {"contrast": "T2", "tumour": False}
+        request = GenerateRequest("phantom-styles", seeds=seeds, condition=condition, **more)
+        return engine.images(request).astype(float)[..., 0]
+
+    spread = [images(range(24), truncation_psi=psi).std(axis=0).mean() for psi in (0.2, 0.6, 1.0)]
+    assert spread == sorted(spread)
+
+    def area(made) -> np.ndarray:  # of the head, which coarse styles decide
+        return (made > 40).mean(axis=(1, 2))
+
+    own = area(images(range(24)))
+    (other,) = area(images([42]))
+    coarse = area(images(range(24), mix={"seed": 42, "layers": [0, 2]}))
+    fine = area(images(range(24), mix={"seed": 42, "layers": [5, 6]}))
+    assert np.abs(coarse - other).mean() < 0.6 * np.abs(own - other).mean()
+    assert np.abs(fine - own).mean() < 0.5 * np.abs(coarse - own).mean()

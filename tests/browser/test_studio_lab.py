@@ -97,7 +97,7 @@ def test_the_notebook_of_the_readme_paints_sixteen_images(lab, root, engine):
 
     rows = page.locator(".mg-page-0").get_by_role("row")
     page.wait_for_function(
-        "() => document.querySelectorAll('.mg-page-0 [role=row], .mg-page-0 tr').length >= 26"
+        "() => document.querySelectorAll('.mg-page-0 [role=row], .mg-page-0 tr').length >= 27"
     )
     assert rows.filter(has_text=MODEL).count() >= 1
     page.get_by_role("tab", name="Generate").click()
