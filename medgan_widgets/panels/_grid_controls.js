@@ -35,7 +35,7 @@ function makeMixing(enter) {
       node.hidden = count < 3;
       if (named && named[1] >= count) { // another model, with fewer layers
         named = null;
-        if (part.value === 'own') part.value = 'all';
+        if (part.value === 'own') part.value = 'coarse';
       }
       draw();
     },
@@ -48,7 +48,8 @@ function makeMixing(enter) {
       seed.value = mix ? mix.seed : '';
       share.step = !mix || Number.isInteger(mix.share * 20) ? 0.05 : 'any'; // else it would round
       share.value = mix ? mix.share : 1;
-      const whole = !mix?.layers || String(mix.layers) === String([0, layers - 1]);
+      const whole = mix && (!mix.layers || String(mix.layers) === String([0, layers - 1]));
+      if (!mix) mix = { layers: ends('coarse') }; // what a seed would take first
       const known = whole ? 'all' : parts.find((name) => String(ends(name)) === String(mix.layers));
       named = known ? null : mix.layers;
       draw();

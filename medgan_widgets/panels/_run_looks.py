@@ -262,8 +262,11 @@ def progress(look: Look) -> tuple[float, str]:
     of = look.state.of_kimg or look.config.get("kimg")
     left = look.state.seconds_left if look.state.state == "running" else None
     rest = f" · {duration(left)} left" if left is not None else ""
-    if not isinstance(of, (int, float)) or of <= 0:
-        return 0.0, f"{look.kimg:.1f} kimg{rest}"
+    if not isinstance(of, (int, float)) or of <= 0:  # limited by processor time
+        spent = look.ticks[-1].cpu_seconds if look.ticks else 0.0
+        limit = look.config.get("cpu_seconds") or float("inf")
+        done = 1.0 if look.state.state == "finished" else min(1.0, spent / limit)
+        return done, f"{look.kimg:.1f} kimg{rest}"
     return min(1.0, look.kimg / of), f"{look.kimg:.1f} of {of:g} kimg{rest}"
 
 

@@ -57,7 +57,7 @@ def test_empty_is_off_and_a_seed_brings_the_rest(page_of):
     assert asked(widget) is None
     page.get_by_label(SEED).fill("18446744073709551615")
     assert page.get_by_label(PART).is_visible()
-    assert asked(widget) == {"seed": "18446744073709551615", "share": 1}
+    assert asked(widget) == {"seed": "18446744073709551615", "share": 1, "layers": [0, 2]}
     page.get_by_label(SEED).fill("  ")
     assert not page.get_by_label(SHARE).is_visible()
     assert asked(widget) is None
@@ -108,8 +108,8 @@ def test_layers_named_in_python_are_an_entry_of_the_list_while_the_model_has_the
     part = page.get_by_label(PART)
     assert part.locator("option:checked").inner_text() == "layers 4–7"
     page.get_by_label("model").select_option("seven")
-    assert part.locator("option:checked").inner_text() == "all styles"
-    assert asked(widget) == {"seed": "42", "share": 1}
+    assert part.locator("option:checked").inner_text() == "coarse styles"
+    assert asked(widget) == {"seed": "42", "share": 1, "layers": [0, 1]}
     assert widget.errors() == []
 
 
@@ -120,12 +120,12 @@ def test_the_keyboard_reaches_it_after_the_truncation_and_enter_generates(page_o
     page.keyboard.press("Tab")
     page.keyboard.type("7")
     page.keyboard.press("Enter")
-    assert sent(widget, "generate")[0]["mix"] == {"seed": "7", "share": 1}
+    assert sent(widget, "generate")[0]["mix"] == {"seed": "7", "share": 1, "layers": [0, 2]}
     page.keyboard.press("Tab")
-    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowDown")
     page.keyboard.press("Tab")
     page.keyboard.press("ArrowLeft")
-    assert asked(widget) == {"seed": "7", "share": 0.95, "layers": [6, 8]}
+    assert asked(widget) == {"seed": "7", "share": 0.95, "layers": [3, 5]}
     bare_to_jupyter = page.evaluate(
         """() => [...document.querySelectorAll('.mg-mixing input, .mg-mixing select')]
         .filter((n) => n.dataset.lmSuppressShortcuts !== 'true').length"""
