@@ -113,7 +113,7 @@ def test_from_start_to_a_model_through_a_kernel_restart(lab, tmp_path):
 
     # Generate from it: the page shows what the engine makes.
     open_tab(page, "Generate")
-    page.get_by_label("model", exact=True).first.select_option("tiny-brain")
+    page.locator("select:has(> option[value='tiny-brain'])").first.select_option("tiny-brain")
     press(page, "Generate")
     page.get_by_text("4 synthetic images of tiny-brain").first.wait_for(timeout=60_000)
     found = [
