@@ -247,6 +247,58 @@ def wait_for(happened, seconds: float = 20) -> None:
         time.sleep(0.02)
 
 
+def test_an_interrupt_in_the_middle_of_a_step_costs_only_what_was_not_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medgan_widgets.training import loop
+
+    list(train(tmp_path / "whole", **SMALL, kimg=0.096, tick_kimg=0.032))
+    ticks = train(tmp_path / "hurt", **SMALL, kimg=0.096, tick_kimg=0.032)
+    next(ticks)
+    real = loop._average
+
+    def pressed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "_average", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        next(ticks)
+    monkeypatch.setattr(loop, "_average", real)
+    state = run_state(tmp_path / "hurt")
+    assert state.state == "stopped"
+    assert "resume goes on from" in state.message
+    list(train(tmp_path / "hurt", resume=True))
+    assert weights_of(tmp_path / "hurt") == weights_of(tmp_path / "whole")
+
+
+def test_a_table_and_functions_for_labels_are_there_again_at_a_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.made_data import noise, save, save_table
+
+    monkeypatch.chdir(tmp_path)
+    rows = [{"file_name": f"{n}.png", "grade": n % 2} for n in range(40)]
+    for n in range(40):
+        save(tmp_path / "data" / f"{n}.png", noise(n))
+    save_table(tmp_path / "labels.csv", rows)
+    wanted = {"size": 32, "batch": 8, "kimg": 0.032, "tick_kimg": 0.016}
+    told = {"data": "data", "table": Path("labels.csv"), "labels": "grade"}
+    next(train("run", **told, **wanted)).kimg  # noqa: B018
+    monkeypatch.chdir(tmp_path / "data")
+    assert [tick.kimg for tick in train(tmp_path / "run", resume=True)] == [0.032]
+
+    class Own:
+        def __len__(self) -> int:
+            return 40
+
+        def __getitem__(self, n: int):
+            return noise(n), n % 2
+
+    more = {"data": Own(), "group": lambda n: str(n // 2)}
+    next(train(tmp_path / "own", **more, **wanted)).kimg  # noqa: B018
+    assert [t.kimg for t in train(tmp_path / "own", **more, resume=True)] == [0.032]
+
+
 def test_a_full_disk_stops_nothing_and_the_last_good_checkpoint_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

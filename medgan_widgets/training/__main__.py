@@ -24,6 +24,7 @@ from medgan_widgets.presets import PRESETS
 from medgan_widgets.runs import RunState, ask, held, run_config, run_state, write_state
 from medgan_widgets.training._train import _resumed, prepare_run, preset_from
 from medgan_widgets.training.loop import steps
+from medgan_widgets.training.ranks import Ranks
 
 log = logging.getLogger("medgan_widgets.training")
 
@@ -36,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     if given.threads is not None:
         torch.set_num_threads(given.threads)
     try:
+        ranks = Ranks()
         if given.data is not None and first:
             prepare_run(
                 given.run_dir, data=given.data, preset=given.preset, size=given.size,
@@ -44,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
                 start_from=given.start_from, tick_kimg=given.tick_kimg, device=given.device,
                 skip_unreadable=given.skip_unreadable,
             )  # fmt: skip
+        ranks.told(None)  # the others wait until the first one has written the run
         _go(given.run_dir, first, given.threads is None)
     except MedganError as error:
         log.error("%s", error)
@@ -62,7 +65,7 @@ def _go(run_dir: Path, first: bool, keep_threads: bool) -> None:
         if first:
             write_state(run_dir, RunState("starting", os.getpid(), of_kimg=config.get("kimg")))
             signal.signal(signal.SIGTERM, lambda *_: ask(run_dir, "stop"))
-        config, learned = _resumed(run_dir, None, None)
+        config, learned = _resumed(run_dir)
         for tick in steps(run_dir, learned, preset_from(config), config, since):
             figures = {k: v for k, v in asdict(tick).items() if isinstance(v, float)}
             log.info("%s", json.dumps({k: round(v, 3) for k, v in figures.items()}))

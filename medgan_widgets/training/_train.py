@@ -100,7 +100,8 @@ def train(
 
     def begin() -> tuple[dict[str, Any], TrainingImages]:
         if resume:
-            return _resumed(folder, data, kimg)
+            again = {"labels": labels, "group": group, "table": _place(table), **(read or {})}
+            return _resumed(folder, data, kimg, again)
         return _prepared(
             folder, data, preset, kimg, cpu_seconds, size, labels, group, table, split, read,
             skip_unreadable, pool, batch, start_from, freeze_d, device, seed, tick_kimg,
@@ -249,7 +250,8 @@ def _prepared(
             )
     if data is None:
         raise RequestError("data is needed: a phantom's kind, a path, a Dataset or images.")
-    options = {"labels": labels, "group": group, "table": table, "split": split, "size": size,
+    options = {"labels": labels, "group": group, "table": _place(table),
+               "split": _place(split), "size": size,
                "skip_unreadable": skip_unreadable, "most": pool, "seed": seed,
                **(read or {})}  # fmt: skip
     learned = read_from(data, options)
@@ -293,8 +295,16 @@ def _prepared(
     return run_config(folder), learned
 
 
-def _resumed(folder: Path, data: Any, kimg: float | None) -> tuple[dict[str, Any], TrainingImages]:
-    """Read a run that was begun, with the images it was begun with."""
+def _resumed(
+    folder: Path,
+    data: Any = None,
+    kimg: float | None = None,
+    again: Mapping[str, Any] | None = None,
+) -> tuple[dict[str, Any], TrainingImages]:
+    """Read a run that was begun, with the images it was begun with.
+
+    ``again`` is what cannot be written down, such as functions that give labels.
+    """
     config = run_config(folder)
     if "run_id" not in config:
         raise DataError(
@@ -310,7 +320,8 @@ def _resumed(folder: Path, data: Any, kimg: float | None) -> tuple[dict[str, Any
     if kimg is not None and kimg != config["kimg"]:
         config = {**config, "kimg": _limit(kimg, "kimg")}
         write_json(folder / "config.json", config)
-    learned = read_from(data, config["data_options"])
+    given = {name: value for name, value in (again or {}).items() if value is not None}
+    learned = read_from(data, {**config["data_options"], **given})
     if learned.fingerprint != config["fingerprint"]:
         raise DataError(
             f"{folder} was trained on other data: its fingerprint is "
@@ -375,6 +386,11 @@ def _limit(value: float | None, name: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e9:
         raise RequestError(f"{name} must be a number above 0, got {value!r}.")
     return value
+
+
+def _place(path: str | Path | None) -> Any:
+    """Return a path that is still right in another folder; what is no path stays as it is."""
+    return str(Path(path).expanduser().absolute()) if isinstance(path, (str, Path)) else path
 
 
 def _plain(value: Any) -> bool:

@@ -242,6 +242,12 @@ class Desk:
         ended = "finished" if self.done >= 1 and not self.stopped else "stopped"
         self._tell(ended, "" if saved else "the last checkpoint could not be written: no room")
 
+    def interrupted(self) -> None:
+        """Say that somebody pressed Ctrl-C, and where a resume will go on."""
+        if self.ranks.first:
+            kept = f"{self._saved_kimg:g} kimg" if self._saved_kimg is not None else "the start"
+            self._tell("stopped", f"interrupted; resume goes on from {kept}")
+
     def fail(self, error: BaseException) -> None:
         """Say that it failed, and why."""
         if self.ranks.first:

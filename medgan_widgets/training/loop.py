@@ -59,6 +59,9 @@ def steps(
         desk.stopped = True
         desk.finish()
         raise
+    except KeyboardInterrupt:  # in the middle of a step: what that left is not kept
+        desk.interrupted()
+        raise
     except BaseException as error:
         desk.fail(error)
         raise
