@@ -225,7 +225,8 @@ def _fill_optimiser(
         parameter = parameters[int(number)]
         kept = optimiser.state[parameter]
         if key == "step":
-            kept[key] = tensor
+            fused = optimiser.param_groups[0]["fused"]
+            kept[key] = tensor.to(parameter.device) if fused else tensor
         else:  # laid out as the weights are: else the last bits may differ
             kept[key] = torch.empty_like(parameter).copy_(tensor)
             kept[key].requires_grad_(False)
