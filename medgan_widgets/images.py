@@ -159,6 +159,7 @@ def contact_sheet(
     *,
     columns: int = 4,
     tile: int = 160,
+    clear: bool = False,
 ) -> Image.Image:
     """Return a sheet of the images with SYNTHETIC and the seed written under each.
 
@@ -173,6 +174,8 @@ def contact_sheet(
     tile
         The least width of a tile in pixels; smaller images are enlarged to it, so
         that the words stay readable.
+    clear
+        Whether the page shows through between the tiles, light or dark; else white.
 
     Raises
     ------
@@ -193,14 +196,14 @@ def contact_sheet(
     strip, gap = 22, 4
     rows = -(-len(images) // columns)
     size = (columns * (width + gap) + gap, rows * (height + strip + gap) + gap)
-    sheet = Image.new("RGB", size, _PAPER)
+    sheet = Image.new("RGBA", size, (*_PAPER, 0 if clear else 255))
     for place, (image, seed) in enumerate(zip(images, seeds, strict=True)):
         row, column = divmod(place, columns)
         corner = (gap + column * (width + gap), gap + row * (height + strip + gap))
         picture = as_pil(image).convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
         sheet.paste(picture, corner)
         _mark(sheet, (corner[0], corner[1] + height, width, strip), seed)
-    return sheet
+    return sheet if clear else sheet.convert("RGB")
 
 
 def as_pil(image: NDArray[Any]) -> Image.Image:

@@ -202,7 +202,8 @@ def record_picture(run_dir: Path, kimg: float, images: NDArray[np.uint8]) -> Non
 
     A long run keeps at most 240 pictures: every other one of the older ones goes.
     """
-    sheet = contact_sheet(images, range(len(images)), columns=8, tile=max(64, images.shape[1]))
+    tile = max(64, images.shape[1])
+    sheet = contact_sheet(images, range(len(images)), columns=8, tile=tile, clear=True)
     marked = {"Synthetic": "true", "Comment": f"synthetic images after {kimg:g} kimg, not real"}
     content = png_bytes(np.asarray(sheet), marked)
     write_whole(run_dir / "images" / f"{kimg:010.3f}.png", content, parents=True)
@@ -435,6 +436,12 @@ def asked(run_dir: Path, since: float = 0.0) -> Ask:
     return wish if wish in ASKS else "go on"
 
 
+def forget_wish(run_dir: Path, since: float) -> None:
+    """Forget what was asked before ``since``: it was meant for whoever trained the run then."""
+    if asked(run_dir, since) == "go on":
+        (run_dir / "control.json").unlink(missing_ok=True)
+
+
 def start_process(run_dir: str | Path) -> int:
     """Train a run that has been written down, in a process that outlives this one.
 
@@ -451,6 +458,7 @@ def start_process(run_dir: str | Path) -> int:
     folder = Path(run_dir).absolute()
     run_config(folder)
     held(folder).release()
+    forget_wish(folder, time.time())
     with (folder / "log.txt").open("ab") as printed:
         process = subprocess.Popen(
             [sys.executable, "-m", "medgan_widgets.training", str(folder)],

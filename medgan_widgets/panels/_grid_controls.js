@@ -4,8 +4,7 @@ const SILENT = 6000; // ms without an answer before the page says so
 // Styles of another seed: in some layers (style mixing) or a part of the way (interpolation).
 function makeMixing(enter) {
   const seed = h('input', { type: 'text', inputmode: 'numeric', class: 'mg-seed', autocomplete: 'off',
-    placeholder: 'off', title: 'a seed whose styles the images take; empty: none',
-    'aria-label': 'mix with the styles of seed', ...enter });
+    placeholder: 'off', title: 'a seed whose styles the images take; empty: none', ...enter });
   const parts = ['coarse', 'middle', 'fine', 'all'];
   const own = h('option', { value: 'own' }); // layers that somebody named in Python or a recipe
   const part = h('select', { 'aria-label': 'styles to take from that seed' },
@@ -14,7 +13,7 @@ function makeMixing(enter) {
   const share = h('input', { type: 'range', min: 0, max: 1, step: 0.05, value: 1,
     'aria-label': 'how much of those styles', oninput: () => draw() });
   const node = h('span', { class: 'mg-field mg-mixing', role: 'group', 'aria-label': 'style mixing' },
-    h('span', {}, 'mix with seed'), seed, part, share, text);
+    h('label', {}, h('span', {}, 'mix with seed'), seed), part, share, text);
   let layers = 0;
   let named = null;
   const ends = (name) => {

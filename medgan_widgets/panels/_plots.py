@@ -23,7 +23,7 @@ from PIL import Image
 
 from medgan_widgets.panels._lines import Dash, Line, axes_of, drawn, latest, thinned
 
-_MARGIN = {"top": 8, "bottom": 22, "left": 46, "right": 14}
+_MARGIN = {"top": 8, "bottom": 22, "left": 46, "right": 36}
 _DASHES: tuple[Dash, ...] = ("solid", "dashed", "dotted", "dash_dotted")
 
 _CAPTION_JS = """
@@ -110,7 +110,7 @@ class Curves:
         x_label: str = "kimg",
         log: bool = False,
         zero: bool = False,
-        height: int = 150,
+        height: int = 130,
         least: float = 0.2,
         most: int = 500,
     ) -> None:
@@ -129,7 +129,7 @@ class Curves:
         )
         self._axes = [
             bqplot.Axis(scale=self._x, tick_format="~g", grid_lines="none", label=x_label,
-                        label_offset="-1.2em", label_location="end"),
+                        label_offset="0em", label_location="end"),
             bqplot.Axis(scale=self._y, tick_format="~g", side="left"),
         ]  # fmt: skip
         self._marks = {dash: self._mark(dash) for dash in _DASHES}
@@ -241,6 +241,7 @@ class Curves:
             self._caption.title, self._caption.note = title, note
             named = [one for one in few if one.name]
             self._caption.legend = [[o.name, o.colour, o.dash, latest(o)] for o in named]
+        self._figure.layout.visibility = "visible" if few else "hidden"  # axes of nothing
         self._send_axes(few)
         for dash, mark in self._marks.items():
             _send_mark(mark, [one for one in few if one.dash == dash])

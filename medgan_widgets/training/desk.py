@@ -22,6 +22,7 @@ from medgan_widgets.runs import (
     Tick,
     asked,
     cut_back,
+    forget_wish,
     record_alarm,
     record_picture,
     record_tick,
@@ -68,6 +69,7 @@ class Desk:
         self._cpu, self._clock = time.process_time(), time.perf_counter()
         self._cpu_before, self._before = state.cpu_seconds, state.seconds
         self._tick_started = self._clock
+        self._tick_from = state.since  # images of this tick that an earlier process showed
         self._looked, self._scored = 0.0, self._clock
         self._scoring = 0.0  # seconds that the last score took
         kept = checkpoints(folder)
@@ -76,6 +78,7 @@ class Desk:
         self._checked = time.monotonic()
         self._speed: float | None = None
         if ranks.first:
+            forget_wish(folder, since)
             cut_back(folder, state.shown / 1000)
             self._tell("running")
 
@@ -163,7 +166,8 @@ class Desk:
         sums = dict(zip(SUMS, state.sums.tolist(), strict=True))
         count = state.since // self.config["settings"]["batch"]
         penalties = sums["penalties"]
-        self._speed = state.since / max(1e-9, now - self._tick_started)
+        self._speed = (state.since - self._tick_from) / max(1e-9, now - self._tick_started)
+        self._tick_from = 0
         looked = self.probe.look(state.averaged, state.discriminator)
         score = self._score(now)
         self._tick_started = time.perf_counter()

@@ -19,7 +19,7 @@ MODELS = [
 ]
 CONTROLS = {"model": "nine", "images": 4, "seed": "1", "condition": {}, "psi": 1, "mix": None}
 GROUP = "style mixing"
-SEED = "mix with the styles of seed"
+SEED = "mix with seed"
 PART = "styles to take from that seed"
 SHARE = "how much of those styles"
 
