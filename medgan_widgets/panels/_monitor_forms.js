@@ -39,13 +39,13 @@ function trainingForm(model) {
     onclick: () => ask('estimate')(form.values()) }, 'Estimate');
   form.node.append(h('div', { class: 'mg-row' }, start, measure, said));
   form.node.addEventListener('input', () => { said.textContent = ''; });
-  let run = model.get('shown').run;
+  let run = model.get('shown').run || '';
   const stop = [
     follow(model, ['shown'], () => { // once it is trained, its name is taken
-      const now = model.get('shown').run;
+      const now = model.get('shown').run || '';
       if (now === run) return;
       run = now;
-      if (run.split(/[\\/]/).pop() !== form.inputs.run.value.trim()) return;
+      if ((run || '').split(/[\\/]/).pop() !== form.inputs.run.value.trim()) return;
       form.inputs.run.value = said.textContent = '';
     }),
     follow(model, ['estimate'], () => { said.textContent = model.get('estimate'); }),
