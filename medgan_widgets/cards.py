@@ -154,6 +154,8 @@ class ScoreCard(_Part):
     extractor: Text | None = None
     interval: tuple[Number, Number] | None = None
     floor: Number | None = None
+    floor_n: Count | None = None
+    warning: LongText = ""
 
     @field_validator("interval")
     @classmethod

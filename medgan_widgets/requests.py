@@ -150,7 +150,13 @@ class Score:
     interval
         95 % interval, (low, high).
     floor
-        The same metric, real images against other real images, at the same n.
+        The same metric, real images against other real images.
+    floor_n
+        How many real images stood on each side of the floor, where that is not
+        the n of the value.
+    warning
+        Why the figure is not to be leaned on, e.g. too few images; empty where nothing
+        speaks against it.
     """
 
     name: str
@@ -160,10 +166,45 @@ class Score:
     extractor: str | None = None
     interval: tuple[float, float] | None = None
     floor: float | None = None
+    floor_n: int | None = None
+    warning: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the score as plain JSON values."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A score and what it was measured on: one row of a table, one point of a plot.
+
+    Attributes
+    ----------
+    score
+        The figure.
+    of
+        What was judged: a model's id, or the name of a folder.
+    against
+        What the reals are, in a few words.
+    kimg, truncation_psi
+        Where on a training or on the truncation axis it was measured; None elsewhere.
+
+    Examples
+    --------
+    >>> Measured(Score("FD", 0.2, 100, 100, "phantom-cnn-1"), of="m", against="brain_mri").comparable
+    ('FD', 'phantom-cnn-1', 'brain_mri')
+    """
+
+    score: Score
+    of: str
+    against: str
+    kimg: float | None = None
+    truncation_psi: float | None = None
+
+    @property
+    def comparable(self) -> tuple[str, str | None, str]:
+        """What two figures must have in common to be compared: metric, extractor, reals."""
+        return self.score.name, self.score.extractor, self.against
 
 
 def _checked_seeds(seeds: object) -> range | tuple[int, ...]:

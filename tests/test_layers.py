@@ -18,13 +18,14 @@ LAYERS = (
     ("jobs",),
     ("scale",),
     ("export",),
+    ("evaluation", "augmentation_study"),
     ("engine", "training"),
     ("catalogue", "medigan", "runs", "memorisation", "reader_study"),
     ("residents",),
     ("metrics", "features", "checkpoints", "datasets", "devices"),
     ("networks", "phantoms", "images"),
     ("cards", "requests", "downloads", "presets"),
-    ("files", "rows", "seeds"),
+    ("files", "rows", "seeds", "telemetry"),
     ("errors",),
 )
 HEIGHT = {name: -depth for depth, names in enumerate(LAYERS) for name in names}
@@ -41,6 +42,7 @@ TORCH_HOMES = {
     "engine",
     "training",
     "datasets",
+    "augmentation_study",
 }
 
 

@@ -150,6 +150,12 @@ def test_what_is_asked_counts_from_when_it_was_begun(tmp_path: Path) -> None:
     ask(tmp_path, "pause")
     assert asked(tmp_path) == "pause"
     assert asked(tmp_path, since=4e9) == "go on"
+    forget_wish(tmp_path, since=0.0)
+    assert asked(tmp_path) == "pause", "what was asked since then stays"
+    forget_wish(tmp_path, since=4e9)
+    forget_wish(tmp_path, since=4e9)
+    assert asked(tmp_path) == "go on"
+    ask(tmp_path, "pause")
     (tmp_path / "control.json").write_text("{nonsense")
     assert asked(tmp_path) == "go on"
     with pytest.raises(RequestError, match="can be asked to"):

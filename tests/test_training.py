@@ -237,7 +237,9 @@ def test_stop_and_pause_are_heard_and_a_second_stop_does_no_harm(tmp_path: Path)
     assert stopped.state == "stopped"
     assert stopped.checkpoint_kimg == stopped.kimg
     # An old wish does not stop a new beginning.
+    assert asked(tmp_path) == "stop"
     assert next(train(tmp_path, resume=True)).kimg > stopped.kimg
+    assert asked(tmp_path) == "go on", "nor does anybody who looks still see it"
 
 
 def wait_for(happened, seconds: float = 20) -> None:

@@ -235,6 +235,30 @@ def test_pause_go_on_and_stop_go_by_a_file(live: Path) -> None:
     monitor.close()
 
 
+def test_a_resumed_run_is_not_asked_to_stop_by_what_stopped_it(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_state(run, RunState("stopped", 4711, 12.0, 24.0, None, 12.0, time.time()))
+    ask(run, "stop")
+    monitor = TrainingMonitor(run)
+    held_by_us = []
+
+    def process(*_: object, **__: object) -> Any:
+        held_by_us.append(held(run))
+        return SimpleNamespace(pid=os.getpid())
+
+    monkeypatch.setattr(subprocess, "Popen", process)
+    press(monitor, "resume")
+    assert monitor.error == ""
+    assert monitor.state.state == "starting"
+    assert button(monitor, "stop")["label"] == "Stop"
+    assert "asked to stop" not in monitor.timeline.state_line
+    press(monitor, "stop")
+    assert asked(run) == "stop", "and it can be stopped again"
+    held_by_us[0].release()
+    monitor.close()
+
+
 def test_nobody_is_asked_where_nobody_trains(monitor: TrainingMonitor, run: Path) -> None:
     for kind in ("pause", "stop", "go on"):
         press(monitor, kind)

@@ -148,7 +148,7 @@ class Curves:
 
     def _mark(self, dash: Dash) -> Any:
         return bqplot.Lines(
-            x=[0.0, 1.0], y=[0.0, 0.0], scales={"x": self._x, "y": self._y}, visible=False,
+            x=[0.0, 1.0], y=[1.0, 1.0], scales={"x": self._x, "y": self._y}, visible=False,
             line_style=dash, stroke_width=1.75 if dash == "solid" else 1.25, apply_clip=True,
         )  # fmt: skip
 

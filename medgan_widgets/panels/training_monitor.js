@@ -11,6 +11,8 @@ function makePicker(model) {
     compare.querySelector('summary').focus();
     event.stopPropagation();
   });
+  const away = ({ target }) => { if (!compare.contains(target)) compare.open = false; };
+  document.addEventListener('pointerdown', away);
   const field = h('label', { class: 'mg-field' }, h('span', {}, 'run'), select);
   let drawn = null;
   const draw = () => {
@@ -33,7 +35,8 @@ function makePicker(model) {
     compare.hidden = runs.length < 2;
     field.hidden = !runs.length;
   };
-  return { field, compare, stop: follow(model, ['runs', 'shown'], draw) };
+  const stop = follow(model, ['runs', 'shown'], draw);
+  return { field, compare, stop: () => { stop(); document.removeEventListener('pointerdown', away); } };
 }
 
 function makeButtons(model, act) {

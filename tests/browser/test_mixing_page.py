@@ -102,6 +102,53 @@ def test_what_python_asked_for_is_shown_and_asked_for_again_as_it_was(page_of, m
     assert asked(widget) == mix
 
 
+def test_what_python_sets_later_comes_back_and_goes_again(page_of):
+    widget = page_of()
+    page = widget.page
+    page.get_by_label(SEED).fill("7")
+    page.get_by_label(PART).select_option(label="fine styles")
+    mix = {"seed": "18446744073709551615", "share": 0.25, "layers": [3, 5]}
+    widget.set("controls", {**CONTROLS, "mix": mix})
+    assert page.get_by_label(SEED).input_value() == mix["seed"]
+    assert page.get_by_label(PART).locator("option:checked").inner_text() == "middle styles"
+    assert asked(widget) == mix
+    widget.set("controls", {**CONTROLS, "mix": None})
+    assert page.get_by_label(SEED).input_value() == ""
+    assert asked(widget) is None
+    page.get_by_label(SEED).fill("7")
+    assert asked(widget) == {"seed": "7", "share": 1, "layers": [0, 2]}, "as at the beginning"
+
+
+def test_every_control_is_named_and_the_word_on_screen_leads_to_it(page_of):
+    widget = page_of(mix={"seed": "42", "share": 0.5})
+    page = widget.page
+    group = page.get_by_role("group", name=GROUP)
+    group.get_by_text("mix with seed").click()
+    assert page.evaluate("document.activeElement.value") == "42"
+    assert group.get_by_role("textbox", name=SEED, exact=True).is_visible()
+    assert group.get_by_role("combobox", name=PART, exact=True).is_visible()
+    assert group.get_by_role("slider", name=SHARE, exact=True).is_visible()
+    for name in (PART, SHARE):  # one frame holds them all: each shows that it is in use
+        page.keyboard.press("Tab")
+        control = page.get_by_label(name)
+        assert control.evaluate("(node) => node === document.activeElement")
+        assert control.evaluate("(node) => getComputedStyle(node).outlineStyle") == "solid"
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [320, 1000, 1600])
+def test_nothing_of_it_is_wider_than_its_cell(
+    bare: Callable[..., BareWidget], width: int, dark: bool
+) -> None:
+    mix = {"seed": "18446744073709551615", "share": 0.33, "layers": [1, 4]}
+    state = {**STATE, "models": MODELS, "controls": {**CONTROLS, "mix": mix}}
+    page = bare(SCRIPT, state, css=CSS, width=width, dark=dark).page
+    box = page.get_by_role("group", name=GROUP).bounding_box()
+    assert box is not None
+    assert box["x"] + box["width"] <= width
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
 def test_layers_named_in_python_are_an_entry_of_the_list_while_the_model_has_them(page_of):
     widget = page_of(mix={"seed": "42", "share": 1, "layers": [4, 7]})
     page = widget.page

@@ -152,6 +152,9 @@ def test_another_run_is_chosen_and_runs_are_compared(
     assert len(monitor._looks) == 1
     page.keyboard.press("Escape")
     assert page.get_by_role("checkbox", name="knee").is_hidden()
+    page.get_by_text("compare", exact=True).click()
+    page.locator(".mg-track").click()
+    assert page.get_by_role("checkbox", name="knee").is_hidden(), "a click elsewhere closes it"
 
 
 def test_the_form_sends_what_was_written(desk: Session) -> None:
@@ -180,6 +183,42 @@ def test_the_form_sends_what_was_written(desk: Session) -> None:
     assert form.locator("datalist option").evaluate_all("(all) => all.map((one) => one.value)") == [
         "brain_mri", "chest_xray", "mammogram",
     ]  # fmt: skip
+
+
+def test_a_name_that_is_taken_now_is_not_offered_again(
+    desk: Session, monitor: TrainingMonitor
+) -> None:
+    page = desk.page
+    page.get_by_text("New training").click()
+    name = page.get_by_role("form", name="new training").get_by_label("name", exact=True)
+    name.fill("hip")
+    desk.widget.set("estimate", "about 3 min")
+    monitor.attach("runs/hip")  # as a training of that name does once it has begun
+    desk.answer()
+    assert name.input_value() == ""
+    assert page.locator(".mg-estimate").text_content() == ""
+    name.fill("hip-2")
+    monitor.attach("runs/knee")
+    desk.answer()
+    assert name.input_value() == "hip-2", "what somebody is writing stays"
+
+
+def test_buttons_stay_where_they_are_whatever_they_say(desk: Session, run: Path) -> None:
+    page = desk.page
+    group = page.get_by_role("group", name="training")
+    places = "(all) => all.map((one) => one.offsetLeft)"
+    before = group.get_by_role("button").evaluate_all(places)
+    said = group.get_by_role("button").all_text_contents()
+    for kind in ("pause", "stop"):
+        desk.half._handle_custom_msg({"kind": kind}, [])
+        desk.answer()
+    write_state(run, RunState("running", 4711, 12.0, 24.0, 3840.0))
+    desk.half._handle_custom_msg({"kind": "refresh"}, [])
+    desk.answer()
+    now = group.get_by_role("button").all_text_contents()
+    assert (said[0], said[2]) == ("Resume", "Stop")
+    assert (now[0], now[2]) == ("Start", "Stopping…")
+    assert group.get_by_role("button").evaluate_all(places) == before
 
 
 def test_the_model_form_opens_is_filled_and_closes(desk: Session) -> None:
@@ -287,6 +326,29 @@ def test_nothing_is_wider_than_its_cell(
             !node.labels.length && !node.getAttribute('aria-label')).length"""
         )
         assert unnamed == 0
+
+
+@pytest.mark.parametrize(("width", "columns"), [(320, 1), (790, 2), (1140, 3), (2400, 3)])
+def test_curves_stand_in_rows_and_in_line(
+    bare: Callable[..., BareWidget], width: int, columns: int
+) -> None:
+    script = '''export default { render({ el }) {
+      el.className = 'mg-curves-row';
+      for (let n = 0; n < 6; n += 1) {
+        const one = document.createElement('div');
+        one.className = 'mg-curves';
+        one.innerHTML = '<div class="mg-curves-caption"></div><div class="plot"></div>';
+        one.firstChild.style.height = `${n === 1 ? 60 : 34}px`;
+        one.lastChild.style.height = '130px';
+        el.append(one);
+      }
+    } }'''
+    css = (FOLDER / "_plots.css").read_text("utf-8") + "body { margin: 0 !important }"
+    page = bare(script, {}, css=css, width=width).page
+    tops = page.locator(".plot").evaluate_all("(all) => all.map((one) => one.offsetTop)")
+    assert len(set(tops[:columns])) == 1, "plots of a row are in line, however long their words"
+    assert len(set(tops)) == 6 // columns
+    assert page.evaluate(WIDER) <= width
 
 
 def test_without_a_run_the_form_is_open(bare: Callable[..., BareWidget]) -> None:
