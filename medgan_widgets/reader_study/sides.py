@@ -1,0 +1,257 @@
+"""Two stacks of images made alike: same size, same depth, same colours.
+
+What a reader could tell apart without looking at the content (a size, a bit depth,
+a tint) says nothing about the images, so it is taken away or refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.stats import mannwhitneyu
+
+from medgan_widgets.datasets import TrainingImages, read_images
+from medgan_widgets.errors import DataError
+from medgan_widgets.images import as_pil, to_uint8
+from medgan_widgets.phantoms import KINDS, LARGEST, SMALLEST, draw_phantoms
+
+PHANTOM_SIZE = 128
+FIRST_PHANTOM = 2**40  # seeds that no training drew from
+GIVEAWAY = 0.9  # of pairs told apart by one number of the pixels alone
+ENOUGH = 8  # images a side, below which that share means little
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """The images of one side, real or synthetic: uint8 or uint16 [N, H, W, C]."""
+
+    name: str
+    images: NDArray[Any]
+    words: str
+    phantom: bool
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return int(self.images.shape[1]), int(self.images.shape[2])
+
+    @property
+    def depth(self) -> int:
+        """Channels."""
+        return int(self.images.shape[3])
+
+
+def side_of(given: Any, name: str, *, size: int | None, words: str, phantom: bool | None) -> Side:
+    """Return what somebody gave as one side.
+
+    Parameters
+    ----------
+    given
+        An array [N, H, W] or [N, H, W, C], `TrainingImages`, or the path of data.
+    name
+        ``"real"`` or ``"synthetic"``, for messages.
+    size
+        For a path: as for `read_images`.
+    words, phantom
+        What to say about them; what the data know of themselves where left out.
+
+    Raises
+    ------
+    DataError
+        When it is none of these, or holds no images.
+    """
+    if isinstance(given, (str, Path)):
+        given = read_images(given, size=size, test=0.0)
+    if isinstance(given, TrainingImages):
+        held = given.held_out
+        about = f"{given.source}, fingerprint {given.fingerprint[:12]}"
+        about += ", held out" if held else ""
+        phantom = given.phantom if phantom is None else phantom
+        words, given = words or about, (held or given).images
+    return Side(name, _stack(given, name), words or "not stated", bool(phantom))
+
+
+def phantom_side(kind: str, name: str, *, size: int, count: int, seed: int, words: str) -> Side:
+    """Return ``count`` phantoms drawn for this study, of seeds that no training used."""
+    first = FIRST_PHANTOM + seed * 10**6
+    drawn = draw_phantoms(kind, range(first, first + count), size=size)
+    said = words or f"phantoms {kind}, seeds {first} to {first + count - 1}"
+    return Side(name, drawn.images[..., None], said, phantom=True)
+
+
+def two_sides(
+    real: Any,
+    synthetic: Any,
+    *,
+    counts: tuple[int, int],
+    size: int | None,
+    seed: int,
+    words: tuple[str, str],
+    phantom: bool | None,
+) -> tuple[Side, Side]:
+    """Return both sides as they were given; phantoms are drawn at the other side's size."""
+    asked = {"real": real, "synthetic": synthetic}
+    drawn = {name for name, one in asked.items() if isinstance(one, str) and one in KINDS}
+    made: dict[str, Side] = {}
+    for place, (name, one) in enumerate(asked.items()):
+        if name not in drawn:
+            told = phantom if name == "real" else None
+            made[name] = side_of(one, name, size=size, words=words[place], phantom=told)
+    other = next((one.size[0] for one in made.values() if SMALLEST <= one.size[0] <= LARGEST), None)
+    for place, (name, one) in enumerate(asked.items()):
+        if name in drawn:
+            made[name] = phantom_side(
+                one,
+                name,
+                size=size or other or PHANTOM_SIZE,
+                count=counts[place],
+                seed=2 * seed + place,
+                words=words[place],
+            )
+    return made["real"], made["synthetic"]
+
+
+def alike(real: Side, synthetic: Side, *, size: int | None, grey: bool) -> tuple[Side, Side]:
+    """Return both sides as uint8 of one size and one kind of colour.
+
+    Colour images whose channels are equal are grey. Where a size is given, both
+    go through the same filter (Lanczos, with antialiasing).
+
+    Raises
+    ------
+    DataError
+        When size, shape, depth or colour would tell the sides apart.
+    """
+    sides = [_plain(one, grey) for one in (real, synthetic)]
+    if real.images.dtype != synthetic.images.dtype:
+        raise DataError(
+            f"the real images are {real.images.dtype} and the synthetic ones "
+            f"{synthetic.images.dtype}, so the window would tell them apart; bring both to uint8 "
+            "with medgan_widgets.images.windowed."
+        )
+    if sides[0].depth != sides[1].depth:
+        words = {1: "grey", 3: "in colour"}
+        raise DataError(
+            f"the real images are {words[sides[0].depth]} and the synthetic ones "
+            f"{words[sides[1].depth]}, so colour alone would tell them apart; give grey=True to "
+            "show both in grey."
+        )
+    return _sized(sides[0], size, sides[1]), _sized(sides[1], size, sides[0])
+
+
+def checked(real: Side, synthetic: Side) -> tuple[str, ...]:
+    """Return what may give the images away, one note each.
+
+    Raises
+    ------
+    DataError
+        For images of one grey value, and for images that are on both sides.
+    """
+    hashes = []
+    for side in (real, synthetic):
+        flat = side.images.reshape(len(side.images), -1)
+        empty = int((flat.min(axis=1) == flat.max(axis=1)).sum())
+        if empty:
+            raise DataError(
+                f"{empty} of {len(flat)} {side.name} images are of one value all over; leave "
+                "them out."
+            )
+        hashes.append([hashlib.sha256(one.tobytes()).digest() for one in flat])
+    both = len(set(hashes[0]) & set(hashes[1]))
+    if both:
+        raise DataError(
+            f"{both} images are among the real and among the synthetic ones, so nobody can tell "
+            "them apart; leave them out of one side."
+        )
+    notes = [
+        f"{len(found) - len(set(found))} {side.name} images are there more than once."
+        for side, found in zip((real, synthetic), hashes, strict=True)
+        if len(set(found)) < len(found)
+    ]
+    return (*notes, *_giveaways(real.images, synthetic.images))
+
+
+def _stack(given: Any, name: str) -> NDArray[Any]:
+    expected = f"the {name} images must be uint8 or uint16 [N, H, W] or [N, H, W, 1 or 3]"
+    try:
+        images = np.asarray(given)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise DataError(f"{expected}, got {type(given).__name__}: {error}.") from None
+    if images.dtype not in (np.uint8, np.uint16):
+        hint = "; make them first, e.g. engine.images(request)" if images.dtype == object else ""
+        got = type(given).__name__ if images.dtype == object else images.dtype
+        raise DataError(f"{expected}, got {got}{hint}.")
+    images = images[..., None] if images.ndim == 3 else images
+    if images.ndim != 4 or 0 in images.shape or images.shape[3] not in (1, 3):
+        raise DataError(f"{expected}, got an array of shape {np.shape(given)}.")
+    return images
+
+
+def _plain(side: Side, grey: bool) -> Side:
+    pixels = to_uint8(side.images)
+    if pixels.shape[3] == 3 and (pixels == pixels[..., :1]).all():
+        pixels = pixels[..., :1]
+    if pixels.shape[3] == 3 and grey:
+        made = [np.asarray(Image.fromarray(one).convert("L")) for one in pixels]
+        pixels = np.stack(made)[..., None]
+    return replace(side, images=pixels)
+
+
+def _sized(side: Side, size: int | None, other: Side) -> Side:
+    height, width = side.size
+    if size is None:
+        if side.size == other.size:
+            return side
+        raise DataError(
+            f"the {side.name} images are {height} × {width} pixels and the {other.name} ones "
+            f"{other.size[0]} × {other.size[1]}, so size alone would tell them apart; give size="
+            f"{min(max(side.size), max(other.size))} to show both at the smaller one."
+        )
+    if height * other.size[1] != width * other.size[0]:
+        raise DataError(
+            f"{side.name} images of {height} × {width} pixels and {other.name} ones of "
+            f"{other.size[0]} × {other.size[1]} differ in shape; cut both to one shape first."
+        )
+    if size > max(height, width):
+        raise DataError(
+            f"size={size} would enlarge the {side.name} images of {height} × {width} pixels, and "
+            f"blur tells them apart; give at most size={max(height, width)}."
+        )
+    share = size / max(height, width)
+    goal = (max(1, round(width * share)), max(1, round(height * share)))
+    if goal == (width, height):
+        return side
+    made = [as_pil(one).resize(goal, Image.Resampling.LANCZOS) for one in side.images]
+    pixels = np.stack([np.asarray(one) for one in made])
+    return replace(side, images=pixels.reshape(len(made), goal[1], goal[0], side.depth))
+
+
+def _giveaways(real: NDArray[np.uint8], synthetic: NDArray[np.uint8]) -> list[str]:
+    """Name each plain number of the pixels that tells most pairs apart by itself."""
+    if min(len(real), len(synthetic)) < ENOUGH:
+        return []
+    found = []
+    for name, measure in _MEASURES.items():
+        ours, theirs = (measure(one.reshape(len(one), -1)) for one in (real, synthetic))
+        share = float(mannwhitneyu(ours, theirs).statistic) / (len(ours) * len(theirs))
+        if max(share, 1 - share) >= GIVEAWAY:
+            found.append(
+                f"The {name} alone tells {max(share, 1 - share):.0%} of pairs apart, so readers "
+                "may go by that."
+            )
+    return found
+
+
+_MEASURES: dict[str, Callable[[NDArray[np.uint8]], NDArray[Any]]] = {
+    "mean brightness": lambda flat: flat.mean(axis=1),
+    "contrast (standard deviation)": lambda flat: flat.std(axis=1),
+    "darkest value": lambda flat: flat.min(axis=1),
+    "brightest value": lambda flat: flat.max(axis=1),
+}
