@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from medgan_widgets.panels.generator_grid import GeneratorGrid as GeneratorGrid
     from medgan_widgets.panels.model_explorer import ModelExplorer as ModelExplorer
+    from medgan_widgets.panels.reader_study import ReaderStudy as ReaderStudy
     from medgan_widgets.panels.studio import Studio as Studio
     from medgan_widgets.panels.training_monitor import TrainingMonitor as TrainingMonitor
 
 _HOMES = {
     "GeneratorGrid": "generator_grid",
     "ModelExplorer": "model_explorer",
+    "ReaderStudy": "reader_study",
     "Studio": "studio",
     "TrainingMonitor": "training_monitor",
 }

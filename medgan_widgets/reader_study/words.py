@@ -59,11 +59,11 @@ def sentences(
             "statistics, and say nothing about the images."
         )
     for reading in readers:
-        yield f"Reader {reading.reader} {_share(plan, reading)}"
+        yield reading_words(plan, reading)
         if reading.waiting:
             yield f"Reader {reading.reader} still has {reading.waiting} to answer."
     if counted > 1:
-        yield f"{counted} readers together {_share(plan, pooled)}"
+        yield f"{counted} readers together {_share(pooled)}"
     yield _kappa(kappa)
     if pooled.real.n or pooled.synthetic.n:
         yield (
@@ -72,7 +72,12 @@ def sentences(
         )
 
 
-def _share(plan: Plan, reading: Reading) -> str:
+def reading_words(plan: Plan, reading: Reading) -> str:
+    """Return how many choices of one reader were right, against chance."""
+    return f"Reader {reading.reader} {_share(reading)}"
+
+
+def _share(reading: Reading) -> str:
     share = reading.share
     if share.value is None or share.interval is None:
         return "has made no choice yet."
