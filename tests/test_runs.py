@@ -21,6 +21,7 @@ from medgan_widgets.runs import (
     ask,
     asked,
     cut_back,
+    forget_wish,
     held,
     pictures,
     read_run,

@@ -18,7 +18,7 @@ from medgan_widgets.datasets import TrainingImages, phantom_images
 from medgan_widgets.errors import DataError, RequestError, WeightsError
 from medgan_widgets.networks import GENERATORS
 from medgan_widgets.presets import PRESETS, Preset
-from medgan_widgets.runs import ask, held, pictures, read_run, run_state
+from medgan_widgets.runs import ask, asked, held, pictures, read_run, run_state
 from medgan_widgets.training import desk, estimate_training, prepare_run, train
 from medgan_widgets.training.state import checkpoints
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 import threading
 import time
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +25,7 @@ from medgan_widgets.panels._run_looks import Looker, known_runs
 from medgan_widgets.runs import (
     Alarm,
     RunState,
+    ask,
     asked,
     held,
     record_alarm,
