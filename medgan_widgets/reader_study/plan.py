@@ -19,7 +19,13 @@ ABOUT = (
 )
 CHOICES = {"two": 2, "four": 4}
 RATINGS = (1, 2, 3, 4, 5)
-RATING_WORDS = ("clearly not real", "probably not real", "cannot say", "probably real", "real")
+RATING_WORDS = (
+    "clearly not real",
+    "probably not real",
+    "cannot say",
+    "probably real",
+    "clearly real",
+)
 T = TypeVar("T")
 
 

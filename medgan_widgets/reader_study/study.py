@@ -250,7 +250,7 @@ def open_study(folder: str | Path) -> Study:
 
 @lru_cache(maxsize=64)
 def _order(plan: Plan, reader: str) -> tuple[Asked, ...]:
-    key = f"{plan.id}/{reader}"
+    key = f"{plan.seed}/{reader}"  # not the pixels' hash: a last bit differs between processors
     found = [Asked(0, "rating", n, (row,)) for n, row in enumerate(plan.ratings)]
     found = shuffled(found, f"{key}/ratings")
     order = shuffled(range(len(plan.trials)), f"{key}/trials")

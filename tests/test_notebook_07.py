@@ -1,0 +1,65 @@
+"""The notebook of the reader study: with other data and another design, to results on the disk."""
+
+from __future__ import annotations
+
+import json
+
+import nbformat
+import numpy as np
+import papermill
+import pytest
+from PIL import Image
+
+from medgan_widgets.reader_study import open_study
+from tests.test_notebooks import run
+
+
+@pytest.fixture(scope="module")
+def notebook(root):
+    return root / "notebooks" / "07_reader_study.ipynb"
+
+
+def test_somebodys_folders_read_one_of_four(notebook, tmp_path):
+    for number in range(60):
+        side = tmp_path / ("real" if number < 15 else "fake")
+        side.mkdir(exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 256, (32, 32), np.uint8)
+        Image.fromarray(pixels).save(side / f"{number}.png")
+    parameters = {
+        "real": str(tmp_path / "real"), "synthetic": str(tmp_path / "fake"), "design": "four",
+        "trials": 10, "ratings": 4, "seed": 3, "reader": "Zoë", "simulated": 2,
+        "study_dir": str(tmp_path / "study"),
+    }  # fmt: skip
+    done = run(notebook, tmp_path / "out.ipynb", parameters)
+    study = open_study(tmp_path / "study")
+    assert (study.plan.design, study.plan.find, len(study.plan.trials)) == ("four", "real", 10)
+    assert study.readers == ("simulated 1", "simulated 2")
+    told = json.loads((tmp_path / "study" / "results.json").read_text("utf-8"))
+    assert [one["share"]["n"] for one in told["readers"]] == [10, 10]
+    assert told["readers"][0]["share"]["right"] == study.results().readers[0].share.right
+    text = "".join(o.get("text", "") for c in done.cells for o in c.get("outputs", []))
+    assert "say nothing about the images" in text
+    assert "chance 25%" in text
+    assert "take some that were held out" in text
+    assert "Phantoms stand in" not in text
+    saved = json.dumps(done.metadata["widgets"])
+    assert study.plan.id not in saved, "no truth and no pixels in what a reader may open"
+
+
+def test_it_explains_its_parameters(notebook):
+    parameters = papermill.inspect_notebook(str(notebook))
+    assert {"real", "model_id", "design", "trials", "reader", "study_dir", "full"} <= set(
+        parameters
+    )
+    for name, about in parameters.items():
+        assert about["help"], name
+        assert about["inferred_type_name"] not in ("", "None"), name
+
+
+def test_as_saved_it_shows_a_marked_review_and_says_who_was_simulated(notebook):
+    cells = nbformat.read(notebook, as_version=4).cells
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
+    text = "".join(output.get("text", "") for output in outputs)
+    assert "Simulated readers: their answers are drawn by a program" in text
+    assert "Phantoms stand in for real images" in text
