@@ -126,10 +126,23 @@ def test_sources_are_folders_training_images_and_phantoms(tmp_path):
 
     data = read_images(folder, test=0.5)
     held = prepare(tmp_path / "b", real=data, synthetic=noise(2, 8, (32, 32)), trials=2, ratings=0)
+    assert held.plan.notes == ()
     assert held.plan.real.images == len(data.held_out) == 3, "those that trained are left alone"
     assert "held out" in held.plan.real.words
     with pytest.raises(DataError, match="needs 5 real images and got 3"):
         prepare(tmp_path / "c", real=data, synthetic=noise(2), trials=4)
+
+
+def test_images_that_were_enlarged_or_resampled_on_one_side_are_noted(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number, image in enumerate(noise(5, 8, (20, 20))):
+        Image.fromarray(image).save(folder / f"{number}.png")
+    study = prepare(
+        tmp_path / "a", real=folder, synthetic="mammogram", trials=4, size=32, ratings=0
+    )
+    assert any("real images were enlarged" in note for note in study.plan.notes)
+    assert any("Only one side was brought to another size" in note for note in study.plan.notes)
 
 
 def test_phantoms_in_place_of_reals_are_said_to_be_phantoms(tmp_path):

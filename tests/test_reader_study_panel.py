@@ -255,10 +255,15 @@ def test_a_message_that_is_none_is_passed_over(panel, content):
 def test_nobody_gets_the_truth_early(panel):
     page = Page(panel)
     page.begin()
-    for ask in ({"kind": "review", "page": 0}, {"kind": "next", "token": page.last["token"]}):
+    for ask in (
+        {"kind": "review", "page": 0},
+        {"kind": "save"},
+        {"kind": "next", "token": page.last["token"]},
+    ):
         page.say(**ask)
         assert page.last["kind"] in ("refused", "trial")
         assert "rows" not in page.last
+    assert not (panel.study.folder / "results.csv").exists()
 
 
 def test_the_review_marks_every_image(study, panel):

@@ -244,8 +244,8 @@ class ReaderStudy(Panel):
         )
 
     def _save(self, _: Mapping[str, Any]) -> None:
-        if not self._review:
-            raise RequestError("the results of this study are kept for later.")
+        if not self._review or not self.done:  # the file holds the truth
+            raise RequestError("the results come once everything is answered; go on first.")
         paths = self.results().save()
         self._post(kind="saved", note="Saved: " + " and ".join(path.name for path in paths) + ".")
 

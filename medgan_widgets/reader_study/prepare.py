@@ -115,9 +115,7 @@ def prepare(
     for side, share in zip(given, each, strict=True):
         _check_enough(side, share * trials, ratings // 2)
     ours, theirs = alike(*given, size=size, grey=grey)
-    notes = list(checked(ours, theirs))
-    if (ours.size == given[0].size) != (theirs.size == given[1].size):
-        notes.append("Only one side was made smaller, so its sharpness may give it away.")
+    notes = checked(ours, theirs)
     picks = [_picked(side, share * trials, ratings // 2, seed) for side, share in _zip(given, each)]
     pixels, rows = _in_rows((ours, theirs), picks, seed)
     plan = Plan(
@@ -131,7 +129,7 @@ def prepare(
         taken=tuple(taken for _, taken in rows),
         real=_source(given[0]),
         fake=_source(given[1]),
-        notes=tuple(notes),
+        notes=notes,
         pixels=hashlib.sha256(pixels.tobytes()).hexdigest(),
     )
     return _kept(Path(folder).absolute(), plan, pixels)

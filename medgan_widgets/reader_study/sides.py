@@ -30,12 +30,24 @@ ENOUGH = 8  # images a side, below which that share means little
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """The images of one side, real or synthetic: uint8 or uint16 [N, H, W, C]."""
+    """The images of one side, real or synthetic: uint8 or uint16 [N, H, W, C].
+
+    Attributes
+    ----------
+    name, words
+        ``"real"`` or ``"synthetic"``, and where they come from.
+    phantom
+        Whether they are phantoms.
+    resampled, enlarged
+        Whether any had another size in its file, and whether any was smaller there.
+    """
 
     name: str
     images: NDArray[Any]
     words: str
     phantom: bool
+    resampled: bool = False
+    enlarged: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -68,14 +80,20 @@ def side_of(given: Any, name: str, *, size: int | None, words: str, phantom: boo
         When it is none of these, or holds no images.
     """
     if isinstance(given, (str, Path)):
-        given = read_images(given, size=size, test=0.0)
+        power = size is not None and size & (size - 1) == 0 and size >= 16
+        given = read_images(given, size=size if power else None, test=0.0)
+    resampled = enlarged = False
     if isinstance(given, TrainingImages):
+        height, width = given.images.shape[1:3]
+        resampled = any((wide, high) != (width, height) for wide, high, _ in given.sizes)
+        enlarged = any(max(wide, high) < max(height, width) for wide, high, _ in given.sizes)
         held = given.held_out
         about = f"{given.source}, fingerprint {given.fingerprint[:12]}"
         about += ", held out" if held else ""
         phantom = given.phantom if phantom is None else phantom
         words, given = words or about, (held or given).images
-    return Side(name, _stack(given, name), words or "not stated", bool(phantom))
+    images = _stack(given, name)
+    return Side(name, images, words or "not stated", bool(phantom), resampled, enlarged)
 
 
 def phantom_side(kind: str, name: str, *, size: int, count: int, seed: int, words: str) -> Side:
@@ -175,6 +193,11 @@ def checked(real: Side, synthetic: Side) -> tuple[str, ...]:
         for side, found in zip((real, synthetic), hashes, strict=True)
         if len(set(found)) < len(found)
     ]
+    if real.resampled != synthetic.resampled:
+        notes.append("Only one side was brought to another size: its sharpness may give it away.")
+    for side in (real, synthetic):
+        if side.enlarged:
+            notes.append(f"Some {side.name} images were enlarged: their blur may give them away.")
     return (*notes, *_giveaways(real.images, synthetic.images))
 
 
@@ -230,7 +253,8 @@ def _sized(side: Side, size: int | None, other: Side) -> Side:
         return side
     made = [as_pil(one).resize(goal, Image.Resampling.LANCZOS) for one in side.images]
     pixels = np.stack([np.asarray(one) for one in made])
-    return replace(side, images=pixels.reshape(len(made), goal[1], goal[0], side.depth))
+    pixels = pixels.reshape(len(made), goal[1], goal[0], side.depth)
+    return replace(side, images=pixels, resampled=True)
 
 
 def _giveaways(real: NDArray[np.uint8], synthetic: NDArray[np.uint8]) -> list[str]:
