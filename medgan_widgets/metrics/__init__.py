@@ -1,0 +1,31 @@
+"""Feature matrices to scores that carry what makes them comparable.
+
+Arrays in, numbers out: no torch, and of images only pairs of pixels. A value of one
+extractor never compares with a value of another.
+
+``score_of`` gives a `Score` with its n, interval, floor and warning; the functions beside
+it give the bare number.
+"""
+
+from medgan_widgets.metrics.balls import density_coverage, precision_recall
+from medgan_widgets.metrics.columns import ColumnDistances, distribution_distances
+from medgan_widgets.metrics.gaussians import Gaussian, frechet_distance, frechet_infinity
+from medgan_widgets.metrics.kernels import kernel_distance
+from medgan_widgets.metrics.scores import METRICS, frechet_score, score_of
+from medgan_widgets.metrics.similarity import ms_ssim_diversity, ms_ssim_pairs
+
+__all__ = [
+    "METRICS",
+    "ColumnDistances",
+    "Gaussian",
+    "density_coverage",
+    "distribution_distances",
+    "frechet_distance",
+    "frechet_infinity",
+    "frechet_score",
+    "kernel_distance",
+    "ms_ssim_diversity",
+    "ms_ssim_pairs",
+    "precision_recall",
+    "score_of",
+]

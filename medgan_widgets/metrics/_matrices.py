@@ -1,0 +1,97 @@
+"""Feature matrices: checked once, read by the block, halved by chance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from medgan_widgets.errors import DataError
+
+Features = NDArray[Any]  # [N, D], of any real numbers; may lie in a file
+Floats = NDArray[np.float64]
+Rows = NDArray[np.intp]
+
+LARGEST = 1e100  # squares and their sums stay far from the end of float64
+BLOCK = 2**22  # numbers in one block: 32 MiB of float64
+
+
+def checked(
+    features: ArrayLike, which: str, *, least: int = 2, largest: float = LARGEST
+) -> Features:
+    """Return the features as they are where they are an array: a file stays a file."""
+    try:
+        matrix = features if isinstance(features, np.ndarray) else np.asarray(features)
+        if matrix.dtype.kind not in "fiub":
+            if matrix.dtype.kind != "O":
+                raise TypeError("no real numbers")
+            matrix = matrix.astype(np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"{which} features must be rows of numbers, all as long.") from None
+    if matrix.ndim != 2 or len(matrix) < least or not matrix.shape[1]:
+        one = " (one number an image? give them as a column, [N, 1])" if matrix.ndim == 1 else ""
+        raise DataError(
+            f"{which} features must be [N, D] with at least {least} rows, got {matrix.shape}{one}."
+        )
+    _check_values(matrix, which, largest)
+    return matrix
+
+
+def checked_pair(
+    real: ArrayLike, fake: ArrayLike, *, least: int = 2, largest: float = LARGEST
+) -> tuple[Features, Features]:
+    """Return both sides checked, and of one length of features."""
+    first = checked(real, "real", least=least, largest=largest)
+    second = checked(fake, "fake", least=least, largest=largest)
+    check_same_length(first.shape[1], second.shape[1])
+    return first, second
+
+
+def check_same_length(first: int, second: int) -> None:
+    """Refuse features of two lengths."""
+    if first != second:
+        raise DataError(
+            f"features differ in length: {first} and {second}; use one extractor for both."
+        )
+
+
+def blocks(matrix: Features, rows: Rows | None = None, size: int | None = None) -> Iterator[Floats]:
+    """Yield the rows, or some of them, as float64 blocks of some 32 MiB at most."""
+    count = len(matrix) if rows is None else len(rows)
+    step = size or max(1, min(4096, BLOCK // max(1, matrix.shape[1])))
+    for start in range(0, count, step):
+        some = slice(start, start + step) if rows is None else rows[start : start + step]
+        yield np.ascontiguousarray(matrix[some], np.float64)
+
+
+def some_rows(count: int, size: int, random: np.random.Generator) -> Rows:
+    """Return ``size`` of ``count`` rows, each at most once, in order (a file is read forwards)."""
+    return np.sort(random.choice(count, size, replace=False))
+
+
+def halves(
+    count: int, other: int, draws: int, random: np.random.Generator
+) -> Iterator[tuple[Rows, Rows]]:
+    """Yield, for each draw, half of the rows of either side."""
+    for _ in range(draws):
+        yield some_rows(count, count // 2, random), some_rows(other, other // 2, random)
+
+
+def _check_values(matrix: Features, which: str, largest: float) -> None:
+    bad, peak = 0, 0.0
+    for block in blocks(matrix):
+        fine = np.isfinite(block).all(axis=1)
+        bad += int((~fine).sum())
+        peak = max(peak, float(np.abs(block[fine]).max(initial=0.0)))
+    if bad:
+        raise DataError(
+            f"{which} features hold values that are not finite in {bad} of {len(matrix)} rows; "
+            "leave those images out, or see what the extractor does with them."
+        )
+    if peak > largest:
+        raise DataError(
+            f"{which} features hold values above {largest:g}, too large to square; "
+            "divide both sides by one number."
+        )

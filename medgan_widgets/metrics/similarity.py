@@ -1,0 +1,240 @@
+"""Diversity: how like one another images of one set are, by multi-scale structural similarity.
+
+torchmetrics gives the same numbers (see the tests). Here each image is blurred once and not
+once a pair, and by two narrow matrices instead of a square window, which over all pairs is
+many times faster and needs no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from medgan_widgets.errors import DataError
+from medgan_widgets.metrics._matrices import BLOCK, Floats, some_rows
+from medgan_widgets.requests import Score
+
+WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, Wang 2003
+SMALLEST = ((176, 5), (99, 4), (44, 3), (11, 2))  # of the shorter side, for so many scales
+REACH, SIGMA = 5, 1.5  # of the Gaussian window: 11 pixels
+K1, K2 = 0.01, 0.03
+MOST = 64
+DRAWS = 40
+
+
+def ms_ssim_pairs(images: NDArray[Any], *, scales: int | None = None) -> Floats:
+    """Return the multi-scale structural similarity of every pair, float64 [N, N], 0 to 1.
+
+    Wang, Simoncelli and Bovik 2003. Five scales need a shorter side of 176 pixels; from 99
+    there are four, from 44 three, from 11 two, and the first weights are then made to
+    sum to one: values of different numbers of scales do not compare. Channels are averaged.
+
+    Parameters
+    ----------
+    images
+        uint8 or uint16, [N, H, W] or [N, H, W, C].
+    scales
+        By default as many as the size allows.
+
+    Raises
+    ------
+    DataError
+        For other arrays, a shorter side under 11 pixels, or more scales than fit.
+
+    Examples
+    --------
+    >>> noise = np.random.default_rng(0).integers(0, 256, (3, 48, 48), dtype=np.uint8)
+    >>> pairs = ms_ssim_pairs(np.concatenate([noise, noise[:1]]))
+    >>> float(pairs[0, 3].round(6)), bool(pairs[0, 1] < 0.2)
+    (1.0, True)
+    """
+    levels, top = _as_levels(images)
+    scales = _checked_scales(scales, min(levels.shape[2:]))
+    weights = np.array(WEIGHTS[:scales]) / sum(WEIGHTS[:scales])
+    found = np.ones((len(levels), len(levels)))
+    for place, weight in enumerate(weights):
+        found *= _similarity(levels, top, whole=place == scales - 1) ** weight
+        height, width = (side // 2 * 2 for side in levels.shape[2:])
+        even = levels[:, :, :height, :width]
+        levels = (
+            even[..., ::2, ::2]
+            + even[..., 1::2, ::2]
+            + even[..., ::2, 1::2]
+            + even[..., 1::2, 1::2]
+        ) / 4
+    return found
+
+
+def ms_ssim_diversity(
+    real: NDArray[Any],
+    fake: NDArray[Any],
+    *,
+    real_labels: Sequence[Any] | None = None,
+    fake_labels: Sequence[Any] | None = None,
+    most: int = MOST,
+    seed: int = 0,
+) -> list[Score]:
+    """Return how alike the synthetic images are: mean MS-SSIM over pairs within a class.
+
+    The floor is the reals' own mean over pairs: above it the synthetic images are less diverse
+    than real ones. The interval comes from halves of the images, as in `score_of`.
+
+    Parameters
+    ----------
+    real, fake
+        uint8 or uint16, [N, H, W] or [N, H, W, C], N of at least 2.
+    real_labels, fake_labels
+        The class of each image; only pairs of one class count. None: one class.
+    most
+        At most so many images of each side are compared, drawn by ``seed``.
+
+    Returns
+    -------
+    list of Score
+        One score; its ``extractor`` tells the number of scales.
+
+    Raises
+    ------
+    DataError
+        For what `ms_ssim_pairs` refuses, or when no class has two images.
+
+    Examples
+    --------
+    >>> real = np.random.default_rng(0).integers(0, 256, (6, 48, 48), dtype=np.uint8)
+    >>> score = ms_ssim_diversity(real, np.repeat(real[:1], 6, axis=0))[0]
+    >>> score.name, round(score.value, 3), score.value > score.floor, score.extractor
+    ('MS-SSIM', 1.0, True, 'pixels-3-scales')
+    """
+    sides = [_Compared.of(real, real_labels, "real", most, seed)]
+    sides.append(_Compared.of(fake, fake_labels, "synthetic", most, seed))
+    sizes = [one.images.shape[1:3] for one in sides]
+    scales = _checked_scales(None, min(min(size) for size in sizes))
+    floor = sides[0].means(scales, draws=0, seed=seed)[0]
+    value, *drawn = sides[1].means(scales, draws=DRAWS, seed=seed)
+    n_real, n_fake = (len(one.images) for one in sides)
+    return [
+        Score(
+            name="MS-SSIM",
+            value=value,
+            n_real=n_real,
+            n_fake=n_fake,
+            extractor=f"pixels-{scales}-scales",
+            interval=_interval(value, drawn),
+            floor=floor,
+            floor_n=None if n_real == n_fake else n_real,
+            warning=""
+            if sizes[0] == sizes[1]
+            else "the two sides differ in size, which alone moves the figure.",
+        )
+    ]
+
+
+class _Compared:
+    """Some images of one side, with their classes."""
+
+    def __init__(self, images: NDArray[Any], labels: NDArray[Any]) -> None:
+        self.images, self.labels = images, labels
+
+    @classmethod
+    def of(
+        cls, images: NDArray[Any], labels: Sequence[Any] | None, which: str, most: int, seed: int
+    ) -> _Compared:
+        if not isinstance(images, np.ndarray) or images.ndim < 3 or len(images) < 2 or most < 2:
+            raise DataError(
+                f"pairs need at least 2 {which} images, uint8 or uint16 [N, H, W(, C)]."
+            )
+        classes = np.zeros(len(images)) if labels is None else np.asarray(labels)
+        if len(classes) != len(images):
+            raise DataError(
+                f"there are {len(classes)} labels for {len(images)} {which} images; give one each."
+            )
+        rows = np.arange(len(images))
+        if len(rows) > most:
+            rows = some_rows(len(rows), most, np.random.default_rng(seed))
+        return cls(images[rows], classes[rows])
+
+    def means(self, scales: int, *, draws: int, seed: int) -> list[float]:
+        """Return the mean over pairs within a class: of all images, then of each half."""
+        pairs = ms_ssim_pairs(self.images, scales=scales)
+        alike = np.triu(self.labels[:, None] == self.labels[None, :], 1)
+        if not alike.any():
+            raise DataError("no class has two images, so there is no pair to compare.")
+        found = [float(pairs[alike].mean())]
+        random, n = np.random.default_rng(seed), len(pairs)
+        for _ in range(draws if n >= 4 else 0):
+            rows = np.ix_(*[some_rows(n, n // 2, random)] * 2)
+            if alike[rows].any():
+                found.append(float(pairs[rows][alike[rows]].mean()))
+        return found
+
+
+def _interval(value: float, drawn: list[float]) -> tuple[float, float] | None:
+    if len(drawn) < 2:
+        return None
+    margin = float(stats.t.ppf(0.975, len(drawn) - 1) * np.std(drawn, ddof=1))
+    return max(value - margin, 0.0), min(value + margin, 1.0)
+
+
+def _as_levels(images: NDArray[Any]) -> tuple[Floats, float]:
+    """Return float64 [N, C, H, W] and the largest grey level there can be."""
+    if not isinstance(images, np.ndarray) or images.dtype not in (np.uint8, np.uint16):
+        raise DataError("images must be uint8 or uint16 arrays, [N, H, W] or [N, H, W, C].")
+    if images.ndim not in (3, 4) or 0 in images.shape:
+        raise DataError(f"images must be [N, H, W] or [N, H, W, C], got {images.shape}.")
+    with_channels = images[..., None] if images.ndim == 3 else images
+    levels = np.moveaxis(with_channels, -1, 1).astype(np.float64)
+    return levels, float(np.iinfo(images.dtype).max)
+
+
+def _checked_scales(scales: int | None, side: int) -> int:
+    fits = next((count for least, count in SMALLEST if side >= least), 0)
+    if not fits:
+        raise DataError(f"structural similarity needs images of at least 11 pixels, got {side}.")
+    if scales is None:
+        return fits
+    if not 1 <= scales <= fits:
+        raise DataError(f"images of {side} pixels have 1 to {fits} scales, got {scales}.")
+    return scales
+
+
+def _similarity(levels: Floats, top: float, *, whole: bool) -> Floats:
+    """Return one scale of every pair: contrast and structure, at the last scale luminance too.
+
+    The last one is taken over the whole image, mirrored at its edges, the others where
+    the window fits: this is what torchmetrics does.
+    """
+    down, across = (_window(side, whole) for side in levels.shape[2:])
+    blurred = down @ levels @ across.T
+    spread = np.maximum(down @ levels**2 @ across.T - blurred**2, 0.0)
+    c1, c2 = (K1 * top) ** 2, (K2 * top) ** 2
+    found = np.ones((len(levels), len(levels)))
+    step = max(1, BLOCK // 4 // levels[0].size)
+    for i, start in _parts(len(levels), step):
+        j = slice(start, start + step)
+        together = down @ (levels[i] * levels[j]) @ across.T - blurred[i] * blurred[j]
+        maps = (2 * together + c2) / (spread[i] + spread[j] + c2)
+        if whole:
+            light = 2 * blurred[i] * blurred[j] + c1
+            maps *= light / (blurred[i] ** 2 + blurred[j] ** 2 + c1)
+        found[i, j] = found[j, i] = np.maximum(maps.mean(axis=(1, 2, 3)), 0.0)
+    return found
+
+
+def _parts(count: int, step: int) -> list[tuple[int, int]]:
+    return [(i, start) for i in range(count) for start in range(i, count, step)]
+
+
+def _window(side: int, whole: bool) -> Floats:
+    """Return the Gaussian blur of a line of pixels as a matrix, [side or side - 10, side]."""
+    taps = np.exp(-((np.arange(-REACH, REACH + 1) / SIGMA) ** 2) / 2)
+    taps /= taps.sum()
+    found = np.zeros((side, side))
+    for row, (place, tap) in ((r, pair) for r in range(side) for pair in enumerate(taps)):
+        column = abs(row + place - REACH)  # mirrored at the first pixel, then at the last
+        column = column if column < side else 2 * (side - 1) - column
+        found[row, column] += tap
+    return found if whole else found[REACH:-REACH]
