@@ -1,0 +1,192 @@
+"""A small CNN, and how any classifier is trained and asked: the same way in every arm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from medgan_widgets.augmentation_study.arms import Images, TrainingSet
+from medgan_widgets.errors import RequestError, TrainingError
+from medgan_widgets.training.augment import augmented
+from medgan_widgets.training.ranks import Draws
+
+# Anatomy has sides, so flips are not among them.
+CLASSICAL_KINDS = ("translation", "scale", "rotation", "brightness", "contrast")
+CHANCE_OF_CHANGE = 0.8
+
+Factory = Callable[[int, int, int], nn.Module]  # channels, classes, pixels a side
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """How every classifier is trained.
+
+    Attributes
+    ----------
+    passes
+        How often each image is shown; more images, more steps.
+    batch
+        Images a step.
+    learning_rate
+        Of Adam, falling to a twentieth along a cosine.
+    kinds
+        What classical augmentation does, as in ``presets.AUGMENTATIONS``.
+    device
+        Where.
+    """
+
+    passes: int = 10
+    batch: int = 32
+    learning_rate: float = 2e-3
+    kinds: tuple[str, ...] = CLASSICAL_KINDS
+    device: str = "cpu"
+
+
+class SmallCNN(nn.Module):
+    """Five convolutions to 4 × 4, mean and maximum, one linear layer; about 30,000 weights.
+
+    Parameters
+    ----------
+    channels, classes, size
+        Of the images [N, channels, size, size], -1 … 1, and how many classes.
+
+    Examples
+    --------
+    >>> SmallCNN(1, 2, 32)(torch.zeros(3, 1, 32, 32)).shape
+    torch.Size([3, 2])
+    """
+
+    def __init__(self, channels: int, classes: int, size: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        width = channels
+        for step, out in enumerate((12, 24, 32, 40)):
+            stride = 2 if size // 2 ** (step + 1) >= 4 else 1
+            layers += [
+                nn.Conv2d(width, out, 3, stride, 1, bias=False),
+                nn.BatchNorm2d(out),
+                nn.ReLU(),
+            ]
+            width = out
+        self.features = nn.Sequential(*layers)
+        self.head = nn.Linear(2 * width, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits [N, classes]."""
+        maps = self.features(images)
+        pooled = torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1)
+        logits: Tensor = self.head(pooled)
+        return logits
+
+
+def trained(
+    factory: Factory, learned: TrainingSet, classes: int, lesson: Lesson, seed: int
+) -> nn.Module:
+    """Return a classifier that has learned a training set; a seed gives the same one again.
+
+    Raises
+    ------
+    RequestError
+        When the factory makes no network that turns such images into logits [N, classes].
+    TrainingError
+        When its loss is no number any more.
+    """
+    network = built(factory, learned.images, classes, seed).to(lesson.device)
+    weights = [one for one in network.parameters() if one.requires_grad]
+    if not weights:
+        raise RequestError("the classifier has no weights that can learn; give another factory.")
+    optimiser = torch.optim.Adam(weights, lr=lesson.learning_rate)
+    total = lesson.passes * sum(1 for _ in _places(len(learned.images), lesson.batch, None))
+    random = np.random.default_rng([seed, 1])
+    network.train()
+    step = 0
+    with torch.random.fork_rng(devices=[]):  # dropout and the like
+        torch.manual_seed(seed)
+        for _ in range(lesson.passes):
+            for rows in _places(len(learned.images), lesson.batch, random):
+                rate = 0.05 + 0.95 * (1 + np.cos(np.pi * step / total)) / 2
+                optimiser.param_groups[0]["lr"] = lesson.learning_rate * rate
+                images = _shown(learned, rows, lesson, seed * 1_000_003 + step)
+                wanted = torch.from_numpy(learned.classes[rows]).to(lesson.device)
+                loss = F.cross_entropy(network(images).float(), wanted)
+                if not torch.isfinite(loss):
+                    raise TrainingError(
+                        f"the classifier's loss is {loss.item()} after {step} steps; give a lower "
+                        "learning_rate."
+                    )
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+                step += 1
+    return network.eval()
+
+
+@torch.inference_mode()
+def predicted(network: nn.Module, images: Images, lesson: Lesson) -> NDArray[np.int64]:
+    """Return the class a classifier gives each image, [N]."""
+    found = [
+        network(as_tensor(images[rows], lesson.device)).argmax(dim=1).cpu().numpy()
+        for rows in _places(len(images), 256, None)
+    ]
+    return np.concatenate(found).astype(np.int64)
+
+
+def built(factory: Factory, images: Images, classes: int, seed: int) -> nn.Module:
+    """Return a new classifier whose first weights come from the seed, tried on two images.
+
+    Raises
+    ------
+    RequestError
+        As `trained` does.
+    """
+    size, channels = images.shape[1], images.shape[3]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            network = factory(channels, classes, size)
+            with torch.no_grad():
+                made = network.eval()(as_tensor(np.resize(images, (2, *images.shape[1:])), "cpu"))
+        except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise RequestError(
+                "classifier must be a function of (channels, classes, size) that returns a torch "
+                f"module for images [N, {channels}, {size}, {size}]; it failed with "
+                f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}."
+            ) from error
+    shape = tuple(getattr(made, "shape", ()))
+    if shape != (2, classes):
+        raise RequestError(
+            f"the classifier must return logits [N, {classes}]; for 2 images it returned "
+            f"{list(shape) or type(made).__name__}."
+        )
+    return network
+
+
+def as_tensor(images: Images, device: str) -> Tensor:
+    """Turn uint8 [N, H, W, C] into floats -1 … 1, [N, C, H, W]."""
+    tensor = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+    return tensor.permute(0, 3, 1, 2).float().contiguous() / 127.5 - 1
+
+
+def _shown(learned: TrainingSet, rows: NDArray[np.int64], lesson: Lesson, seed: int) -> Tensor:
+    images = as_tensor(learned.images[rows], lesson.device)
+    changed = torch.from_numpy(learned.changed[rows]).to(lesson.device)
+    if changed.any():
+        draws = Draws(len(rows), seed=seed % 2**63, device=lesson.device)
+        other = augmented(images, CHANCE_OF_CHANGE, lesson.kinds, draws)
+        images = torch.where(changed[:, None, None, None], other, images)
+    return images
+
+
+def _places(
+    count: int, batch: int, random: np.random.Generator | None
+) -> Iterator[NDArray[np.int64]]:
+    """Yield the rows of each step; a last single image joins the step before (batch norm)."""
+    order = np.arange(count) if random is None else random.permutation(count)
+    cuts = list(range(batch, count - 1, batch))
+    yield from (part.astype(np.int64) for part in np.split(order, cuts))

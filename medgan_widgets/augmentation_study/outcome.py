@@ -1,0 +1,293 @@
+"""Rows of a study to intervals, differences and a conclusion computed from them."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from medgan_widgets.augmentation_study.arms import CLASSICAL, DUPLICATED, MIXED, REAL, SYNTHETIC
+from medgan_widgets.augmentation_study.figures import Floats, weighted
+
+DRAWS = 2000
+FEWEST_SEEDS = 5
+FEWEST_TESTED = 100
+CONTROLS = {
+    REAL: "the reals alone",
+    DUPLICATED: "as many duplicated reals",
+    CLASSICAL: "as many classically changed reals",
+}
+
+
+@dataclass(frozen=True, repr=False)
+class StudyOutcome:
+    """What a study found.
+
+    Intervals are 95 % and come from drawing training seeds and test groups
+    (patients; images where nobody named any) with replacement, both at once, 2,000 times:
+    they hold for other seeds and for other test patients of the same kind. They
+    do not hold for other training images. Differences are paired: both arms have
+    the same seeds and test images.
+
+    Attributes
+    ----------
+    rows
+        One a training, plain dictionaries.
+    truth
+        The class of each test image, by its place in ``classes``.
+    groups
+        Which group each test image belongs to.
+    classes
+        Names.
+    provenance
+        What the generator has seen.
+    notes
+        What else is to be said.
+    """
+
+    rows: tuple[Mapping[str, Any], ...]
+    truth: tuple[int, ...]
+    groups: tuple[int, ...]
+    classes: tuple[str, ...]
+    provenance: str = ""
+    notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return "\n".join([self.conclusion, *filter(None, [self.provenance]), *self.all_notes])
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row a training."""
+        return pd.DataFrame([plain_row(row, self.classes) for row in self.rows])
+
+    def summary(self) -> pd.DataFrame:
+        """Return one row an arm and ratio: means over seeds, with intervals (low, high)."""
+        rows = []
+        for (arm, ratio), trained in self._arms.items():
+            found = self._metrics(arm, ratio)
+            row = {"arm": arm, "ratio": ratio, "n_train": trained[0]["n_train"],
+                   "seeds": len(trained), "n_test": len(self.truth)}  # fmt: skip
+            for name in ("accuracy", "balanced_accuracy", "macro_f1"):
+                row |= _with_interval(name, *found[name])
+            for name, recall in zip(self.classes, found["recall"], strict=True):
+                row |= _with_interval(f"recall {name}", *recall)
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    def differences(self) -> pd.DataFrame:
+        """Return real + synthetic minus each control, in balanced accuracy, paired, 95 %.
+
+        With several ratios the intervals are wider (95 % for all of them together,
+        Bonferroni), since the best of many is better by chance.
+        """
+        rows = [
+            {"ratio": ratio, "against": control, "difference": value, "low": low, "high": high,
+             "verdict": _verdict(low, high)}
+            for ratio in self._ratios
+            for control, (value, low, high) in self._against(ratio).items()
+        ]  # fmt: skip
+        columns = ["ratio", "against", "difference", "low", "high", "verdict"]
+        return pd.DataFrame(rows, columns=columns)
+
+    @property
+    def conclusion(self) -> str:
+        """What the numbers say, in sentences made from them alone."""
+        if not self.rows:
+            return "Nothing was trained yet, so nothing can be said."
+        if not self._ratios:
+            return "No arm with synthetic images was trained beside the reals, so nothing is said."
+        return "\n".join([*(self._of_ratio(ratio) for ratio in self._ratios), self._overall()])
+
+    @property
+    def all_notes(self) -> tuple[str, ...]:
+        """What limits the conclusion, computed and told."""
+        found = list(self.notes)
+        seeds = min((len(rows) for rows in self._arms.values()), default=0)
+        if 0 < seeds < FEWEST_SEEDS:
+            found.append(
+                f"Only {seeds} seed{'s' * (seeds != 1)}: at least 5 are needed to trust it."
+            )
+        if len(self.truth) < FEWEST_TESTED:
+            found.append(f"Only {len(self.truth)} test images: differences may well be missed.")
+        if len(set(self.groups)) < 20:
+            found.append(f"Only {len(set(self.groups))} test groups: intervals are too narrow.")
+        if any(count == 0 for count in np.bincount(self.truth, minlength=len(self.classes))):
+            found.append("A class has no test image; it counts in no mean.")
+        if (REAL, 0.0) in self._arms:
+            real = self._metrics(REAL, 0.0)["balanced_accuracy"][0]
+            if real > 0.97:
+                found.append(f"The reals alone reach {real:.2f}: there is hardly room for a gain.")
+            if real < 1 / max(1, len(self.classes)) + 0.05:
+                found.append(f"The reals alone reach {real:.2f}, about chance: the classifier does "
+                             "not learn this yet, and a comparison says little.")  # fmt: skip
+        return tuple(found)
+
+    def _repr_html_(self) -> str:
+        table = self.summary().to_html(index=False, float_format="{:.3f}".format, border=0)
+        return table + "".join(f"<p>{html.escape(line)}</p>" for line in repr(self).splitlines())
+
+    # ------------------------------------------------------------ sentences
+
+    def _of_ratio(self, ratio: float) -> str:
+        added = self._arms[MIXED, ratio][0]["n_synthetic"]
+        value, (low, high) = self._metrics(MIXED, ratio)["balanced_accuracy"]
+        parts = []
+        for control, (more, least, most) in self._against(ratio).items():
+            parts.append(f"{more:+.3f} [{least:+.3f}, {most:+.3f}] against {CONTROLS[control]}")
+        text = (
+            f"{added} synthetic images added (ratio {ratio:g}): balanced accuracy {value:.3f} "
+            f"[{low:.3f}, {high:.3f}]; {'; '.join(parts) or 'no control was trained'}."
+        )
+        if (SYNTHETIC, ratio) in self._arms:
+            alone, (low, high) = self._metrics(SYNTHETIC, ratio)["balanced_accuracy"]
+            text += f" Synthetic images alone: {alone:.3f} [{low:.3f}, {high:.3f}]."
+        return text
+
+    def _overall(self) -> str:
+        found = {ratio: self._against(ratio) for ratio in self._ratios}
+        missing = [words for control, words in CONTROLS.items()
+                   if any(control not in one for one in found.values())]  # fmt: skip
+        better = {
+            control: [ratio for ratio, one in found.items() if one.get(control, (0, 0, 0))[1] > 0]
+            for control in CONTROLS
+        }
+        all_three = [r for r in found if all(r in better[control] for control in CONTROLS)]
+        worse = [ratio for ratio, one in found.items() if one.get(REAL, (0, 0, 0))[2] < 0]
+        if all_three:
+            text = (
+                f"Synthetic images helped: at ratio {_list(all_three)} more than reals alone, and "
+                "more than duplicating or classically changing the reals does."
+            )
+        elif better[REAL] and missing:
+            text = (
+                "Synthetic images helped against the reals alone; whether more than the controls "
+                "do is open."
+            )
+        elif better[REAL]:
+            text = (
+                "Synthetic images helped against the reals alone, but that they help more than "
+                f"{_unbeaten(better)} is not shown."
+            )
+        elif worse:
+            text = f"Synthetic images made it worse, at ratio {_list(worse)}."
+        else:
+            text = "No gain by synthetic images is shown."
+        beaten = [
+            words
+            for control, words in CONTROLS.items()
+            if control != REAL and any(one.get(control, (0, 0, 0))[2] < 0 for one in found.values())
+        ]
+        if beaten:
+            text += f" They did worse than {' and '.join(beaten)}."
+        return text + (f" Not trained: {', '.join(missing)}." if missing else "")
+
+    # ------------------------------------------------------------ numbers
+
+    @cached_property
+    def _arms(self) -> dict[tuple[str, float], list[Mapping[str, Any]]]:
+        found: dict[tuple[str, float], list[Mapping[str, Any]]] = {}
+        for row in self.rows:
+            found.setdefault((row["arm"], float(row["ratio"])), []).append(row)
+        return found
+
+    @cached_property
+    def _ratios(self) -> list[float]:
+        return sorted(ratio for arm, ratio in self._arms if arm == MIXED)
+
+    @cached_property
+    def _drawn(self) -> Floats:
+        """Return how often each test image is drawn, by groups, [DRAWS, N]; the first has all."""
+        random = np.random.default_rng(0)
+        groups = np.array(self.groups)
+        count = len(set(self.groups))
+        times = random.multinomial(count, np.full(count, 1 / count), size=DRAWS - 1)
+        return np.concatenate([np.ones((1, len(groups))), times[:, groups].astype(np.float64)])
+
+    @cached_property
+    def _found(self) -> dict[tuple[str, float], dict[str, Any]]:
+        """Return each arm's metrics on all draws of test groups, one column a seed."""
+        truth = np.array(self.truth)
+        return {
+            key: weighted(
+                truth, np.array([row["predicted"] for row in rows]), len(self.classes), self._drawn
+            )
+            for key, rows in self._arms.items()
+        }
+
+    def _metrics(self, arm: str, ratio: float) -> dict[str, Any]:
+        """Return each metric's mean and interval: seeds and groups drawn at once."""
+        found, seeds = self._found[arm, ratio], self._seeds(len(self._arms[arm, ratio]))
+
+        def told(values: Floats) -> tuple[float, tuple[float, float]]:
+            return float(values[0].mean()), _range((values * seeds).sum(axis=1), 0.05)
+
+        plain = {name: told(found[name]) for name in ("accuracy", "balanced_accuracy", "macro_f1")}
+        return {**plain, "recall": [told(one) for one in found["recall"]]}
+
+    def _against(self, ratio: float) -> dict[str, tuple[float, float, float]]:
+        told = {}
+        for control in CONTROLS:
+            key = (control, 0.0 if control == REAL else ratio)
+            if key not in self._arms:
+                continue
+            pairs = self._paired((MIXED, ratio), key)
+            if not len(pairs[0]):
+                continue
+            mixed = self._found[MIXED, ratio]["balanced_accuracy"][:, pairs[0]]
+            difference = mixed - self._found[key]["balanced_accuracy"][:, pairs[1]]
+            drawn = (difference * self._seeds(difference.shape[1])).sum(axis=1)
+            told[control] = (
+                float(difference[0].mean()), *_range(drawn, 0.05 / max(1, len(self._ratios)))
+            )  # fmt: skip
+        return told
+
+    def _paired(self, one: tuple[str, float], other: tuple[str, float]) -> list[list[int]]:
+        """Return the places of the seeds that both arms have."""
+        seeds = [[row["seed"] for row in self._arms[key]] for key in (one, other)]
+        both = [seed for seed in seeds[0] if seed in seeds[1]]
+        return [[some.index(seed) for seed in both] for some in seeds]
+
+    @staticmethod
+    def _seeds(count: int) -> Floats:
+        """Return the share that each seed has in each draw, [DRAWS, count]; the first has all."""
+        random = np.random.default_rng(1)
+        times = random.multinomial(count, np.full(count, 1 / count), size=DRAWS - 1)
+        return np.concatenate([np.ones((1, count)), times]) / count
+
+
+def plain_row(row: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
+    """Return a row for a table: each recall in a column of its own, no single predictions."""
+    told = {name: value for name, value in row.items() if name not in ("recall", "predicted")}
+    return told | {
+        f"recall {name}": value for name, value in zip(classes, row["recall"], strict=True)
+    }
+
+
+def _range(drawn: Floats, left_out: float) -> tuple[float, float]:
+    if not np.isfinite(drawn).any():
+        return float("nan"), float("nan")
+    low, high = np.nanquantile(drawn, (left_out / 2, 1 - left_out / 2))
+    return float(low), float(high)
+
+
+def _with_interval(name: str, value: float, interval: tuple[float, float]) -> dict[str, float]:
+    return {name: value, f"{name} low": interval[0], f"{name} high": interval[1]}
+
+
+def _unbeaten(better: Mapping[str, Sequence[float]]) -> str:
+    """Return the controls that no ratio which beats the reals beats as well, in words."""
+    both = (DUPLICATED, CLASSICAL)
+    left = [one for one in both if not set(better[REAL]) & set(better[one])] or both
+    return " or ".join(CONTROLS[one] for one in left)
+
+
+def _verdict(low: float, high: float) -> str:
+    return "better" if low > 0 else "worse" if high < 0 else "no difference shown"
+
+
+def _list(ratios: Sequence[float]) -> str:
+    return ", ".join(f"{one:g}" for one in ratios)
