@@ -72,7 +72,7 @@ def distances_of_rows(
         for place, weight in enumerate(weights):
             gap = np.abs(weight[order].cumsum(axis=0)[:-1])
             # Between equal values there is no gap to be seen, however they were sorted.
-            found[0, place, columns] = np.where(steps > 0, gap, 0.0).max(axis=0)
+            found[0, place, columns] = np.minimum(np.where(steps > 0, gap, 0.0).max(axis=0), 1.0)
             moved = (gap * steps).sum(axis=0)
             constant = np.full(len(scale), np.nan)
             found[1, place, columns] = np.divide(moved, scale, out=constant, where=scale > 0)
