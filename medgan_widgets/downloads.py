@@ -139,6 +139,45 @@ def fetch_package(
     return package
 
 
+def fetch_file(
+    url: str,
+    target: Path,
+    *,
+    sha256: str = "",
+    mirror: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Return one file, from the cache or from where it is published.
+
+    Parameters
+    ----------
+    url, mirror, progress
+        As for `fetch_package`.
+    target
+        Where it is to lie.
+    sha256
+        How its hash must begin, or all of it; empty where nobody knows.
+
+    Raises
+    ------
+    DownloadError
+        When it cannot be fetched or is not the expected file; nothing is kept.
+    """
+    with _one_at_a_time(target):
+        if target.is_file() and _sha256(target).startswith(sha256.lower()):
+            return target
+        with _scratch(target) as scratch:
+            file = _download(_address(url, mirror), scratch / "file", progress)
+            found = _sha256(file)
+            if not found.startswith(sha256.lower()):
+                raise DownloadError(
+                    f"the download of {target.name} is not the expected file: its SHA-256 begins "
+                    f"with {found[:12]}, not {sha256[:12].lower()}; nothing was kept."
+                )
+            file.replace(target)
+    return target
+
+
 def cached_packages() -> list[Package]:
     """Return what lies complete in the cache, by name."""
     folders = sorted(path for path in _packages().glob("*") if path.is_dir())

@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 from scipy import linalg
 
-from medgan_widgets.errors import DataError, WeightsError
-from medgan_widgets.features import PHANTOM_CNN, features_from_images
+from medgan_widgets.errors import DataError
 from medgan_widgets.metrics import frechet_distance, frechet_score
-from medgan_widgets.phantoms import draw_phantoms
 
 RANDOM = np.random.default_rng(0)
 
@@ -60,39 +58,6 @@ def test_features_that_cannot_be_compared_are_refused(bad: np.ndarray) -> None:
         frechet_distance(np.zeros((4, 3)), np.zeros((4, 2)))
 
 
-def test_the_extractor_tells_phantoms_from_noise_and_kinds_from_each_other() -> None:
-    brains, others, chests = (
-        features_from_images(draw_phantoms(kind, seeds, size=64).images)
-        for kind, seeds in (
-            ("brain_mri", range(150)),
-            ("brain_mri", range(500, 650)),
-            ("chest_xray", range(150)),
-        )
-    )
-    noise = features_from_images(RANDOM.integers(0, 256, (150, 64, 64), dtype=np.uint8))
-    floor = frechet_distance(brains, others)
-    assert frechet_distance(brains, chests) > 5 * floor
-    assert frechet_distance(brains, noise) > 5 * floor
-
-
-def test_features_do_not_depend_on_how_images_are_batched() -> None:
-    images = draw_phantoms("mammogram", range(10), size=64).images
-    whole = features_from_images(images)
-    parts = features_from_images(iter([images[:3], images[3:, ..., None]]))
-    np.testing.assert_allclose(whole, parts, atol=1e-4)
-
-
-def test_images_that_are_none_are_refused() -> None:
-    with pytest.raises(DataError, match="no images"):
-        features_from_images(np.zeros((0, 64, 64), np.uint8))
-    with pytest.raises(DataError, match="3 channels"):
-        features_from_images(np.zeros((1, 64, 64, 3), np.uint8))
-    with pytest.raises(DataError, match="must be uint8"):
-        features_from_images(np.zeros((1, 64, 64)))
-    with pytest.raises(WeightsError, match=PHANTOM_CNN):
-        features_from_images(np.zeros((1, 64, 64), np.uint8), "inception")
-
-
 @pytest.mark.parametrize("bad", [[["a", "b"]] * 3, [[1], [2, 3]]])
 def test_rows_that_are_no_numbers_are_refused(bad: list[object]) -> None:
     with pytest.raises(DataError, match="rows of numbers"):
@@ -111,9 +76,3 @@ def test_an_interval_of_too_few_images_or_draws_is_refused() -> None:
         frechet_score(few, few, extractor="none", floor_from=few)
     with pytest.raises(DataError, match="at least 2 draws"):
         frechet_score(many, many, extractor="none", floor_from=many, draws=1)
-
-
-@pytest.mark.parametrize("bad", [None, 5, "abc", np.array(3, np.uint8), np.zeros((2, 0, 0), "u1")])
-def test_what_is_no_image_at_all_is_refused(bad: object) -> None:
-    with pytest.raises(DataError):
-        features_from_images(bad)

@@ -1,6 +1,6 @@
-"""Images to feature vectors, by a named and versioned extractor.
+"""phantom-cnn-1: a network that reads the phantoms' own parameters.
 
-``phantom-cnn-1`` is a small network taught to read the phantoms' own
+It is a small network taught to read the phantoms' own
 parameters (ventricle area, lesion radius, texture …). It is shipped, needs no
 download, and is made again by ``python -m medgan_widgets.features``. It knows
 phantoms only: distances in its features say nothing about patient images.
@@ -9,7 +9,6 @@ phantoms only: distances in its features say nothing about patient images.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,15 +19,16 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medgan_widgets.errors import DataError, WeightsError
+from medgan_widgets.errors import WeightsError
+from medgan_widgets.features.pixels import to_planes
 from medgan_widgets.files import write_whole
 from medgan_widgets.phantoms import KINDS, Phantoms, draw_phantoms
 
 log = logging.getLogger(__name__)
 
-PHANTOM_CNN = "phantom-cnn-1"
 SIDE = 128  # every image is resized to this, with antialias, before it is looked at
-WEIGHTS = Path(__file__).parent / "extractors"
+FILE = "phantom-cnn-1.safetensors"
+WEIGHTS = Path(__file__).parents[1] / "extractors"
 
 
 class PhantomCNN(nn.Module):
@@ -49,65 +49,15 @@ class PhantomCNN(nn.Module):
         return features
 
 
-@torch.inference_mode()
-def features_from_images(
-    images: Iterable[NDArray[np.uint8]], extractor: str = PHANTOM_CNN
-) -> NDArray[np.float64]:
-    """Return one feature vector an image, float64 [N, 64].
-
-    Parameters
-    ----------
-    images
-        uint8 [N, H, W] or [N, H, W, 1], or batches of them: memory does not
-        grow with N.
-    extractor
-        ``"phantom-cnn-1"``.
+def read_phantom_cnn() -> PhantomCNN:
+    """Return the shipped network, ready to look at images.
 
     Raises
     ------
-    DataError
-        For other shapes or types, or no image at all.
     WeightsError
-        For an unknown extractor.
-
-    Examples
-    --------
-    >>> features_from_images(np.zeros((2, 64, 64), np.uint8)).shape
-    (2, 64)
+        When its file is missing.
     """
-    if extractor != PHANTOM_CNN:
-        raise WeightsError(f"extractor must be {PHANTOM_CNN!r}, got {extractor!r}.")
-    if not isinstance(images, Iterable) or getattr(images, "ndim", 1) == 0:
-        raise DataError(f"images must be uint8 arrays [N, H, W(, 1)], got {images!r}.")
-    network = _read_phantom_cnn()
-    batches = images
-    if isinstance(images, np.ndarray):
-        batches = (images[i : i + 64] for i in range(0, len(images), 64))
-    found = [network(_prepared(batch)).double().numpy() for batch in batches]
-    if not found:
-        raise DataError("there are no images to turn into features.")
-    return np.concatenate(found)
-
-
-def _prepared(images: NDArray[np.uint8]) -> Tensor:
-    if not isinstance(images, np.ndarray):
-        raise DataError(f"images must be uint8 arrays [N, H, W(, 1)], got {type(images).__name__}.")
-    if 0 in images.shape:
-        raise DataError(f"there are no pixels in images of shape {images.shape}.")
-    if images.dtype != np.uint8 or images.ndim not in (3, 4):
-        raise DataError(f"images must be uint8 [N, H, W(, 1)], got {images.dtype} {images.shape}.")
-    if images.ndim == 4:
-        if images.shape[-1] != 1:
-            raise DataError(f"{PHANTOM_CNN} reads grey images, got {images.shape[-1]} channels.")
-        images = images[..., 0]
-    grey = torch.from_numpy(np.ascontiguousarray(images))[:, None].float() / 127.5 - 1
-    if grey.shape[-2:] == (SIDE, SIDE):
-        return grey
-    return F.interpolate(grey, (SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)
-
-
-def _read_phantom_cnn() -> PhantomCNN:
-    path = WEIGHTS / f"{PHANTOM_CNN}.safetensors"
+    path = WEIGHTS / FILE
     if not path.exists():
         raise WeightsError(f"{path.name} is missing; make it: python -m medgan_widgets.features")
     tensors = load_file(path)
@@ -144,7 +94,7 @@ def train_phantom_cnn(count: int = 4000, epochs: int = 8, seed: int = 0) -> Phan
     for step in range(steps):
         rows = random.integers(count, size=32)
         losses = [
-            F.mse_loss(network.heads[kind](network(_prepared(images[rows]))), wanted[rows])
+            F.mse_loss(network.heads[kind](network(_seen(images[rows]))), wanted[rows])
             for kind, (images, wanted) in data.items()
         ]
         total = torch.stack(losses).sum()
@@ -157,13 +107,11 @@ def train_phantom_cnn(count: int = 4000, epochs: int = 8, seed: int = 0) -> Phan
     return network.eval()
 
 
-def main() -> None:
-    """Make the shipped extractor again."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    torch.set_num_threads(1)
+def write_phantom_cnn() -> None:
+    """Teach the extractor and write its weights where they are shipped."""
     tensors = {k: v.half().contiguous() for k, v in train_phantom_cnn().state_dict().items()}
-    write_whole(WEIGHTS / f"{PHANTOM_CNN}.safetensors", save(tensors), parents=True)
+    write_whole(WEIGHTS / FILE, save(tensors), parents=True)
 
 
-if __name__ == "__main__":
-    main()
+def _seen(images: NDArray[np.uint8]) -> Tensor:
+    return to_planes(images[..., None], "grey", SIDE) * 2 - 1

@@ -118,7 +118,7 @@ class Probe:
         real, other, classes = self._scored
         made = images_of(generator, range(len(classes)), classes, self.conditional)
         score = frechet_score(
-            real, features_from_images(_grey(made)), extractor=PHANTOM_CNN, floor_from=other
+            real, _features(made), extractor=PHANTOM_CNN, floor_from=other
         )
         return score.to_dict()
 
@@ -142,9 +142,9 @@ class Probe:
         if held_out is None or count < FEWEST_SCORED:
             return None
         held = random.permutation(len(held_out.images))[:count]
-        real = features_from_images(_grey(held_out.images[held]))
+        real = _features(held_out.images[held])
         rows = random.permutation(len(learned.images))[:count]
-        other = features_from_images(_grey(learned.images[rows]))
+        other = _features(learned.images[rows])
         return real, other, held_out.classes[held]
 
 
@@ -249,6 +249,10 @@ def _pooled(images: Images) -> NDArray[np.float32]:
     """Return images as grey means over blocks, float32 [N, 256]: anatomy without grain."""
     grey = torch.from_numpy(np.ascontiguousarray(_grey(images)[..., 0])).float()[:, None]
     return F.adaptive_avg_pool2d(grey, POOLED).flatten(1).numpy()
+
+
+def _features(images: Images) -> NDArray[Any]:
+    return features_from_images(images, PHANTOM_CNN, cache=False)
 
 
 def _grey(images: Images) -> Images:

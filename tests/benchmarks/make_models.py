@@ -111,7 +111,9 @@ def make_model(model_id: str, run: Path, baseline: Path | None, models: Path, co
     card = _card(model_id, models, run, config)
     size = config["size"]
     real, other = (
-        features_from_images(draw_phantoms(config["data"], range(s, s + count), size=size).images)
+        features_from_images(
+            draw_phantoms(config["data"], range(s, s + count), size=size).images, PHANTOM_CNN
+        )
         for s in (REAL, OTHER)
     )
     engine = mw.Engine(device="cpu", catalogue=mw.Catalogue(models))
@@ -129,7 +131,7 @@ def make_model(model_id: str, run: Path, baseline: Path | None, models: Path, co
 
 
 def _score(images: np.ndarray, real: np.ndarray, other: np.ndarray) -> Score:
-    fake = features_from_images(images)
+    fake = features_from_images(images, PHANTOM_CNN)
     return frechet_score(real, fake, extractor=PHANTOM_CNN, floor_from=other)
 
 

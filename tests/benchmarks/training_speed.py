@@ -95,7 +95,7 @@ def compare(chosen: list[Entry], given: argparse.Namespace, place: Path) -> None
         speed = ticks[-1].kimg * 1000 / ticks[-1].cpu_seconds
         score = frechet_score(
             real,
-            features_from_images(made(place / entry.name, given)),
+            features_from_images(made(place / entry.name, given), PHANTOM_CNN),
             extractor=PHANTOM_CNN,
             floor_from=other,
         )
@@ -124,7 +124,7 @@ def begin(entry: Entry, given: argparse.Namespace, place: Path) -> subprocess.Po
 
 def phantom_features(given: argparse.Namespace, first: int) -> np.ndarray:
     drawn = draw_phantoms(given.data, range(first, first + COUNT), size=given.size)
-    return features_from_images(drawn.images)
+    return features_from_images(drawn.images, PHANTOM_CNN)
 
 
 def made(run: Path, given: argparse.Namespace) -> np.ndarray:

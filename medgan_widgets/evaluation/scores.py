@@ -1,0 +1,129 @@
+"""A table of scores: every row with what makes it comparable."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import pandas as pd
+
+from medgan_widgets.requests import Measured, Score
+
+
+@dataclass(frozen=True, repr=False)
+class Scores(Sequence[Measured]):
+    """What was measured, one row a figure, and what is to be said about all of them.
+
+    Attributes
+    ----------
+    rows
+        The figures.
+    notes
+        Sentences on how the images were read and where the figures should not be leaned on.
+
+    Examples
+    --------
+    >>> row = Measured(Score("FD", 0.2, 100, 90, "e-1", (0.1, 0.3), 0.1), of="m", against="reals")
+    >>> scores = Scores((row,))
+    >>> print(scores)
+    m: FD 0.2 [0.1, 0.3], n 100 / 90, e-1, floor 0.1, 2 times the floor
+    >>> scores["FD"].value, len(scores.to_frame())
+    (0.2, 1)
+    """
+
+    rows: tuple[Measured, ...]
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Measured]:
+        return iter(self.rows)
+
+    @overload
+    def __getitem__(self, key: str) -> Score: ...
+    @overload
+    def __getitem__(self, key: int) -> Measured: ...
+    @overload
+    def __getitem__(self, key: slice) -> tuple[Measured, ...]: ...
+    def __getitem__(self, key: str | int | slice) -> Score | Measured | tuple[Measured, ...]:
+        """Return the first score of a name, or a row by its place."""
+        if not isinstance(key, str):
+            return self.rows[key]
+        for row in self.rows:
+            if row.score.name == key:
+                return row.score
+        have = ", ".join(dict.fromkeys(row.score.name for row in self.rows)) or "none"
+        raise KeyError(f"there is no score {key!r}; there are {have}.")
+
+    def __str__(self) -> str:
+        lines = [f"{row.of}: {in_words(row.score)}" for row in self.rows]
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+    __repr__ = __str__
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the rows as a DataFrame; ``relative`` is the value as a multiple of its floor."""
+        return pd.DataFrame([_row(row) for row in self.rows], columns=list(COLUMNS))
+
+    def _repr_html_(self) -> str:
+        frame = self.to_frame().dropna(axis=1, how="all")
+        table = frame.to_html(index=False, float_format="{:.4g}".format, border=0)
+        return table + "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
+
+
+COLUMNS = (
+    "of", "against", "metric", "value", "low", "high", "floor", "relative", "n_real", "n_fake",
+    "floor_n", "extractor", "kimg", "truncation_psi", "warning",
+)  # fmt: skip
+
+
+def in_words(score: Score) -> str:
+    """Return a score in one line, with all that makes it comparable.
+
+    Examples
+    --------
+    >>> in_words(Score("KID", 0.00213, 500, 400, "canonical-1", (0.0019, 0.0024), warning="few."))
+    'KID 0.00213 [0.0019, 0.0024], n 500 / 400, canonical-1 (few.)'
+    """
+    value = "not measured" if score.value is None else f"{score.value:.4g}"
+    parts = [f"{score.name} {value}"]
+    if score.interval is not None:
+        parts[0] += f" [{score.interval[0]:.4g}, {score.interval[1]:.4g}]"
+    parts.append(f"n {score.n_real} / {score.n_fake}")
+    if score.extractor:
+        parts.append(score.extractor)
+    if score.floor is not None:
+        at = "" if score.floor_n is None else f" at n {score.floor_n}"
+        parts.append(f"floor {score.floor:.4g}{at}")
+        if (times := relative(score)) is not None:
+            parts.append(f"{times:.2g} times the floor")
+    return ", ".join(parts) + (f" ({score.warning})" if score.warning else "")
+
+
+def relative(score: Score) -> float | None:
+    """Return a distance as a multiple of its floor; None for what is no distance, or without one.
+
+    Examples
+    --------
+    >>> relative(Score("FD", 3.0, 9, 9, "e", floor=2.0)), relative(Score("recall", 0.5, floor=0.9))
+    (1.5, None)
+    """
+    distance = score.name.split()[0] in ("FD", "FID", "FD-infinity", "FID-infinity")
+    if not distance or score.value is None or not score.floor or score.floor < 0:
+        return None
+    return score.value / score.floor
+
+
+def _row(row: Measured) -> dict[str, object]:
+    score = row.score
+    low, high = score.interval or (None, None)
+    return {
+        "of": row.of, "against": row.against, "metric": score.name, "value": score.value,
+        "low": low, "high": high, "floor": score.floor, "relative": relative(score),
+        "n_real": score.n_real, "n_fake": score.n_fake, "floor_n": score.floor_n,
+        "extractor": score.extractor, "kimg": row.kimg, "truncation_psi": row.truncation_psi,
+        "warning": score.warning,
+    }  # fmt: skip

@@ -1,0 +1,102 @@
+"""Images to features: arrays or streams, a part at a time, kept on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from medgan_widgets.errors import DataError
+from medgan_widgets.features.cache import Cache
+from medgan_widgets.features.extractor import CANONICAL, Extractor, Ready
+from medgan_widgets.features.pixels import SHAPES, checked_images
+
+PART = 64  # images looked at together, and kept on disk together
+
+
+def features_from_images(
+    images: Any,
+    extractor: str | Extractor | nn.Module = CANONICAL,
+    *,
+    weights: str | Path | None = None,
+    cache: str | Path | bool | None = None,
+    device: str = "cpu",
+) -> NDArray[Any]:
+    """Return one feature vector an image, float32 or float64 [N, D].
+
+    Parameters
+    ----------
+    images
+        uint8 or uint16 (read over its full range), [N, H, W] or [N, H, W, C], or
+        batches of them, which may differ in size.
+    extractor
+        A name of `extractors`, an `Extractor`, or a torch module that turns floats
+        0 … 1, [N, C, H, W], into [N, D].
+    weights
+        A file, for extractors that need one; without it the one that
+        `fetch_weights` has fetched.
+    cache
+        A folder; by default the user's cache folder, False for none. Features are kept by
+        what the pixels, the extractor, its weights and the libraries are.
+    device
+        ``"cpu"``, ``"cuda"``, …
+
+    Raises
+    ------
+    DataError
+        For other images, none at all, or features that are not finite.
+    WeightsError
+        For an unknown extractor, weights that are missing or others, or a module
+        that answers something else.
+
+    Examples
+    --------
+    >>> features_from_images(np.zeros((2, 64, 64), np.uint8), "phantom-cnn-1").shape
+    (2, 64)
+    """
+    found = list(feature_batches(images, extractor, weights=weights, cache=cache, device=device))
+    if not found:
+        raise DataError("there are no images to turn into features.")
+    return np.concatenate(found)
+
+
+def feature_batches(
+    images: Any,
+    extractor: str | Extractor | nn.Module = CANONICAL,
+    *,
+    weights: str | Path | None = None,
+    cache: str | Path | bool | None = None,
+    device: str = "cpu",
+) -> Iterator[NDArray[Any]]:
+    """Yield the features of at most 64 images at a time: memory does not grow with their number.
+
+    Everything is as for `features_from_images`. Left at any point, what was made is kept.
+
+    Examples
+    --------
+    >>> stream = (np.zeros((40, 32, 32), np.uint8) for _ in range(3))
+    >>> [len(part) for part in feature_batches(stream, "phantom-cnn-1")]
+    [40, 40, 40]
+    """
+    ready = Ready(extractor, weights, device)
+    kept = Cache.of(cache)
+    for part in _parts(images):
+        checked = checked_images(part)
+        yield kept.features(checked, ready) if kept else ready(checked)
+
+
+def _parts(images: Any) -> Iterator[Any]:
+    if isinstance(images, np.ndarray):
+        images = [checked_images(images)]
+    elif isinstance(images, (str, bytes)) or not isinstance(images, Iterable):
+        raise DataError(f"images must be {SHAPES}, or batches of them, got {images!r:.60}.")
+    for batch in images:
+        if not isinstance(batch, np.ndarray) or len(batch) <= PART:
+            yield batch
+            continue
+        for start in range(0, len(batch), PART):
+            yield batch[start : start + PART]

@@ -1,0 +1,201 @@
+"""Images against images, from whatever a person names them by to a table."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import medgan_widgets as mw
+from medgan_widgets.datasets import phantom_images
+from medgan_widgets.errors import DataError, RequestError
+from medgan_widgets.evaluation import Progress, Scores, images_of, phantom_kind, score
+from medgan_widgets.features import CANONICAL, PHANTOM_CNN
+from medgan_widgets.requests import GenerateRequest, Measured, Score
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return mw.Engine(device="cpu")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Sixty phantoms as PNG files, of 48 pixels: a size that no model here makes."""
+    drawn = mw.draw_phantoms("brain_mri", range(60), size=48)
+    for number, image in enumerate(drawn.images):
+        place = tmp_path / "scans" / ("a" if number % 2 else "b") / f"{number}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(place)
+    return tmp_path / "scans"
+
+
+def test_a_request_against_phantoms_gives_a_table_that_says_everything(engine):
+    request = GenerateRequest("phantom-styles", seeds=range(200), truncation_psi=0.7)
+    seen = []
+    scores = score(
+        request, real="brain_mri", metrics=["fd", "kid", "recall"], extractor=PHANTOM_CNN,
+        engine=engine, cache=False, progress=seen.append,
+    )  # fmt: skip
+    assert [row.score.name for row in scores] == ["FD", "KID", "recall"]
+    for row in scores:
+        one = row.score
+        assert (one.n_real, one.n_fake, one.extractor) == (200, 200, PHANTOM_CNN)
+        assert one.interval[0] <= one.value <= one.interval[1] or one.name == "KID"
+        assert one.floor is not None
+        assert (row.of, row.against) == ("phantom-styles", "brain_mri phantoms")
+        assert row.truncation_psi == 0.7
+    assert scores["FD"].value > scores["FD"].floor, "phantoms are nearer to phantoms"
+    assert {one.stage for one in seen} >= {"synthetic images", "real images", "scores"}
+    frame = scores.to_frame()
+    assert frame.loc[0, "relative"] == pytest.approx(scores["FD"].value / scores["FD"].floor)
+    assert "n 200 / 200, phantom-cnn-1" in str(scores)
+
+
+def test_the_same_request_gives_the_same_figures(engine):
+    request = GenerateRequest("phantom-styles", seeds=range(40))
+    first, again = (
+        score(request, real="brain_mri", metrics=["kid"], engine=engine, cache=False)
+        for _ in range(2)
+    )
+    assert first == again
+
+
+def test_phantoms_are_drawn_of_the_class_that_was_asked_for(engine):
+    request = GenerateRequest("phantom-styles", seeds=range(60), condition={"contrast": "T2"})
+    scores = score(
+        request, real="brain_mri", metrics=["kid"], extractor=PHANTOM_CNN, engine=engine,
+        cache=False,
+    )  # fmt: skip
+    assert scores[0].against == "brain_mri phantoms, contrast T2"
+    others = mw.draw_phantoms("brain_mri", range(60), size=64, condition={"contrast": "T1"})
+    wrong = score(
+        request, real=others.images, metrics=["kid"], extractor=PHANTOM_CNN, engine=engine,
+        cache=False,
+    )  # fmt: skip
+    assert wrong["KID"].value > 3 * scores["KID"].value
+
+
+def test_the_same_folder_twice_is_its_own_floor_and_says_so(folder):
+    scores = score(folder, real=folder, metrics=["fd"], extractor=PHANTOM_CNN, cache=False)
+    assert scores["FD"].value == pytest.approx(0, abs=1e-6)
+    assert "same" in scores["FD"].warning
+    assert scores["FD"].floor_n == 30, "two halves of the sixty"
+
+
+def test_pictures_of_eight_bits_are_judged_pixel_by_pixel(folder):
+    taken = np.concatenate(list(images_of(folder, engine=None).batches()))
+    assert taken.shape == (60, 48, 48, 1)
+    drawn = mw.draw_phantoms("brain_mri", range(60), size=48).images
+    assert {one.tobytes() for one in taken[..., 0]} == {one.tobytes() for one in drawn}
+
+
+def test_sizes_modes_and_masks_that_differ_are_told(folder):
+    rgb = np.repeat(mw.draw_phantoms("brain_mri", range(40), size=64).images[..., None], 3, axis=3)
+    rgb[:5] = 255 * (rgb[:5] > 128)
+    scores = score(rgb, real=folder, metrics=["kid"], cache=False)
+    notes = " ".join(scores.notes)
+    assert "64 x 64 pixels and real ones 48 x 48" in notes
+    assert "3 channels and real ones 1" in notes
+    assert "5 of 40 synthetic images look like masks" in notes
+
+
+def test_a_folder_of_mixed_sizes_is_one_side(folder):
+    Image.fromarray(np.full((20, 70), 99, np.uint8)).save(folder / "odd.png")
+    scores = score("brain_mri", real=folder, metrics=["kid"], n=50, cache=False)
+    assert scores["KID"].n_real == 50
+    every = score("brain_mri", real=folder, metrics=["kid"], cache=False)
+    assert every["KID"].n_real == 61
+    assert any("sizes are mixed" in note for note in every.notes)
+
+
+def test_reading_as_for_a_training_is_a_choice_that_is_told(folder):
+    scores = score("brain_mri", real=folder, n=50, read={"size": 32}, metrics=["kid"], cache=False)
+    assert any("read as for training, 32 pixels" in note for note in scores.notes)
+
+
+def test_training_images_are_a_side_too():
+    data = phantom_images("mammogram", 32, 50)
+    assert score(data, real=data.images, metrics=["recall"], cache=False)["recall"].value == 1
+
+
+def test_ms_ssim_is_measured_on_the_images_themselves(engine):
+    drawn = mw.draw_phantoms("chest_xray", range(40), size=64).images
+    same = np.repeat(drawn[:1], 40, axis=0)
+    scores = score(same, real=drawn, metrics=["ms_ssim"], cache=False)
+    assert scores["MS-SSIM"].value > scores["MS-SSIM"].floor, "one image again and again"
+
+
+def test_the_features_stay_cached_when_somebody_gives_up_half_way(folder, tmp_path):
+    def stop(progress: Progress) -> None:
+        if progress.stage == "real images":
+            raise KeyboardInterrupt
+
+    cache = tmp_path / "cache"
+    with pytest.raises(KeyboardInterrupt):
+        score(folder, real="brain_mri", metrics=["kid"], cache=cache, progress=stop)
+    assert list(cache.rglob("*")), "what was made is kept"
+    first = score(folder, real="brain_mri", metrics=["kid"], cache=cache)
+    assert first == score(folder, real="brain_mri", metrics=["kid"], cache=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"metrics": ["fdi"]}, "metrics must be some of fd,"),
+        ({"metrics": []}, "metrics must be some of fd,"),
+        ({"n": 0}, "n must be a whole number of at least 1"),
+        ({"real": "no/such/folder"}, "is no phantom's kind"),
+        ({"real": 3.0}, "got float"),
+        ({"real": np.zeros((4, 8, 8))}, "uint8 or uint16"),
+        ({"real": np.zeros((0, 8, 8), np.uint8)}, "no images"),
+        ({"real": np.zeros((1, 8, 8), np.uint8)}, "at least"),
+        ({"extractor": "inception"}, "inception"),
+        ({"extractor": "inception-v3-compat"}, "weights"),
+    ],
+)
+def test_what_cannot_be_scored_is_told_in_a_sentence(change, message, tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDGAN_HOME", str(tmp_path))
+    asked = {"real": "brain_mri", "metrics": ["kid"], "cache": False, **change}
+    drawn = mw.draw_phantoms("brain_mri", range(20), size=32).images
+    with pytest.raises(mw_errors(), match=message):
+        score(drawn, **asked)
+
+
+def mw_errors() -> tuple[type[Exception], ...]:
+    from medgan_widgets.errors import MedganError
+
+    return (MedganError,)
+
+
+def test_an_empty_folder_and_a_broken_picture_are_told(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="nothing to learn from"):
+        score("brain_mri", real=tmp_path / "empty", metrics=["kid"])
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "a.png").write_bytes(b"not a picture")
+    with pytest.raises(DataError, match=r"a\.png"):
+        score("brain_mri", real=broken, metrics=["kid"])
+
+
+def test_a_table_is_read_by_name_and_by_place():
+    rows = tuple(
+        Measured(Score(name, 1.0, 9, 9, "e"), of="<b>m</b>", against="r") for name in ("FD", "KID")
+    )
+    table = Scores(rows, ("a <note>",))
+    assert table["KID"].name == "KID"
+    assert table[1:] == rows[1:]
+    with pytest.raises(KeyError, match="there are FD, KID"):
+        table["FID"]
+    assert "<b>m</b>" not in table._repr_html_()
+    assert "<note>" not in table._repr_html_()
+
+
+def test_a_models_phantom_is_known_from_its_card():
+    catalogue = mw.Catalogue()
+    assert phantom_kind(catalogue["phantom-chest-xray"]) == "chest_xray"
+    assert phantom_kind(catalogue["00001"]) is None
+    assert CANONICAL == "canonical-1"
+    with pytest.raises(RequestError):
+        images_of(None, engine=None)

@@ -1,0 +1,424 @@
+"""Images to features: by name and version, streamed, kept on disk, with a person's own weights."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torchvision.models import resnet50
+
+from medgan_widgets.errors import DataError, DownloadError, WeightsError
+from medgan_widgets.features import (
+    CANONICAL,
+    DINOV2,
+    INCEPTION,
+    PHANTOM_CNN,
+    RADIMAGENET,
+    Extractor,
+    canonical_names,
+    clear_cache,
+    extraction,
+    extractor_name,
+    extractors,
+    feature_batches,
+    features_from_images,
+    fetch_weights,
+    masks_among,
+    weights,
+)
+from medgan_widgets.features.cache import Cache
+from medgan_widgets.features.vit import VisionTransformer
+from medgan_widgets.metrics import frechet_distance
+from medgan_widgets.phantoms import draw_phantoms
+
+RANDOM = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def brains():
+    return draw_phantoms("brain_mri", range(150), size=64).images
+
+
+def made(images, extractor=CANONICAL, **about):
+    return features_from_images(images, extractor, cache=False, **about)
+
+
+# ---------------------------------------------------------------- what they tell apart
+
+
+@pytest.mark.parametrize("extractor", [CANONICAL, PHANTOM_CNN])
+def test_phantoms_noise_and_kinds_are_told_apart(brains, extractor):
+    others = draw_phantoms("brain_mri", range(500, 650), size=64).images
+    chests = draw_phantoms("chest_xray", range(150), size=64).images
+    noise = RANDOM.integers(0, 256, (150, 64, 64), dtype=np.uint8)
+    real = made(brains, extractor)
+    floor = frechet_distance(real, made(others, extractor))
+    assert frechet_distance(real, made(chests, extractor)) > 5 * floor
+    assert frechet_distance(real, made(noise, extractor)) > 5 * floor
+
+
+def test_every_canonical_column_has_a_name_and_moves_with_what_it_names(brains):
+    plain = dict(zip(canonical_names(), made(brains).mean(axis=0), strict=True))
+
+    def changed(images):
+        return dict(zip(canonical_names(), made(images).mean(axis=0), strict=True))
+
+    assert changed(np.minimum(brains, 200) + 40)["mean"] > plain["mean"]
+    rough = np.clip(brains.astype(int) + RANDOM.integers(-40, 41, brains.shape), 0, 255)
+    grainy = changed(rough.astype(np.uint8))
+    assert grainy["contrast_1"] > plain["contrast_1"]
+    assert grainy["power_12"] > plain["power_12"]
+    half = brains.copy()
+    half[:, :, :32] = 0
+    assert changed(half)["left_right"] < plain["left_right"]
+    assert changed(half)["across"] > plain["across"], "the weight lies to the right"
+
+
+def test_a_flat_image_has_finite_features():
+    flat = np.stack([np.full((32, 32), grey, np.uint8) for grey in (0, 7, 255)])
+    assert np.isfinite(made(flat)).all()
+
+
+# ---------------------------------------------------------------- how they are read
+
+
+@pytest.mark.parametrize("extractor", [CANONICAL, PHANTOM_CNN])
+def test_features_do_not_depend_on_how_images_come(brains, extractor):
+    whole = made(brains[:10], extractor)
+    parts = made(iter([brains[:3], brains[3:10, ..., None]]), extractor)
+    np.testing.assert_allclose(whole, parts, atol=1e-4)
+
+
+def test_grey_colour_transparent_and_sixteen_bits_of_one_picture_agree(brains):
+    some = brains[:4]
+    rgb = np.repeat(some[..., None], 3, axis=3)
+    rgba = np.concatenate([rgb, np.full((*some.shape, 1), 9, np.uint8)], axis=3)
+    deep = some.astype(np.uint16) * 257
+    for same in (rgb, rgba, deep):
+        np.testing.assert_allclose(made(same), made(some), atol=1e-4)
+
+
+def test_sizes_may_differ_from_batch_to_batch(brains):
+    larger = draw_phantoms("brain_mri", range(3), size=96).images
+    assert made([brains[:2], larger]).shape == (5, len(canonical_names()))
+
+
+def test_a_stream_is_read_a_part_at_a_time(brains):
+    seen = []
+
+    def stream():
+        for number in range(4):
+            seen.append(number)
+            yield brains[:8]
+
+    batches = feature_batches(stream(), PHANTOM_CNN, cache=False)
+    next(batches)
+    assert seen == [0], "nothing is read ahead"
+    assert sum(map(len, batches)) == 24
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (None, "batches of them"),
+        (5, "batches of them"),
+        ("abc", "batches of them"),
+        ([[1, 2]], "got list"),
+        (np.zeros((1, 8, 8)), "got float64"),
+        (np.array(3, np.uint8), "must be uint8"),
+        (np.zeros((2, 8, 8, 2), np.uint8), "must be uint8"),
+        (np.zeros((2, 0, 0), np.uint8), "no pixels"),
+        (np.zeros((0, 8, 8), np.uint8), "no pixels"),
+        (iter(()), "no images"),
+    ],
+)
+def test_what_is_no_image_is_refused_in_a_sentence(bad, message):
+    with pytest.raises(DataError, match=message):
+        made(bad)
+
+
+def test_masks_among_images_are_found(brains):
+    masks = draw_phantoms("brain_mri", range(6), size=64, condition={"tumour": True}).masks
+    mixed = np.concatenate([brains[:5], masks.astype(np.uint8) * 255, np.zeros_like(brains[:2])])
+    assert masks_among(mixed).tolist() == [False] * 5 + [True] * 6 + [False] * 2
+
+
+# ---------------------------------------------------------------- a module of one's own
+
+
+class Means(nn.Module):
+    def __init__(self, answer="rows"):
+        super().__init__()
+        self.norm, self.answer, self.seen = nn.BatchNorm2d(1), answer, []
+
+    def forward(self, x):
+        self.seen.append((tuple(x.shape), float(x.max())))
+        rows = self.norm(x).mean(dim=(2, 3)).repeat(1, 5)
+        answers = {
+            "rows": rows, "planes": rows[..., None, None], "one": (rows,), "text": "no",
+            "flat": rows[:, 0], "fewer": rows[1:], "nan": rows / 0 - rows / 0,
+        }  # fmt: skip
+        return answers[self.answer]
+
+
+@pytest.mark.parametrize("answer", ["rows", "planes", "one"])
+def test_any_module_that_answers_rows_is_an_extractor(brains, answer):
+    mine = Means(answer)
+    rows = made(brains[:3], mine)
+    assert rows.shape == (3, 5)
+    assert mine.seen == [((3, 1, 64, 64), pytest.approx(brains[:3].max() / 255))]
+    assert mine.training, "and it stays in the mode it was in"
+    assert mine.norm.num_batches_tracked == 0, "looking taught it nothing"
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "message"),
+    [
+        ("text", WeightsError, "answer a tensor"),
+        ("flat", WeightsError, r"\[3, D\], got \(3,\)"),
+        ("fewer", WeightsError, r"got \(2, 5\)"),
+        ("nan", DataError, "not finite for 3 of 3 images"),
+    ],
+)
+def test_a_module_that_answers_something_else_is_told(brains, answer, error, message):
+    with pytest.raises(error, match=message):
+        made(brains[:3], Means(answer))
+
+
+def test_a_module_that_wants_other_images_is_wrapped(brains):
+    wants = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 4))
+    with pytest.raises(WeightsError, match="wrap it in an Extractor"):
+        made(brains[:2], wants)
+    wrapped = Extractor("mine-1", "to 16", "rgb", size=16, module=wants)
+    assert made(brains[:2], wrapped).shape == (2, 4)
+    assert extractor_name(wrapped) == "mine-1"
+
+
+def test_other_weights_are_another_name():
+    one, two = nn.Linear(4, 4), nn.Linear(4, 4)
+    assert extractor_name(one) != extractor_name(two)
+    two.load_state_dict(one.state_dict())
+    assert extractor_name(one) == extractor_name(two)
+
+
+# ---------------------------------------------------------------- kept on disk
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """How many images an extractor has really looked at."""
+    looked = []
+    real = extraction.Ready.__call__
+
+    def look(self, images):
+        looked.append(len(images))
+        return real(self, images)
+
+    monkeypatch.setattr(extraction.Ready, "__call__", look)
+    return looked
+
+
+def test_features_are_made_once_for_the_same_pixels(brains, tmp_path, counted):
+    first = features_from_images(brains[:70], cache=tmp_path)
+    again = features_from_images(brains[:70].copy(), cache=tmp_path)
+    assert counted == [64, 6]
+    assert np.array_equal(first, again)
+    features_from_images(brains[:70], PHANTOM_CNN, cache=tmp_path)
+    other = brains[:70].copy()
+    other[3, 5, 5] ^= 1
+    features_from_images(other, cache=tmp_path)
+    assert counted[2:] == [64, 6, 64], "the part that did not change is known"
+
+
+def test_left_half_way_the_next_one_goes_on_from_there(brains, tmp_path, counted):
+    batches = feature_batches(brains, PHANTOM_CNN, cache=tmp_path)
+    next(batches)
+    batches.close()
+    features_from_images(brains, PHANTOM_CNN, cache=tmp_path)
+    assert counted == [64, 64, 22]
+
+
+@pytest.mark.parametrize("damage", ["cut", "turned", "empty", "foreign", "fewer"])
+def test_what_is_damaged_or_of_another_kind_is_made_again(brains, tmp_path, damage, caplog):
+    right = features_from_images(brains[:5], cache=tmp_path)
+    (file,) = tmp_path.rglob("*.features")
+    data = file.read_bytes()
+    fewer = np.save(tmp_path / "fewer.npy", right[:2]) or (tmp_path / "fewer.npy").read_bytes()
+    file.write_bytes({
+        "cut": data[:-9], "turned": data[:-1] + bytes([data[-1] ^ 255]), "empty": b"",
+        "foreign": b"something else", "fewer": hashlib.sha256(fewer).digest() + fewer,
+    }[damage])  # fmt: skip
+    with caplog.at_level(logging.WARNING):
+        assert np.array_equal(features_from_images(brains[:5], cache=tmp_path), right)
+    assert "made again" in caplog.text
+    assert file.read_bytes() == data
+
+
+def test_a_full_disk_costs_time_and_nothing_else(brains, tmp_path, caplog):
+    blocked = tmp_path / "file"
+    blocked.write_bytes(b"")
+    with caplog.at_level(logging.WARNING):
+        rows = features_from_images(brains[:5], cache=blocked / "inside")
+    assert np.array_equal(rows, made(brains[:5]))
+    assert "features are not kept" in caplog.text
+
+
+def test_the_oldest_leave_a_cache_that_is_too_large_and_all_can_be_cleared(brains, tmp_path):
+    for start in (0, 10, 20):
+        features_from_images(brains[start : start + 10], PHANTOM_CNN, cache=tmp_path)
+    cache = Cache(tmp_path)
+    one = next(tmp_path.rglob("*.features")).stat().st_size
+    cache._shrink(2 * one)
+    assert len(list(tmp_path.rglob("*.features"))) == 2
+    (tmp_path / "mine.txt").write_text("stays")
+    clear_cache(tmp_path)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["mine.txt"]
+
+
+# ---------------------------------------------------------------- published weights
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDGAN_HOME", str(tmp_path / "home"))
+
+
+@pytest.mark.parametrize("name", [INCEPTION, RADIMAGENET, DINOV2])
+def test_missing_weights_are_told_with_their_place_and_size(brains, name, tmp_path):
+    source = extractors()[name].needs
+    with pytest.raises(WeightsError) as caught:
+        made(brains[:1], name)
+    for part in (name, source.file, f"{source.megabytes} MB", source.where, "weights="):
+        assert part in str(caught.value)
+    with pytest.raises(WeightsError, match="are not in"):
+        made(brains[:1], name, weights=tmp_path / "gone.pth")
+
+
+@pytest.mark.parametrize("name", [RADIMAGENET, DINOV2])
+def test_a_file_of_something_else_is_refused_and_its_code_never_runs(brains, name, tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (Path.write_text, (tmp_path / "ran", "code"))
+
+    for number, content in enumerate([{"a": torch.zeros(1)}, [1, 2], Evil()]):
+        file = tmp_path / f"{number}.pth"
+        torch.save(content, file)
+        with pytest.raises(WeightsError, match=r"fit|weights"):
+            made(brains[:1], name, weights=file)
+    (tmp_path / "text.pth").write_text("no weights")
+    with pytest.raises(WeightsError, match="cannot be read"):
+        made(brains[:1], name, weights=tmp_path / "text.pth")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_inception_of_another_hash_is_refused(brains, tmp_path):
+    file = tmp_path / "weights-inception-2015-12-05-6726825d.pth"
+    file.write_bytes(b"other")
+    with pytest.raises(WeightsError, match="not 6726825d"):
+        made(brains[:1], INCEPTION, weights=file)
+
+
+def test_inception_runs_torch_fidelitys_own_network(brains, tmp_path, monkeypatch):
+    """With random weights of the published layout: the real ones cannot be had offline."""
+    from torch_fidelity import feature_extractor_inceptionv3 as theirs
+
+    torch.manual_seed(0)
+    with monkeypatch.context() as patch:
+        patch.setattr(theirs, "load_state_dict_from_url", lambda *_, **__: {})
+        patch.setattr(theirs.FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
+        network = theirs.FeatureExtractorInceptionV3("x", ["2048"])
+    file = tmp_path / "inception.pth"
+    torch.save(network.state_dict(), file)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    own = {**weights.SOURCES, INCEPTION: weights.Source(file.name, 91, None, digest[:8], "here")}
+    monkeypatch.setattr(weights, "SOURCES", own)
+    rows = made(brains[:2], INCEPTION, weights=file)
+    eight = torch.from_numpy(brains[:2])[:, None].repeat(1, 3, 1, 1)
+    (expected,) = network(eight)
+    assert rows.shape == (2, 2048)
+    np.testing.assert_allclose(rows, expected.numpy(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("layout", ["torchvision", "children"])
+def test_radimagenet_is_a_resnet_under_either_name(brains, tmp_path, layout):
+    torch.manual_seed(0)
+    network = resnet50(weights=None)
+    state = {k: v for k, v in network.state_dict().items() if not k.startswith("fc.")}
+    if layout == "children":
+        rows = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}
+        state = {
+            f"backbone.{rows[k.partition('.')[0]]}.{k.partition('.')[2]}": v
+            for k, v in state.items()
+        }
+    torch.save(state, tmp_path / "ResNet50.pt")
+    found = made(brains[:2], RADIMAGENET, weights=tmp_path / "ResNet50.pt")
+    network.fc = nn.Identity()
+    planes = torch.from_numpy(brains[:2])[:, None].float() / 255
+    large = nn.functional.interpolate(planes, (224, 224), mode="bilinear", antialias=True)
+    expected = network.eval()((large.expand(-1, 3, -1, -1) - 0.5) / 0.5)
+    np.testing.assert_allclose(found, expected.detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_dinov2_reads_the_published_layout(brains, tmp_path):
+    torch.manual_seed(0)
+    network = VisionTransformer()
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.05)
+    state = network.state_dict()
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    assert len(shapes) == 175, "as many tensors as the published file has"
+    assert shapes["pos_embed"] == (1, 1370, 384)
+    assert shapes["blocks.11.attn.qkv.weight"] == (1152, 384)
+    assert shapes["blocks.0.ls1.gamma"] == (384,)
+    torch.save(state, tmp_path / "dinov2_vits14_pretrain.pth")
+    rows = made(brains[:2], DINOV2, weights=tmp_path / "dinov2_vits14_pretrain.pth")
+    assert rows.shape == (2, 384)
+    assert np.abs(rows[0] - rows[1]).max() > 1e-3
+    large = torch.rand(1, 3, 518, 518)
+    with torch.no_grad():
+        assert network(large).shape == (1, 384), "its own grid needs no interpolation"
+
+
+def test_weights_are_fetched_on_request_checked_and_kept(tmp_path):
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    file = mirror / "dinov2_vits14_pretrain.pth"
+    file.write_bytes(b"some weights")
+    digest = hashlib.sha256(b"some weights").hexdigest()
+    with pytest.raises(DownloadError, match="not the expected file"):
+        fetch_weights(DINOV2, sha256="0" * 64, mirror=mirror)
+    kept = fetch_weights(DINOV2, sha256=digest, mirror=mirror)
+    assert kept.read_bytes() == b"some weights"
+    file.unlink()
+    assert fetch_weights(DINOV2, sha256=digest, mirror=mirror) == kept, "once is enough"
+    with pytest.raises(WeightsError, match="come from its authors"):
+        fetch_weights(RADIMAGENET)
+    with pytest.raises(WeightsError, match="takes none"):
+        fetch_weights(CANONICAL)
+
+
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        ({"extractor": "inception"}, "must be one of canonical-1"),
+        ({"extractor": 5}, "got 5"),
+        ({"weights": "some.pth"}, "takes no weights"),
+        ({"device": "gpu9"}, "gpu9"),
+    ],
+)
+def test_what_cannot_be_asked_is_told(brains, about, message):
+    with pytest.raises(WeightsError, match=message):
+        made(brains[:1], **about)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_the_features_are_the_same_within_rounding(brains):
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device, and there is none here")
+    here, there = (made(brains[:8], PHANTOM_CNN, device=one) for one in ("cpu", "cuda"))
+    np.testing.assert_allclose(here, there, rtol=1e-2, atol=1e-2)
