@@ -92,8 +92,10 @@ class Gaussian:
         """
         if self.n < 2:
             raise DataError(f"a covariance needs at least 2 rows, got {self.n}.")
-        lower = np.tril(self._scatter) / (self.n - 1)
-        return np.asarray(lower + np.tril(lower, -1).T)
+        found = self._scatter / (self.n - 1)
+        for row in range(len(found)):  # mirrored in place: no third matrix
+            found[row, row + 1 :] = found[row + 1 :, row]
+        return found
 
     def _join(self, block: Floats) -> None:
         if not self.n:
@@ -240,17 +242,20 @@ class _Spread:
         found = (self.matrix**2).sum(axis=0) if self.thin else np.diag(self.matrix)
         return np.asarray(found, np.float64)
 
-    def of_columns(self, keep: NDArray[np.bool_], scale: float) -> _Spread:
-        """Return the same for some columns, every value divided by ``scale``."""
-        if self.thin:
-            return _Spread(self.mean, self.matrix[:, keep] / scale, thin=True)
-        matrix = self.matrix if keep.all() else self.matrix[np.ix_(keep, keep)]
-        return _Spread(self.mean, matrix / scale**2, thin=False)
+    def narrow(self, keep: NDArray[np.bool_], scale: float) -> None:
+        """Leave some columns only, every value divided by ``scale``; in place, it is our own."""
+        if not keep.all():
+            columns = np.arange(len(self.matrix)) if self.thin else keep
+            self.matrix = self.matrix[np.ix_(columns, keep)]
+        self.matrix /= scale if self.thin else scale**2
 
     def root(self) -> Floats:
         """Return R with R^T R the covariance."""
         if self.thin:
             return self.matrix
+        lower, failed = lapack.dpotrf(self.matrix, lower=1)
+        if not failed:
+            return np.asarray(lower.T)
         values, vectors = linalg.eigh(self.matrix, check_finite=False)
         return np.asarray(np.sqrt(np.maximum(values, 0))[:, None] * vectors.T)
 
@@ -265,7 +270,9 @@ def _distance(first: _Spread, second: _Spread) -> float:
         return float(shift @ shift) + total
     # A power of two loses nothing, and keeps products of products away from overflow.
     scale = 2.0 ** np.round(np.log2(np.sqrt(max(mine.max(), others.max()))))
-    root = _trace_of_root(first.of_columns(keep, scale), second.of_columns(keep, scale))
+    for side in (first, second):
+        side.narrow(keep, scale)
+    root = _trace_of_root(first, second)
     return float(max(shift @ shift + total - 2 * root * scale**2, 0.0))
 
 
@@ -287,9 +294,8 @@ def _by_eigenvalues(first: Floats, second: Floats) -> float | None:
     lower, failed = lapack.dpotrf(first, lower=1)
     if failed:
         return None
-    product, failed = lapack.dsygst(second, lower, itype=2, lower=1)
-    if failed:
-        return None
+    product = blas.dtrmm(1.0, lower, second, lower=1, trans_a=1)
+    product = blas.dtrmm(1.0, lower, product, side=1, lower=1, overwrite_b=1)
     values = linalg.eigvalsh(product, overwrite_a=True, check_finite=False)
     noise = np.finfo(np.float64).eps * abs(values[-1])
     roots = np.sqrt(np.maximum(values, 0))

@@ -1,0 +1,280 @@
+"""Our evaluation against torch-fidelity's, side by side in one run.
+
+    OMP_NUM_THREADS=2 python tests/benchmarks/evaluation_speed.py            # some ten minutes
+    OMP_NUM_THREADS=2 python tests/benchmarks/evaluation_speed.py --quick    # one or two
+
+Three tables. **One FD**: features that are there already, like a network's (never negative,
+a falling spectrum), without interval and floor. **From images to FD and KID**: the same
+torch module (torch-fidelity's own Inception with random weights, and a small network of
+2,048 outputs) and the same images on both sides, which must give the same FD. **Memory**: the peak
+of the process's own memory (unique, so files that are mapped do not count) above what it holds
+before the first image, each in a process of its own, images streamed by the batch.
+Times are wall clock, medians of interleaved repeats.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import psutil
+import torch
+import torch_fidelity
+from torch import nn
+from torch_fidelity import feature_extractor_inceptionv3 as inception
+from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+
+from medgan_widgets.features import feature_batches, features_from_images
+from medgan_widgets.metrics import Gaussian, frechet_distance, kernel_distance
+
+D = 2048
+BATCH = 64
+SIDE = 64
+
+
+class SmallNet(FeatureExtractorBase):
+    """A quick network of 2,048 outputs, so that what surrounds a network can be seen."""
+
+    def __init__(
+        self, name: str = "small-net", features_list: tuple[str, ...] = ("2048",), **_: object
+    ) -> None:
+        super().__init__(name, list(features_list))
+        torch.manual_seed(0)
+        self.look = nn.Sequential(nn.Conv2d(3, 32, 8, stride=8), nn.ReLU(), nn.Flatten())
+        self.requires_grad_(False)
+        self.eval()
+
+    @staticmethod
+    def get_provided_features_list() -> tuple[str, ...]:
+        return ("2048",)
+
+    @staticmethod
+    def get_default_feature_layer_for_metric(metric: str) -> str:
+        return "2048"
+
+    @staticmethod
+    def can_be_compiled() -> bool:
+        return False
+
+    def forward(self, levels: torch.Tensor) -> tuple[torch.Tensor]:
+        return (self.look(levels.float() / 128 - 1),)
+
+
+class Whole(nn.Module):
+    """The same module as a module of the user's: our floats 0 to 1 become its whole levels."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, planes: torch.Tensor) -> torch.Tensor:
+        return self.module((planes * 255).round().to(torch.uint8))[0]
+
+
+class Streamed(torch.utils.data.Dataset):
+    """Images that are made when they are asked for: noise about a side's own picture."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        self.count, self.seed = count, seed
+        self.picture = np.random.default_rng(seed).integers(0, 160, (SIDE, SIDE), dtype=np.uint8)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, place: int) -> torch.Tensor:
+        return torch.from_numpy(self.image(place)).expand(3, -1, -1)
+
+    def image(self, place: int) -> np.ndarray:
+        noise = np.random.Generator(np.random.SFC64([self.seed, place]))
+        return self.picture + noise.integers(0, 96, (SIDE, SIDE), dtype=np.uint8)
+
+    def batches(self) -> Iterator[np.ndarray]:
+        for start in range(0, self.count, BATCH):
+            end = min(start + BATCH, self.count)
+            grey = np.stack([self.image(place) for place in range(start, end)])
+            yield np.repeat(grey[..., None], 3, axis=-1)
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="fewer images, no large ones")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--child", nargs=2, metavar=("WHO", "N"), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    torch_fidelity.register_feature_extractor("small-net", SmallNet)
+    if given.child:
+        print(_peak(given.child[0], int(given.child[1])))
+        return
+    print(f"torch {torch.get_num_threads()} threads, torch-fidelity {torch_fidelity.__version__}\n")
+    _print_one_fd(2000 if given.quick else 10_000, 512 if given.quick else D, given.repeats)
+    _print_from_images(given.quick, given.repeats)
+    _print_memory((1000, 5000) if given.quick else (1000, 10_000, 50_000))
+
+
+def _print_one_fd(n: int, columns: int, repeats: int) -> None:
+    real, fake = _like_a_network(n, columns, 0), _like_a_network(n, columns, 1) * 1.05
+    ours, theirs = _in_turns(
+        repeats,
+        lambda: frechet_distance(real, fake),
+        lambda: _their_fd(real, fake),
+    )
+    print(f"### One FD, {columns:,} features, n {n:,} / {n:,}\n")
+    print("| | seconds | FD |\n|---|---|---|")
+    print(f"| ours | {ours[0]:.2f} | {ours[1]:.6g} |")
+    print(f"| torch-fidelity | {theirs[0]:.2f} | {theirs[1]:.6g} |\n")
+
+
+def _like_a_network(n: int, columns: int, seed: int) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    shared = np.random.default_rng(9).standard_normal((columns, columns), np.float32)
+    shared *= (np.arange(1, columns + 1, dtype=np.float32) ** -0.7)[:, None]
+    values = random.standard_normal((n, columns), np.float32) @ shared + 0.3
+    return np.maximum(values, 0)
+
+
+def _their_fd(real: np.ndarray, fake: np.ndarray) -> float:
+    both = [fid_features_to_statistics(torch.from_numpy(side)) for side in (real, fake)]
+    return float(fid_statistics_to_metric(*both, False)["frechet_inception_distance"])
+
+
+def _in_turns(repeats: int, *ways: Callable[[], object]) -> list[tuple[float, object]]:
+    """Return the median seconds and the answer of each way, taken in turns."""
+    times: list[list[float]] = [[] for _ in ways]
+    answers: list[object] = [None] * len(ways)
+    for _ in range(repeats):
+        for place, way in enumerate(ways):
+            start = time.perf_counter()
+            answers[place] = way()
+            times[place].append(time.perf_counter() - start)
+    return list(zip(map(statistics.median, times), answers, strict=True))
+
+
+def _print_from_images(quick: bool, repeats: int) -> None:
+    print("### From images to FD and KID, the same module and images\n")
+    print("| module | images | ours, s | torch-fidelity, s | ratio | FD, both |")
+    print("|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as place:
+        weights = _random_inception(Path(place))
+        with_weights = {"feature_extractor_weights_path": str(weights)}
+        network = inception.FeatureExtractorInceptionV3("inception", ["2048"], str(weights))
+        for module, name, n, options in (
+            (SmallNet(), "small-net", 500 if quick else 4000, {}),
+            (network, "inception-v3-compat", 32 if quick else 256, with_weights),
+        ):
+            sides = Streamed(n, 1), Streamed(n, 2)
+            size = min(1000, n // 2)
+            ours, theirs = _in_turns(
+                repeats,
+                lambda module=module, sides=sides, size=size: _ours(module, sides, size),
+                lambda name=name, sides=sides, size=size, options=options: _theirs(
+                    name, sides, size, options
+                ),
+            )
+            assert abs(ours[1] / theirs[1] - 1) < 1e-3, (ours, theirs)
+            row = f"{ours[0]:.1f} | {theirs[0]:.1f} | {theirs[0] / ours[0]:.1f} | {ours[1]:.5g}"
+            print(f"| {name} | {n:,} / {n:,} | {row} |")
+    print()
+
+
+def _random_inception(place: Path) -> Path:
+    """Write weights of Inception's layout by chance, and let none be fetched."""
+    torch.manual_seed(0)
+    with (
+        patch.object(inception, "load_state_dict_from_url", return_value={}),
+        patch.object(inception.FeatureExtractorInceptionV3, "load_state_dict"),
+    ):
+        network = inception.FeatureExtractorInceptionV3("random", ["2048"])
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):  # else the values fade from layer to layer
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    path = place / "random-inception.pth"
+    torch.save(network.state_dict(), path)
+    return path
+
+
+def _ours(module: nn.Module, sides: tuple[Streamed, Streamed], size: int) -> float:
+    real, fake = (
+        features_from_images(side.batches(), Whole(module), cache=False) for side in sides
+    )
+    kernel_distance(real, fake, size=size)
+    return frechet_distance(real, fake)
+
+
+def _theirs(
+    name: str, sides: tuple[Streamed, Streamed], size: int, options: dict[str, str]
+) -> float:
+    found = torch_fidelity.calculate_metrics(
+        input1=sides[1], input2=sides[0], fid=True, kid=True, kid_subset_size=size,
+        feature_extractor=name, batch_size=BATCH, cuda=False, cache=False, verbose=False,
+        save_cpu_ram=True, **options,
+    )  # fmt: skip
+    return float(found["frechet_inception_distance"])
+
+
+def _print_memory(counts: tuple[int, ...]) -> None:
+    print("### Peak memory of one FD above the start, small-net, images streamed\n")
+    print("| images a side | ours, MB | torch-fidelity, MB |\n|---|---|---|")
+    for n in counts:
+        peaks = [
+            subprocess.run(
+                [sys.executable, __file__, "--child", who, str(n)],
+                check=True, capture_output=True, text=True,
+            ).stdout.split()[-1]
+            for who in ("ours", "theirs")
+        ]  # fmt: skip
+        print(f"| {n:,} | {peaks[0]} | {peaks[1]} |")
+    print()
+
+
+def _peak(who: str, n: int) -> int:
+    """Return by how many MB the process's own memory rose at most."""
+    sides = Streamed(n, 1), Streamed(n, 2)
+    warm = Streamed(BATCH, 1), Streamed(BATCH, 2)
+    way = _streamed_fd if who == "ours" else _their_streamed_fd
+    way(warm)  # libraries take their own room at the first call
+    gc.collect()
+    process, highest, over = psutil.Process(), [0], threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.02):
+            highest[0] = max(highest[0], process.memory_full_info().uss)
+
+    before = process.memory_full_info().uss
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    way(sides)
+    over.set()
+    watcher.join()
+    return round((highest[0] - before) / 1e6)
+
+
+def _streamed_fd(sides: tuple[Streamed, Streamed]) -> None:
+    module = Whole(SmallNet())
+    both = Gaussian(), Gaussian()
+    for gaussian, side in zip(both, sides, strict=True):
+        for batch in feature_batches(side.batches(), module, cache=False):
+            gaussian.add(batch)
+    frechet_distance(*both)
+
+
+def _their_streamed_fd(sides: tuple[Streamed, Streamed]) -> None:
+    torch_fidelity.calculate_metrics(
+        input1=sides[1], input2=sides[0], fid=True, feature_extractor="small-net",
+        batch_size=BATCH, cuda=False, cache=False, verbose=False, save_cpu_ram=True,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
