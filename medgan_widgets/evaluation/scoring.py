@@ -113,8 +113,8 @@ def score(
     )
     tell = progress or (lambda _: None)
     with tempfile.TemporaryDirectory() as room:
-        sides = []
-        for stage, images in (("synthetic", judged), ("real", reals), ("other real", reals.others)):
+        sides = []  # reals first: a file that cannot be read is told before images are generated
+        for stage, images in (("real", reals), ("synthetic", judged), ("other real", reals.others)):
             if images is not None:
                 sides.append(_Side(images, Path(room) / stage))
                 for done in sides[-1].fill(extract):
@@ -123,16 +123,14 @@ def score(
         psi = fake.truncation_psi if isinstance(fake, GenerateRequest) else None
         for place, metric in enumerate(wanted):
             scores = _scores(metric, extractor, sides, seed)
-            rows += [
-                Measured(one, judged.what, reals.what, truncation_psi=psi) for one in scores
-            ]
+            rows += [Measured(one, judged.what, reals.what, truncation_psi=psi) for one in scores]
             tell(Progress("scores", place + 1, len(wanted)))
-        notes = (*judged.notes, *reals.notes, *_remarks(sides[0], sides[1]))
+        notes = (*judged.notes, *reals.notes, *_remarks(sides[1], sides[0]))
     return Scores(tuple(rows), notes)
 
 
 def _scores(metric: str, extractor: Any, sides: Sequence[_Side], seed: int) -> list[Score]:
-    fake, real = sides[:2]
+    real, fake = sides[:2]
     if metric in EXTRA:
         return ms_ssim_diversity(real.some(), fake.some(), seed=seed)
     return score_of(
