@@ -19,6 +19,7 @@ from medgan_widgets.evaluation.scores import Scores
 from medgan_widgets.evaluation.sources import REALS, Images, images_of
 from medgan_widgets.features import CANONICAL, extractor_name, features_from_images, masks_among
 from medgan_widgets.metrics import METRICS, ms_ssim_diversity, score_of
+from medgan_widgets.phantoms import KINDS
 from medgan_widgets.requests import GenerateRequest, Measured, Score
 
 CHUNK = 256  # images whose features are made, and cached, together
@@ -165,10 +166,19 @@ def _both_sides(
     judged = images_of(fake, engine=ready, n=n, seed=seed)
     condition = fake.condition if isinstance(fake, GenerateRequest) else {}
     size = _side_of(fake, ready)
+    drawn = (
+        isinstance(real, str) and real in KINDS
+    )  # a phantom's kind is drawn, as many as are judged
     reals = images_of(
-        real, engine=ready, n=n or judged.count, seed=seed, read=read, size=size,
-        condition=condition, first=REALS,
-    ) if isinstance(real, str) else images_of(real, engine=ready, n=n, seed=seed, read=read)  # fmt: skip
+        real,
+        engine=ready,
+        n=n or (judged.count if drawn else None),
+        seed=seed,
+        read=read,
+        size=size,
+        condition=condition,
+        first=REALS,
+    )
     return judged, reals
 
 

@@ -7,12 +7,11 @@ import io
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import skimage
 import torch
 from numpy.typing import NDArray
 
@@ -33,7 +32,10 @@ class Extracts(Protocol):
 
     identity: str
     device: Any
-    __call__: Callable[[NDArray[Any]], NDArray[Any]]
+
+    def __call__(self, images: NDArray[Any]) -> NDArray[Any]:
+        """Return the features of images, [N, D]."""
+        ...
 
 
 class Cache:
@@ -81,7 +83,7 @@ class Cache:
     def _place(self, images: NDArray[Any], extract: Extracts) -> Path:
         about = (
             FORMAT, images.shape, str(images.dtype), extract.identity, extract.device.type,
-            torch.__version__, np.__version__, skimage.__version__,
+            torch.__version__, np.__version__, version("scikit-image"),
         )  # fmt: skip
         digest = hashlib.sha256(repr(about).encode())
         digest.update(np.ascontiguousarray(images).tobytes())

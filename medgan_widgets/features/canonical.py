@@ -62,7 +62,8 @@ def canonical_names() -> tuple[str, ...]:
 
 def canonical_features(planes: Tensor) -> Floats:
     """Return the columns of grey images 0 … 1, [N, 1, 128, 128], as float64 [N, D]."""
-    return unscaled_features(planes) / np.asarray(SPREADS)
+    found: Floats = unscaled_features(planes) / np.asarray(SPREADS)
+    return found
 
 
 def unscaled_features(planes: Tensor) -> Floats:
@@ -81,15 +82,16 @@ def _moments(image: Floats) -> Floats:
     share = counts[counts > 0] / image.size
     # The cube root and the logarithm keep one bright pixel from drowning all else.
     return np.array([
-        image.mean(), deviation, np.cbrt((squares * standard).mean()), np.log1p((squares * squares).mean()),
+        image.mean(), deviation,
+        np.cbrt((squares * standard).mean()), np.log1p((squares * squares).mean()),
         -(share * np.log2(share)).sum(), *np.percentile(image, PERCENTILES),
     ])  # fmt: skip
 
 
 def _textures(image: Floats) -> Floats:
     levels = np.minimum((image * LEVELS).astype(np.uint8), LEVELS - 1)
-    pairs = graycomatrix(levels, STEPS, ANGLES, LEVELS, symmetric=True, normed=True)
-    found = {name: graycoprops(pairs, name).mean(axis=1) for name in TEXTURES}
+    pairs = graycomatrix(levels, STEPS, ANGLES, LEVELS, symmetric=True, normed=True)  # type: ignore[no-untyped-call]
+    found = {one: graycoprops(pairs, one).mean(axis=1) for one in TEXTURES}  # type: ignore[no-untyped-call]
     for name in ("contrast", "dissimilarity"):
         found[name] = np.log1p(found[name])
     return np.concatenate([found[name] for name in TEXTURES])
@@ -120,7 +122,8 @@ def _rings() -> tuple[Floats, NDArray[np.intp], Floats]:
 def _shapes(image: Floats) -> Floats:
     down, across = np.gradient(image)
     edges = np.hypot(down, across)
-    bright = image > threshold_otsu(image) if image.min() < image.max() else image > 1
+    level = threshold_otsu(image) if image.min() < image.max() else 1.0  # type: ignore[no-untyped-call]
+    bright = image > level
     _, parts = ndimage.label(bright)
     outline = (bright ^ ndimage.binary_erosion(bright)).mean()
     weights = image / (image.sum() or 1.0)

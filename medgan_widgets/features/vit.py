@@ -18,6 +18,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(WIDTH, WIDTH)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return vectors of the same places."""
         count, length, _ = x.shape
         q, k, v = self.qkv(x).reshape(count, length, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
         seen = F.scaled_dot_product_attention(q, k, v)
@@ -33,6 +34,7 @@ class Mlp(nn.Module):
         self.fc1, self.fc2 = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return vectors of the same places."""
         out: Tensor = self.fc2(F.gelu(self.fc1(x)))
         return out
 
@@ -45,6 +47,7 @@ class Scale(nn.Module):
         self.gamma = nn.Parameter(torch.ones(WIDTH))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return vectors of the same places."""
         return x * self.gamma
 
 
@@ -57,6 +60,7 @@ class Block(nn.Module):
         self.norm2, self.mlp, self.ls2 = nn.LayerNorm(WIDTH, 1e-6), Mlp(), Scale()
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return vectors of the same places."""
         x = x + self.ls1(self.attn(self.norm1(x)))
         out: Tensor = x + self.ls2(self.mlp(self.norm2(x)))
         return out
@@ -70,6 +74,7 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(3, WIDTH, PATCH, stride=PATCH)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return vectors of the same places."""
         out: Tensor = self.proj(x).flatten(2).transpose(1, 2)
         return out
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from medgan_widgets.downloads import cache_folder, fetch_file
+from medgan_widgets.downloads import Progress, cache_folder, fetch_file
 from medgan_widgets.errors import WeightsError
 
 
@@ -63,7 +62,7 @@ def fetch_weights(
     *,
     sha256: str | None = None,
     mirror: str | Path | None = None,
-    progress: Callable[[int, int], object] | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Download the weights of an extractor once, and return where they lie.
 
