@@ -25,7 +25,13 @@ from medgan_widgets.augmentation_study.synthetic import provenance
 from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.datasets import read_images
 from medgan_widgets.engine import Engine
-from medgan_widgets.errors import DataError, ModelNotFoundError, RequestError, TrainingError
+from medgan_widgets.errors import (
+    DataError,
+    ModelNotFoundError,
+    RequestError,
+    TrainingError,
+    WeightsError,
+)
 from medgan_widgets.phantoms import draw_phantoms
 from tests.tiny import write_model
 
@@ -189,6 +195,24 @@ def test_intervals_hold_for_other_seeds():
     assert row["accuracy low"] < 0.5
 
 
+def test_intervals_of_five_seeds_hold_as_often_as_they_say():
+    """Seeds that differ by 0.04 around 0.75, on 200 test images: 95 % of intervals hold 0.75."""
+    random, held = np.random.default_rng(11), 0
+    truth = np.arange(200) % 2
+    for _ in range(120):
+        right = random.random((5, 200)) < random.normal(0.75, 0.04, (5, 1))
+        said = np.where(right, truth, 1 - truth)
+        rows = [
+            {"arm": REAL, "ratio": 0.0, "seed": seed, "n_train": 9, "n_synthetic": 0,
+             "predicted": said[seed], "recall": [1.0, 1.0]}
+            for seed in range(5)
+        ]  # fmt: skip
+        outcome = StudyOutcome(tuple(rows), tuple(truth), tuple(range(200)), ("no", "yes"))
+        low, high = outcome._metrics(REAL, 0.0)["accuracy"][1]
+        held += low <= 0.75 <= high
+    assert held / 120 >= 0.9
+
+
 def test_what_limits_a_study_is_said():
     notes = " ".join(planted({(REAL, 0.0): 0.5}, tested=40, seeds=2, group=4).all_notes)
     assert "Only 2 seeds" in notes
@@ -203,18 +227,19 @@ def test_what_limits_a_study_is_said():
 
 
 def test_a_study_that_was_left_goes_on_to_the_very_same_rows(tmp_path):
-    whole = list(study(folder=tmp_path / "whole"))
+    quick = {"passes": 1, "size": 16}
+    whole = list(study(folder=tmp_path / "whole", **quick))
     n = len(study().images)
     assert [row["n_train"] for row in whole] == [n, 2 * n, 2 * n] * 2
-    for row in study(folder=tmp_path / "parts"):
+    for row in study(folder=tmp_path / "parts", **quick):
         if row["arm"] == DUPLICATED:
             break  # cancelled
-    again = study(folder=tmp_path / "parts")
+    again = study(folder=tmp_path / "parts", **quick)
     assert "2 of 6" in repr(again)
     rest = list(again)
     assert len(rest) == 4
     assert list(again.rows) == whole
-    assert list(study(folder=tmp_path / "parts")) == [], "nothing is trained twice"
+    assert list(study(folder=tmp_path / "parts", **quick)) == [], "nothing is trained twice"
     assert json.loads(json.dumps(whole[0])) == whole[0], "rows are plain"
 
 
@@ -401,6 +426,16 @@ def test_data_that_cannot_be_learned_from_is_refused_in_one_sentence(changes, sa
 def test_an_unknown_model_is_named():
     with pytest.raises(ModelNotFoundError, match="phantom-mammogram"):
         AugmentationStudy("mammogram", model="phantom-mamogram", reals=20)
+
+
+def test_a_model_that_cannot_run_says_so_before_anything_is_trained(engine, tmp_path):
+    (tmp_path / "models" / "tiny" / "generator.safetensors").write_bytes(b"damaged")
+    with pytest.raises(WeightsError, match="not the ones of the card"):
+        AugmentationStudy("brain_mri", model="tiny", engine=engine, reals=16, size=32)
+    with pytest.raises(RequestError, match="no factor 'organ'"):
+        AugmentationStudy(
+            "mammogram", model="phantom-mammogram", condition={"organ": "knee"}, reals=16
+        )
 
 
 def test_two_studies_do_not_share_a_folder(tmp_path):

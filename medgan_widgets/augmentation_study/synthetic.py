@@ -18,6 +18,7 @@ from medgan_widgets.checkpoints import read_generator, write_weights
 from medgan_widgets.datasets import TrainingImages
 from medgan_widgets.engine import Engine
 from medgan_widgets.errors import DataError, RequestError
+from medgan_widgets.images import to_uint8
 from medgan_widgets.requests import GenerateRequest
 from medgan_widgets.runs import WEIGHTS, Tick, run_config
 from medgan_widgets.seeds import SEED_LIMIT, Value
@@ -90,6 +91,8 @@ def source_of(
         When the model cannot be asked for the study's classes.
     ModelNotFoundError
         When there is no such model.
+    NotRunnableError, ConsentError, WeightsError
+        When it cannot make an image here.
     """
     card = engine.catalogue[model_id]
     wanted = data.factors[factor]
@@ -108,7 +111,9 @@ def source_of(
     values = {str(one): one for one in have[name]}
     _, height, width, channels = data.images.shape
     own = tuple(values[str(one)] for one in wanted)
-    return Source(engine, card, name, own, (height, width, channels), dict(condition or {}))
+    source = Source(engine, card, name, own, (height, width, channels), dict(condition or {}))
+    source.make(np.zeros(1, np.int64), seed=0)  # what cannot run says so now, not after an hour
+    return source
 
 
 def fitted(images: NDArray[Any], shape: Sequence[int]) -> Images:
@@ -122,8 +127,7 @@ def fitted(images: NDArray[Any], shape: Sequence[int]) -> Images:
     >>> fitted(np.full((2, 64, 64, 1), 7, np.uint8), (32, 32, 3)).shape
     (2, 32, 32, 3)
     """
-    if images.dtype == np.uint16:
-        images = (images // 257).astype(np.uint8)
+    images = to_uint8(images)
     if images.shape[3] != shape[2]:
         grey = np.rint(images.mean(axis=3, keepdims=True)).astype(np.uint8)
         images = np.repeat(grey, shape[2], axis=3)
