@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
+import threading
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,7 @@ import torch
 from torch import nn
 from torchvision.models import resnet50
 
-from medgan_widgets.errors import DataError, DownloadError, WeightsError
+from medgan_widgets.errors import DataError, DeviceMemoryError, DownloadError, WeightsError
 from medgan_widgets.features import (
     CANONICAL,
     DINOV2,
@@ -122,6 +125,22 @@ def test_a_stream_is_read_a_part_at_a_time(brains):
     assert sum(map(len, batches)) == 24
 
 
+def test_memory_does_not_grow_with_the_stream(brains):
+    given, most = [], 0
+
+    def stream():
+        nonlocal most
+        for _ in range(30):
+            batch = brains[:8].copy()
+            given.append(weakref.ref(batch))
+            yield batch
+            del batch
+            most = max(most, sum(one() is not None for one in given))
+
+    assert sum(map(len, feature_batches(stream(), PHANTOM_CNN, cache=False))) == 240
+    assert most <= 2, "a batch is let go once it was looked at"
+
+
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
@@ -158,10 +177,12 @@ class Means(nn.Module):
 
     def forward(self, x):
         self.seen.append((tuple(x.shape), float(x.max())))
+        if self.answer == "full":
+            raise torch.OutOfMemoryError("CUDA out of memory.")
         rows = self.norm(x).mean(dim=(2, 3)).repeat(1, 5)
         answers = {
             "rows": rows, "planes": rows[..., None, None], "one": (rows,), "text": "no",
-            "flat": rows[:, 0], "fewer": rows[1:], "nan": rows / 0 - rows / 0,
+            "flat": rows[:, 0], "full": None, "fewer": rows[1:], "nan": rows / 0 - rows / 0,
         }  # fmt: skip
         return answers[self.answer]
 
@@ -183,6 +204,7 @@ def test_any_module_that_answers_rows_is_an_extractor(brains, answer):
         ("flat", WeightsError, r"\[3, D\], got \(3,\)"),
         ("fewer", WeightsError, r"got \(2, 5\)"),
         ("nan", DataError, "not finite for 3 of 3 images"),
+        ("full", DeviceMemoryError, "cpu has no room for 3 images in Means-"),
     ],
 )
 def test_a_module_that_answers_something_else_is_told(brains, answer, error, message):
@@ -197,6 +219,21 @@ def test_a_module_that_wants_other_images_is_wrapped(brains):
     wrapped = Extractor("mine-1", "to 16", "rgb", size=16, module=wants)
     assert made(brains[:2], wrapped).shape == (2, 4)
     assert extractor_name(wrapped) == "mine-1"
+
+
+def test_a_module_that_answers_wider_rows_for_other_sizes_is_told(brains):
+    larger = draw_phantoms("brain_mri", range(2), size=96).images
+    with pytest.raises(WeightsError, match="4096 features for some images and 9216 for others"):
+        made([brains[:2], larger], nn.Flatten())
+
+
+def test_a_name_means_one_thing(brains):
+    with pytest.raises(WeightsError, match="name of a known extractor"):
+        made(brains[:1], Extractor(INCEPTION, "none", "grey", module=nn.Flatten()))
+    with pytest.raises(WeightsError, match="has no module"):
+        made(brains[:1], Extractor(CANONICAL, "to 32", "grey", size=32))
+    with pytest.raises(WeightsError, match="takes no weights"):
+        made(brains[:1], nn.Flatten(), weights="some.pth")
 
 
 def test_other_weights_are_another_name():
@@ -235,6 +272,52 @@ def test_features_are_made_once_for_the_same_pixels(brains, tmp_path, counted):
     assert counted[2:] == [64, 6, 64], "the part that did not change is known"
 
 
+def test_an_extractor_of_another_size_finds_nothing_of_the_first(brains, tmp_path):
+    for size in (8, 16):
+        mine = Extractor("mine-1", "bilinear", "grey", size=size, module=nn.Flatten())
+        rows = features_from_images(brains[:3], mine, cache=tmp_path)
+        assert rows.shape == (3, size * size)
+
+
+def test_a_bare_modules_features_are_kept_only_when_asked(brains, tmp_path, counted):
+    flatten = nn.Flatten()
+    for cache, looked in ((None, [3, 3]), (tmp_path, [3])):
+        counted.clear()
+        features_from_images(brains[:3], flatten, cache=cache)
+        features_from_images(brains[:3], flatten, cache=cache)
+        assert counted == looked
+
+
+def test_two_at_once_do_each_other_no_harm(brains, tmp_path):
+    right = made(brains, PHANTOM_CNN)
+    wrong, cache = [], Cache(tmp_path)
+
+    def work():
+        for _ in range(8):
+            rows = features_from_images(brains, PHANTOM_CNN, cache=tmp_path)
+            cache._shrink(0)  # and each throws away what the other has just written
+            wrong.append(not np.allclose(rows, right, atol=1e-4))
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == [False] * 16
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_what_a_killed_process_left_goes_after_a_day(brains, tmp_path):
+    features_from_images(brains[:3], PHANTOM_CNN, cache=tmp_path)
+    (file,) = tmp_path.rglob("*.features")
+    left, fresh = (file.with_name(f".{file.name}.{end}") for end in ("left", "now"))
+    for one in (left, fresh):
+        one.write_bytes(b"half")
+    os.utime(left, (0, 0))
+    Cache(tmp_path)._shrink(10**9)
+    assert (left.exists(), fresh.exists(), file.exists()) == (False, True, True)
+
+
 def test_left_half_way_the_next_one_goes_on_from_there(brains, tmp_path, counted):
     batches = feature_batches(brains, PHANTOM_CNN, cache=tmp_path)
     next(batches)
@@ -263,9 +346,9 @@ def test_a_full_disk_costs_time_and_nothing_else(brains, tmp_path, caplog):
     blocked = tmp_path / "file"
     blocked.write_bytes(b"")
     with caplog.at_level(logging.WARNING):
-        rows = features_from_images(brains[:5], cache=blocked / "inside")
-    assert np.array_equal(rows, made(brains[:5]))
-    assert "features are not kept" in caplog.text
+        rows = features_from_images(brains[:70], PHANTOM_CNN, cache=blocked / "inside")
+    assert np.array_equal(rows, made(brains[:70], PHANTOM_CNN))
+    assert caplog.text.count("features are not kept") == 1, "told once"
 
 
 def test_the_oldest_leave_a_cache_that_is_too_large_and_all_can_be_cleared(brains, tmp_path):
@@ -275,7 +358,8 @@ def test_the_oldest_leave_a_cache_that_is_too_large_and_all_can_be_cleared(brain
     one = next(tmp_path.rglob("*.features")).stat().st_size
     cache._shrink(2 * one)
     assert len(list(tmp_path.rglob("*.features"))) == 2
-    (tmp_path / "mine.txt").write_text("stays")
+    beside = next(tmp_path.rglob("*.features")).with_name("mine.txt")
+    beside.write_text("stays")
     clear_cache(tmp_path)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["mine.txt"]
 
@@ -422,3 +506,6 @@ def test_on_a_gpu_the_features_are_the_same_within_rounding(brains):
         pytest.skip("needs a CUDA device, and there is none here")
     here, there = (made(brains[:8], PHANTOM_CNN, device=one) for one in ("cpu", "cuda"))
     np.testing.assert_allclose(here, there, rtol=1e-2, atol=1e-2)
+    mine = nn.Sequential(nn.Flatten(), nn.Linear(64 * 64, 3))
+    assert made(brains[:8], mine, device="cuda").shape == (8, 3)
+    assert mine[1].weight.device.type == "cpu", "a copy went there"

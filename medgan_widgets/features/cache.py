@@ -6,7 +6,9 @@ import hashlib
 import io
 import logging
 import os
-import shutil
+import time
+from collections.abc import Iterator
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +26,7 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 MOST = 2 * 2**30  # bytes; the files that were not used for longest leave
 LOOKED = 200  # files written between two looks at how much there is
+ABANDONED = 24 * 3600  # seconds after which what a killed process was writing is nobody's
 DIGEST = 32  # bytes of SHA-256 before the array
 
 
@@ -50,7 +53,7 @@ class Cache:
     _written = 0
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self._writes = folder, True
 
     @classmethod
     def of(cls, cache: str | Path | bool | None) -> Cache | None:
@@ -68,6 +71,11 @@ class Cache:
         if kept is not None:
             return kept
         made = extract(images)
+        if self._writes:
+            self._keep(place, made)
+        return made
+
+    def _keep(self, place: Path, made: NDArray[Any]) -> None:
         stream = io.BytesIO()
         np.save(stream, made, allow_pickle=False)
         data = stream.getvalue()
@@ -75,10 +83,10 @@ class Cache:
             write_whole(place, hashlib.sha256(data).digest() + data, parents=True)
         except SaveError as error:
             log.warning("features are not kept: %s", error)
+            self._writes = False  # once is enough to be told, and to wait for
         Cache._written += 1
         if Cache._written % LOOKED == 1:
             self._shrink(MOST)
-        return made
 
     def _place(self, images: NDArray[Any], extract: Extracts) -> Path:
         about = (
@@ -91,22 +99,38 @@ class Cache:
         return self.folder / key[:2] / f"{key}.features"
 
     def _shrink(self, most: int) -> None:
-        files = [(path, path.stat()) for path in self.folder.glob("??/*.features")]
-        total = sum(stat.st_size for _, stat in files)
-        for path, stat in sorted(files, key=lambda one: one[1].st_mtime):
+        files = list(_sizes(self.folder, "*.features"))
+        total = sum(size for _, size, _ in files)
+        for _, size, path in sorted(files):
             if total <= most:
-                return
-            path.unlink(missing_ok=True)
-            total -= stat.st_size
+                break
+            _remove(path)
+            total -= size
+        for used, _, path in _sizes(self.folder, ".*.features.*"):
+            if used < time.time() - ABANDONED:
+                _remove(path)
 
 
 def clear_cache(folder: str | Path | None = None) -> None:
     """Remove all features that are kept; the next scoring makes them again."""
     cache = Cache.of(folder)
     assert cache is not None
-    for part in cache.folder.glob("??"):
-        if any(part.glob("*.features")):
-            shutil.rmtree(part, ignore_errors=True)
+    for pattern in ("*.features", ".*.features.*"):
+        for _, _, path in list(_sizes(cache.folder, pattern)):
+            _remove(path)
+
+
+def _sizes(folder: Path, pattern: str) -> Iterator[tuple[float, int, Path]]:
+    """Yield when each file was last used, its bytes and its path."""
+    for path in folder.glob(f"??/{pattern}"):
+        with suppress(OSError):  # another process may have removed it since
+            stat = path.stat()
+            yield stat.st_mtime, stat.st_size, path
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # gone already, or somebody reads it on Windows
+        path.unlink()
 
 
 def _read(place: Path, count: int) -> NDArray[Any] | None:
@@ -118,7 +142,8 @@ def _read(place: Path, count: int) -> NDArray[Any] | None:
         found: NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
         if found.ndim != 2 or len(found) != count:
             raise DataError("it holds other features")
-        os.utime(place)  # used now, so it stays longer
+        with suppress(OSError):  # a cache that others own can be read all the same
+            os.utime(place)  # used now, so it stays longer
     except FileNotFoundError:
         return None
     except (OSError, ValueError, EOFError) as error:

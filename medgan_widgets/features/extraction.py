@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from medgan_widgets.errors import DataError
+from medgan_widgets.errors import DataError, WeightsError
 from medgan_widgets.features.cache import Cache
 from medgan_widgets.features.extractor import CANONICAL, Extractor, Ready
 from medgan_widgets.features.pixels import SHAPES, checked_images
@@ -41,7 +41,9 @@ def features_from_images(
         `fetch_weights` has fetched.
     cache
         A folder; by default the user's cache folder, False for none. Features are kept by
-        what the pixels, the extractor, its weights and the libraries are.
+        what the pixels, the extractor, its weights and the libraries are. Those of a bare
+        module are kept only where a folder or True says so, as its code may change and
+        its weights not; in an `Extractor` its name vouches for it.
     device
         ``"cpu"``, ``"cuda"``, …
 
@@ -83,10 +85,18 @@ def feature_batches(
     [40, 40, 40]
     """
     ready = Ready(extractor, weights, device)
-    kept = Cache.of(cache)
+    kept = Cache.of(False if cache is None and not ready.named else cache)
+    width: int | None = None
     for part in _parts(images):
         checked = checked_images(part)
-        yield kept.features(checked, ready) if kept else ready(checked)
+        features = kept.features(checked, ready) if kept else ready(checked)
+        if width not in (None, features.shape[1]):
+            raise WeightsError(
+                f"{ready.about.name} gives {width} features for some images and "
+                f"{features.shape[1]} for others; wrap it in an Extractor with the size it takes."
+            )
+        width = features.shape[1]
+        yield features
 
 
 def _parts(images: Any) -> Iterator[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from medgan_widgets.errors import DataError, WeightsError
+from medgan_widgets.devices import is_out_of_memory
+from medgan_widgets.errors import DataError, DeviceMemoryError, WeightsError
 from medgan_widgets.features import canonical, phantom_cnn, published
 from medgan_widgets.features.pixels import to_planes
 from medgan_widgets.features.weights import SOURCES, Source, checked_weights
@@ -45,7 +47,8 @@ class Extractor:
     needs
         Which weights a person must have, or None.
     module
-        A torch module of the user's: floats 0 … 1, [N, C, H, W] in; [N, D] out.
+        A torch module of the user's: floats 0 … 1, [N, C, H, W] in; [N, D] out. When its
+        code changes, change the name: features are kept under name and weights.
 
     Examples
     --------
@@ -71,7 +74,7 @@ KNOWN = {
         Extractor(CANONICAL, _RESIZED.format(128, 128), "grey", len(canonical.canonical_names()),
                   canonical.SIDE),
         Extractor(PHANTOM_CNN, _RESIZED.format(128, 128), "grey", 64, phantom_cnn.SIDE),
-        Extractor(INCEPTION, "as TensorFlow 1 did it, to 299 x 299", "rgb", 2048, None,
+        Extractor(INCEPTION, "as TensorFlow 1 did it, to 299 x 299, 8 bits", "rgb", 2048, None,
                   SOURCES[INCEPTION]),
         Extractor(RADIMAGENET, _RESIZED.format(224, 224), "rgb", 2048, 224,
                   SOURCES[RADIMAGENET]),
@@ -108,6 +111,9 @@ def module_hash(module: nn.Module) -> str:
     """Return the SHA-256 over a module's printed form and weights, 64 hexadecimal digits."""
     digest = hashlib.sha256(repr(module).encode())
     for name, tensor in module.state_dict().items():
+        if not isinstance(tensor, Tensor):  # a state of the module's own kind
+            digest.update(f"{name}{tensor!r}".encode())
+            continue
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         plain = tensor.detach().cpu().contiguous().reshape(-1)
         digest.update(plain.view(torch.uint8).numpy().tobytes())
@@ -120,24 +126,37 @@ class Ready:
     def __init__(self, extractor: Any, weights: str | Path | None, device: str) -> None:
         self.about = _known(extractor)
         self.device = _checked_device(device)
-        self.identity = self.about.name
+        self.identity = f"{self.about.name} {self.about.size} {self.about.colours} "
+        # What a bare module computes is code, which no hash of its weights knows.
+        self.named = not isinstance(extractor, nn.Module)
         self._look: Look | None = None
-        module = self.about.module
-        if module is not None:
-            self.identity += module_hash(module)
-            self._look = module.to(self.device)
+        self._module: nn.Module | None = None
+        if weights is not None and self.about.needs is None:
+            raise WeightsError(f"{self.about.name} takes no weights; leave weights out.")
+        if self.about.module is not None:
+            self.identity += module_hash(self.about.module)
+            self._module = self._look = _on(self.about.module, self.device)
         elif self.about.needs is not None:
             path, sha256 = checked_weights(self.about.name, weights)
             self.identity += sha256
             self._look = published.read(self.about.name, path).to(self.device)
-        elif weights is not None:
-            raise WeightsError(f"{self.about.name} takes no weights; leave weights out.")
         elif self.about.name == PHANTOM_CNN:
             self._look = phantom_cnn.read_phantom_cnn().to(self.device)
 
     @torch.inference_mode()
     def __call__(self, images: NDArray[Any]) -> NDArray[Any]:
         """Return the features of checked images, [N, D]."""
+        try:
+            return self._features(images)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise DeviceMemoryError(
+                f"{self.device} has no room for {len(images)} images in {self.about.name}; give "
+                "fewer in a batch, or device='cpu'."
+            ) from error
+
+    def _features(self, images: NDArray[Any]) -> NDArray[Any]:
         if self._look is None:
             return canonical.canonical_features(to_planes(images, "grey", self.about.size))
         if self.about.name == INCEPTION:
@@ -150,7 +169,7 @@ class Ready:
         return _checked_answer(self._run(planes), len(images), self.about.name)
 
     def _run(self, planes: Tensor) -> Any:
-        module = self.about.module
+        module = self._module
         if module is None:
             assert self._look is not None
             return self._look(planes)
@@ -159,9 +178,11 @@ class Ready:
         try:
             return module(planes)
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            if is_out_of_memory(error):
+                raise
             raise WeightsError(
                 f"{self.about.name} cannot look at images of shape {tuple(planes.shape)}, floats "
-                f"0 … 1: {str(error).splitlines()[0][:200]}; wrap it in an Extractor with the size "
+                f"0 … 1: {_first_line(error)}; wrap it in an Extractor with the size "
                 "and colours it takes."
             ) from error
         finally:
@@ -171,8 +192,12 @@ class Ready:
 
 def _known(extractor: Any) -> Extractor:
     if isinstance(extractor, Extractor):
-        if extractor.module is None and extractor.name not in KNOWN:
-            raise WeightsError(f"the extractor {extractor.name!r} has no module.")
+        if extractor.module is None and extractor != KNOWN.get(extractor.name):
+            raise WeightsError(f"the extractor {extractor.name!r} is yours and has no module.")
+        if extractor.module is not None and extractor.name in KNOWN:
+            raise WeightsError(
+                f"{extractor.name} is the name of a known extractor; give yours another one."
+            )
         return extractor
     if isinstance(extractor, nn.Module):
         return Extractor(extractor_name(extractor), "none", "as they are", module=extractor)
@@ -184,10 +209,20 @@ def _known(extractor: Any) -> Extractor:
     return KNOWN[extractor]
 
 
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:200]
+
+
+def _on(module: nn.Module, device: torch.device) -> nn.Module:
+    """Return the module on a device: itself if it is there, else a copy."""
+    elsewhere = any(one.device != device for one in module.state_dict().values()
+                    if isinstance(one, Tensor))  # fmt: skip
+    return copy.deepcopy(module).to(device) if elsewhere else module
+
+
 def _checked_device(device: str) -> torch.device:
     try:
-        found = torch.device(device)
-        torch.empty(0, device=found)
+        found = torch.empty(0, device=device).device  # "cuda" becomes "cuda:0"
     except (RuntimeError, AssertionError, TypeError) as error:
         raise WeightsError(f"device {device!r} is not there: {error}.".replace("..", ".")) from None
     return found
