@@ -8,12 +8,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from medgan_widgets.augmentation_study import AugmentationStudy as AugmentationStudy
     from medgan_widgets.cards import DataStatement as DataStatement
     from medgan_widgets.cards import ModelCard as ModelCard
     from medgan_widgets.catalogue import Catalogue as Catalogue
     from medgan_widgets.datasets import read_images as read_images
     from medgan_widgets.engine import Engine as Engine
     from medgan_widgets.engine import shared_engine as shared_engine
+    from medgan_widgets.evaluation import Scores as Scores
+    from medgan_widgets.evaluation import score as score
     from medgan_widgets.export import import_checkpoint as import_checkpoint
     from medgan_widgets.export import make_model as make_model
     from medgan_widgets.export import models_trained_on as models_trained_on
@@ -26,12 +29,16 @@ if TYPE_CHECKING:
     from medgan_widgets.medigan.trust import write_lock as write_lock
     from medgan_widgets.panels import GeneratorGrid as GeneratorGrid
     from medgan_widgets.panels import ModelExplorer as ModelExplorer
+    from medgan_widgets.panels import ReaderStudy as ReaderStudy
     from medgan_widgets.panels import Studio as Studio
     from medgan_widgets.panels import TrainingMonitor as TrainingMonitor
     from medgan_widgets.phantoms import draw_phantoms as draw_phantoms
+    from medgan_widgets.phantoms.anatomy import compare_anatomy as compare_anatomy
+    from medgan_widgets.phantoms.anatomy import measure_anatomy as measure_anatomy
     from medgan_widgets.presets import Preset as Preset
     from medgan_widgets.requests import Batch as Batch
     from medgan_widgets.requests import GenerateRequest as GenerateRequest
+    from medgan_widgets.requests import Measured as Measured
     from medgan_widgets.requests import Score as Score
     from medgan_widgets.runs import start_process as start_process
     from medgan_widgets.training import estimate_training as estimate_training
@@ -44,6 +51,7 @@ _HOMES = {
     "ModelExplorer": "panels",
     "GeneratorGrid": "panels",
     "TrainingMonitor": "panels",
+    "ReaderStudy": "panels",
     # what is known, and what is asked
     "Catalogue": "catalogue",
     "ModelCard": "cards",
@@ -51,6 +59,7 @@ _HOMES = {
     "GenerateRequest": "requests",
     "Batch": "requests",
     "Score": "requests",
+    "Measured": "requests",
     # medigan's packages
     "download": "medigan.actions",
     "consent_text": "medigan.actions",
@@ -69,6 +78,12 @@ _HOMES = {
     "start_process": "runs",
     "draw_phantoms": "phantoms",
     "restore": "export",
+    # how good: figures, anatomy, use
+    "score": "evaluation",
+    "Scores": "evaluation",
+    "measure_anatomy": "phantoms.anatomy",
+    "compare_anatomy": "phantoms.anatomy",
+    "AugmentationStudy": "augmentation_study",
     # from a run to a model, and from an image or a file back
     "make_model": "export",
     "import_checkpoint": "export",
@@ -77,7 +92,7 @@ _HOMES = {
 }
 
 __all__ = sorted(_HOMES)
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 
 def __getattr__(name: str) -> Any:
