@@ -57,7 +57,7 @@ def test_it_carries_models_notebooks_and_javascript(wheel, root):
                 assert f"medgan_widgets/{path.relative_to(root).as_posix()}" in names
     assert {name.split("/")[0] for name in names} == {
         "medgan_widgets",
-        "medgan_widgets-0.3.0.dist-info",
+        "medgan_widgets-0.4.0.dist-info",
     }
 
 
