@@ -1,0 +1,202 @@
+"""What an engine tells of itself: how long images take, and what memory they need.
+
+Recording costs microseconds and a bounded ring for each model, so it is always
+on. No torch here: the engine passes numbers.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict, deque
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+KEPT = 2000  # batches remembered for each model
+MODELS = 64  # models remembered; the one not asked for longest leaves
+
+
+@dataclass(frozen=True)
+class Record:
+    """One batch that a model made.
+
+    Attributes
+    ----------
+    at
+        When it was ready, in seconds since 1970.
+    images
+        How many.
+    seconds
+        How long the device took for all of them.
+    host_bytes, device_bytes
+        Memory then: of this process and of the model's own, and on the device (None on a CPU).
+    """
+
+    at: float
+    images: int
+    seconds: float
+    host_bytes: int
+    device_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What is known of one model's work.
+
+    Attributes
+    ----------
+    model_id, device
+        Which one, and where it ran last.
+    images, requests
+        How many were made and asked for since the engine began.
+    hits, loads
+        How many requests found the model on the device, and how many had to read it.
+    load_seconds
+        How long reading it took the last time; None when it was never read.
+    first_seconds
+        From a request to its first images, the median of the remembered ones.
+    p50, p95
+        Seconds for one batch, median and 95th percentile of the remembered ones.
+    per_second
+        Images a second while it computed, over the remembered batches.
+    host_bytes, device_bytes
+        The most memory in use after a batch; None on the device of a CPU.
+    """
+
+    model_id: str
+    device: str = ""
+    images: int = 0
+    requests: int = 0
+    hits: int = 0
+    loads: int = 0
+    load_seconds: float | None = None
+    first_seconds: float | None = None
+    p50: float | None = None
+    p95: float | None = None
+    per_second: float | None = None
+    host_bytes: int = 0
+    device_bytes: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return asdict(self)
+
+
+@dataclass
+class _Model:
+    device: str = ""
+    images: int = 0
+    hits: int = 0
+    loads: int = 0
+    load_seconds: float | None = None
+    host_bytes: int = 0
+    device_bytes: int | None = None
+    records: deque[Record] = field(default_factory=lambda: deque(maxlen=KEPT))
+    first: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
+
+
+class Telemetry:
+    """The record of one engine, for any number of threads.
+
+    Examples
+    --------
+    >>> told = Telemetry()
+    >>> told.asked("m", device="cpu", load_seconds=0.5)
+    >>> told.made("m", images=4, seconds=0.2, host_bytes=10**8)
+    >>> told.usage("m").per_second, told.usage("m").loads, told.models
+    (20.0, 1, ('m',))
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: OrderedDict[str, _Model] = OrderedDict()
+        self.version = 0  # grows with each record, so that who looks again can tell
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that were asked for, the one asked last at the end."""
+        with self._lock:
+            return tuple(self._known)
+
+    def asked(self, model_id: str, *, device: str, load_seconds: float | None = None) -> None:
+        """Note a request; ``load_seconds`` is None where the model was on the device already."""
+        with self._lock:
+            model = self._of(model_id)
+            self._known.move_to_end(model_id)
+            model.device = device
+            if load_seconds is None:
+                model.hits += 1
+            else:
+                model.loads, model.load_seconds = model.loads + 1, load_seconds
+            self.version += 1
+
+    def answered(self, model_id: str, seconds: float) -> None:
+        """Note how long a request's first images took, from the asking."""
+        with self._lock:
+            self._of(model_id).first.append(seconds)
+
+    def made(
+        self,
+        model_id: str,
+        *,
+        images: int,
+        seconds: float,
+        host_bytes: int,
+        device_bytes: int | None = None,
+    ) -> None:
+        """Note one batch."""
+        with self._lock:
+            model = self._of(model_id)
+            model.records.append(Record(time.time(), images, seconds, host_bytes, device_bytes))
+            model.images += images
+            model.host_bytes = max(model.host_bytes, host_bytes)
+            if device_bytes is not None:
+                model.device_bytes = max(model.device_bytes or 0, device_bytes)
+            self.version += 1
+
+    def records(self, model_id: str) -> tuple[Record, ...]:
+        """Return the remembered batches of a model, the oldest first; none for an unknown one."""
+        with self._lock:
+            model = self._known.get(model_id)
+            return () if model is None else tuple(model.records)
+
+    def usage(self, model_id: str) -> Usage:
+        """Return what is known of a model's work; all is zero for an unknown one."""
+        with self._lock:
+            model = self._known.get(model_id, _Model())
+            records, first = tuple(model.records), tuple(model.first)
+            facts = {
+                name: getattr(model, name)
+                for name in (
+                    *("device", "images", "hits", "loads", "load_seconds"),
+                    *("host_bytes", "device_bytes"),
+                )
+            }
+        requests = model.hits + model.loads
+        if not records:
+            return Usage(model_id, requests=requests, **facts)
+        seconds = np.array([one.seconds for one in records])
+        p50, p95 = (float(one) for one in np.percentile(seconds, (50, 95)))
+        total = float(seconds.sum())
+        return Usage(
+            model_id,
+            requests=requests,
+            first_seconds=float(np.median(first)) if first else None,
+            p50=p50,
+            p95=p95,
+            per_second=sum(one.images for one in records) / total if total > 0 else None,
+            **facts,
+        )
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return one row a model, as a table takes them."""
+        return [self.usage(model_id).to_dict() for model_id in self.models]
+
+    def _of(self, model_id: str) -> _Model:
+        if model_id not in self._known:
+            self._known[model_id] = _Model()
+            while len(self._known) > MODELS:
+                self._known.popitem(last=False)
+        return self._known[model_id]
