@@ -55,6 +55,18 @@ def free_bytes(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
+def used_bytes(device: torch.device) -> int | None:
+    """Return what this process holds of the device's own memory; None where it has none.
+
+    On CUDA that is what torch has reserved, which is what others cannot use.
+    """
+    if device.type == "cuda":
+        return int(torch.cuda.memory_reserved(device))
+    if device.type == "mps":
+        return int(torch.mps.driver_allocated_memory())
+    return None
+
+
 def backend(device: torch.device) -> str:
     """Return what computes there: part of what decides the last bit of a pixel."""
     if device.type == "cuda":

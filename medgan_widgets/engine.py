@@ -12,6 +12,7 @@ several threads (one lock a device, held for one chunk).
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -34,6 +35,7 @@ from medgan_widgets.devices import (
     free_bytes,
     is_out_of_memory,
     name_of,
+    used_bytes,
 )
 from medgan_widgets.errors import DeviceMemoryError, NotRunnableError, RequestError, WeightsError
 from medgan_widgets.medigan.runner import MediganStream, medigan_recipe
@@ -48,6 +50,7 @@ from medgan_widgets.seeds import (
     normals_from_seed,
     one_hot,
 )
+from medgan_widgets.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +76,11 @@ class Engine:
     memory_bytes
         How much the resident generators may take together; by default half
         of what was free at the start. The least recently used ones leave.
+
+    Attributes
+    ----------
+    telemetry
+        How long its models take, and what memory they need.
 
     Raises
     ------
@@ -100,6 +108,8 @@ class Engine:
         memory = free_bytes(self._device) // 2 if memory_bytes is None else memory_bytes
         self._residents = Residents(self._device, memory, self.lock)
         self._idle: threading.Timer | None = None
+        self.telemetry = Telemetry()
+        self._process = psutil.Process()
 
     # ------------------------------------------------------------ what a person asks
 
@@ -119,9 +129,14 @@ class Engine:
         card = self._checked_card(request)
         if card.origin == "medigan":
             spec = self.catalogue.package_of(card.id)
-            return MediganStream(card, spec, request, str(self._device), torch.get_num_threads())
+            threads = torch.get_num_threads()
+            stream = MediganStream(card, spec, request, str(self._device), threads)
+            return _Watched(stream, self, card.id)
+        began, known = time.perf_counter(), self._residents.holds(card, request.mode)
         self._with_room(card, partial(self._ready, card, request.mode))
-        return self._batches(card, request)
+        seconds = time.perf_counter() - began
+        self.telemetry.asked(card.id, device=self.device, load_seconds=None if known else seconds)
+        return self._batches(card, request, seconds)
 
     def worker_pid(self, model_id: str | int) -> int | None:
         """Return the process in which one of medigan's models is warm, or None."""
@@ -242,7 +257,23 @@ class Engine:
             if getattr(request, name) is not None:
                 raise RequestError(f"{card.id} has no {name}; leave it out.")
 
-    def _batches(self, card: ModelCard, request: GenerateRequest) -> Iterator[Batch]:
+    def tell(self, model_id: str, batch: Batch) -> None:
+        """Note a batch in the telemetry, with the memory in use now."""
+        host = self._process.memory_info().rss
+        if (worker := shared_workers().pid(model_id)) is not None:
+            with contextlib.suppress(psutil.Error):
+                host += psutil.Process(worker).memory_info().rss
+        self.telemetry.made(
+            model_id,
+            images=len(batch.images),
+            seconds=batch.seconds,
+            host_bytes=host,
+            device_bytes=used_bytes(self._device),
+        )
+
+    def _batches(
+        self, card: ModelCard, request: GenerateRequest, waited: float
+    ) -> Iterator[Batch]:
         chunk, seeds = self._chunk(card, request.mode), request.seeds
         try:
             for start in range(0, len(seeds), chunk):
@@ -251,9 +282,12 @@ class Engine:
                 started = time.perf_counter()
                 work = partial(self._run_chunk, card, request, part, labels, chunk)
                 images = self._with_room(card, work)
-                yield Batch(
-                    images=images, seeds=part, labels=labels, seconds=time.perf_counter() - started
-                )
+                seconds = time.perf_counter() - started
+                batch = Batch(images=images, seeds=part, labels=labels, seconds=seconds)
+                self.tell(card.id, batch)
+                if not start:
+                    self.telemetry.answered(card.id, waited + seconds)
+                yield batch
         finally:  # a cancelled request leaves a shared GPU as well
             self._arm_idle()
 
@@ -339,6 +373,30 @@ class Engine:
         self._idle = threading.Timer(IDLE_SECONDS, self.release)
         self._idle.daemon = True
         self._idle.start()
+
+
+class _Watched(Iterator[Batch]):
+    """A stream of one of medigan's models whose batches are noted; it stops as the stream does."""
+
+    def __init__(self, stream: MediganStream, engine: Engine, model_id: str) -> None:
+        self._stream, self._engine, self._id = stream, engine, model_id
+        self._began: float | None = None
+        self.interrupt, self.close = stream.interrupt, stream.close
+
+    def __next__(self) -> Batch:
+        """Return the next batch."""
+        first, told = self._began is None, self._engine.telemetry
+        if first:
+            self._began = time.perf_counter()
+            self._warm = self._engine.worker_pid(self._id) is not None
+        batch = next(self._stream)
+        if first and self._began is not None:
+            waited = time.perf_counter() - self._began
+            load = None if self._warm else max(0.0, waited - batch.seconds)
+            told.asked(self._id, device=self._engine.device, load_seconds=load)
+            told.answered(self._id, waited)
+        self._engine.tell(self._id, batch)
+        return batch
 
 
 @cache

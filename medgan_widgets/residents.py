@@ -46,6 +46,10 @@ class Residents:
         """What their weights take."""
         return sum(resident.bytes for resident in list(self._held.values()))
 
+    def holds(self, card: ModelCard, mode: str) -> bool:
+        """Tell whether a generator is there already."""
+        return card.weights is not None and (card.id, card.weights.sha256, mode) in self._held
+
     def ready(self, card: ModelCard, mode: str, folder: Callable[[], Path]) -> Resident:
         """Return the generator, read and laid out if it is not on the device yet.
 
