@@ -171,6 +171,11 @@ def test_what_is_asked_wrongly_is_answered_in_a_sentence() -> None:
         score_of("fid", real, fake, extractor="e")
     with pytest.raises(DataError, match="differ in length: 3 and 2"):
         score_of("fd", real, fake, extractor="e", other=points(60, 2))
+    for odd in (-1, 0.5, "one"):
+        with pytest.raises(RequestError, match="seed"):
+            score_of("fd", real, fake, extractor="e", seed=odd)
+        with pytest.raises((RequestError, DataError), match="draws"):
+            score_of("fd", real, fake, extractor="e", draws=odd)
     fake[5] = np.nan
     with pytest.raises(DataError, match=r"fake features .* in 1 of 60 rows"):
         score_of("fd", real, fake, extractor="e")

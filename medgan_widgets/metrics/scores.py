@@ -34,6 +34,7 @@ from medgan_widgets.metrics.gaussians import (
 from medgan_widgets.metrics.kernels import LARGEST as LARGEST_OF_KERNEL
 from medgan_widgets.metrics.kernels import kernel_distances, size_of_subsets
 from medgan_widgets.requests import Score
+from medgan_widgets.seeds import SEED_LIMIT, whole_number
 
 FID_EXTRACTOR = "inception-v3-compat"  # with any other weights it is no FID
 DRAWS, FEW_DRAWS, WIDE = 40, 10, 256  # fewer draws where a draw takes seconds
@@ -102,7 +103,7 @@ def score_of(
     Raises
     ------
     RequestError
-        For an unknown metric.
+        For an unknown metric, or a seed or draws that are no whole number.
     DataError
         When features are no finite matrices of one D, or too few for the metric.
 
@@ -120,7 +121,8 @@ def score_of(
     limit = LARGEST_OF_KERNEL if metric == "kid" else LARGEST
     real, fake = checked_pair(real, fake, least=kind.least, largest=limit)
     draws = _draws_of(real.shape[1]) if draws is None else draws
-    if draws < 0 or draws == 1:
+    seed = whole_number(seed, "seed", 0, SEED_LIMIT - 1)
+    if whole_number(draws, "draws", -1, 10**6) in (-1, 1):
         raise DataError(f"an interval needs at least 2 draws, or 0 for none, got {draws}.")
     if other is not None:
         other = checked(other, "other real", largest=limit)
