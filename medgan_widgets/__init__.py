@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from medgan_widgets.medigan.actions import trust as trust
     from medgan_widgets.medigan.trust import write_lock as write_lock
     from medgan_widgets.panels import GeneratorGrid as GeneratorGrid
+    from medgan_widgets.panels import MetricsPlot as MetricsPlot
     from medgan_widgets.panels import ModelExplorer as ModelExplorer
     from medgan_widgets.panels import ReaderStudy as ReaderStudy
     from medgan_widgets.panels import Studio as Studio
@@ -50,6 +51,7 @@ _HOMES = {
     "Studio": "panels",
     "ModelExplorer": "panels",
     "GeneratorGrid": "panels",
+    "MetricsPlot": "panels",
     "TrainingMonitor": "panels",
     "ReaderStudy": "panels",
     # what is known, and what is asked

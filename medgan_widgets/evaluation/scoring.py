@@ -17,7 +17,7 @@ from medgan_widgets.engine import Engine, shared_engine
 from medgan_widgets.errors import DataError, RequestError
 from medgan_widgets.evaluation.scores import Scores
 from medgan_widgets.evaluation.sources import REALS, Images, images_of
-from medgan_widgets.features import CANONICAL, extractor_name, features_from_images, masks_among
+from medgan_widgets.features import CANONICAL, extractor_name, feature_batches, masks_among
 from medgan_widgets.metrics import METRICS, ms_ssim_diversity, score_of
 from medgan_widgets.phantoms import KINDS
 from medgan_widgets.requests import GenerateRequest, Measured, Score
@@ -110,7 +110,7 @@ def score(
     wanted = _checked_metrics(metrics)
     judged, reals = _both_sides(fake, real, engine or shared_engine, n, seed, read)
     extract = partial(
-        features_from_images, extractor=extractor, weights=weights, cache=cache, device=device
+        feature_batches, extractor=extractor, weights=weights, cache=cache, device=device
     )
     tell = progress or (lambda _: None)
     with tempfile.TemporaryDirectory() as room:
@@ -198,15 +198,15 @@ class _Side:
         self.masks = 0
         self._some: list[NDArray[Any]] = []
 
-    def fill(self, extract: Callable[[NDArray[Any]], NDArray[Any]]) -> Iterator[int]:
+    def fill(
+        self, extract: Callable[[Iterator[NDArray[Any]]], Iterator[NDArray[Any]]]
+    ) -> Iterator[int]:
         """Make the features part by part, and yield how many images have theirs."""
         done = 0
-        for images in _in_chunks(self.images.batches()):
-            rows = extract(images)
+        for rows in extract(self._looked_at()):
             if not done:
                 self.features = self._room(rows)
             self.features[done : done + len(rows)] = rows
-            self._look_at(images)
             done += len(rows)
             yield done
         if not done:
@@ -223,11 +223,14 @@ class _Side:
             return np.empty(shape, rows.dtype)
         return np.memmap(self._file, rows.dtype, "w+", shape=shape)
 
-    def _look_at(self, images: NDArray[Any]) -> None:
-        self.shapes[images.shape[1:]] += len(images)
-        self.masks += int(masks_among(images).sum())
-        left = COMPARED - len(self._some)
-        self._some += list(images[: max(0, left)])
+    def _looked_at(self) -> Iterator[NDArray[Any]]:
+        """Yield the images, and remember what is to be said of them."""
+        for images in _in_chunks(self.images.batches()):
+            self.shapes[images.shape[1:]] += len(images)
+            self.masks += int(masks_among(images).sum())
+            left = COMPARED - len(self._some)
+            self._some += list(images[: max(0, left)])
+            yield images
 
 
 def _remarks(fake: _Side, real: _Side) -> Iterator[str]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medgan_widgets.panels.generator_grid import GeneratorGrid as GeneratorGrid
+    from medgan_widgets.panels.metrics_plot import MetricsPlot as MetricsPlot
     from medgan_widgets.panels.model_explorer import ModelExplorer as ModelExplorer
     from medgan_widgets.panels.reader_study import ReaderStudy as ReaderStudy
     from medgan_widgets.panels.studio import Studio as Studio
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "GeneratorGrid": "generator_grid",
+    "MetricsPlot": "metrics_plot",
     "ModelExplorer": "model_explorer",
     "ReaderStudy": "reader_study",
     "Studio": "studio",

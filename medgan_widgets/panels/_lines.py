@@ -31,6 +31,8 @@ class Line:
         As CSS writes it.
     dash
         How it is drawn.
+    notes
+        What is said of each point under the pointer; empty for a curve without dots.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Line:
     y: NDArray[Any]
     colour: str = COLOURS[0]
     dash: Dash = "solid"
+    notes: tuple[str, ...] = ()
 
 
 def thinned(x: NDArray[Any], y: NDArray[Any], most: int = 500) -> tuple[NDArray[Any], NDArray[Any]]:

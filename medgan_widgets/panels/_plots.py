@@ -39,8 +39,21 @@ function render({ model, el }) {
     const title = node('title', model.get('title'));
     title.setAttribute('role', 'heading');
     title.setAttribute('aria-level', '4');
+    const hidden = new Set(model.get('hidden'));
+    const focused = el.contains(document.activeElement) ? document.activeElement.dataset.name : null;
     const entries = model.get('legend').map(([name, colour, dash, value]) => {
-      const entry = node('entry');
+      const entry = document.createElement('button');
+      entry.type = 'button';
+      entry.className = 'mg-curves-entry';
+      entry.title = hidden.has(name) ? 'show this curve' : 'hide this curve';
+      entry.setAttribute('aria-pressed', String(!hidden.has(name)));
+      entry.dataset.name = name;
+      entry.dataset.lmSuppressShortcuts = 'true';
+      entry.addEventListener('click', () => {
+        if (hidden.has(name)) hidden.delete(name); else hidden.add(name);
+        model.set('hidden', [...hidden]);
+        model.save_changes();
+      });
       const key = node('key');
       key.style.borderTop = `3px ${dash === 'dash_dotted' ? 'dashed' : dash} ${colour}`;
       key.setAttribute('aria-hidden', 'true');
@@ -48,6 +61,7 @@ function render({ model, el }) {
       return entry;
     });
     el.replaceChildren(title, ...entries, node('note', model.get('note')));
+    entries.find((entry) => entry.dataset.name === focused)?.focus();
   };
   model.on('change', show);
   show();
@@ -65,6 +79,7 @@ class _Caption(anywidget.AnyWidget):
     title = traitlets.Unicode("").tag(sync=True)
     legend: traitlets.List[Any] = traitlets.List().tag(sync=True)
     note = traitlets.Unicode("").tag(sync=True)
+    hidden: traitlets.List[Any] = traitlets.List().tag(sync=True)  # names that were clicked away
 
 
 class Curves:
@@ -133,8 +148,13 @@ class Curves:
             bqplot.Axis(scale=self._y, tick_format="~g", side="left"),
         ]  # fmt: skip
         self._marks = {dash: self._mark(dash) for dash in _DASHES}
+        self._dots = bqplot.Scatter(
+            x=[0.0], y=[1.0], scales={"x": self._x, "y": self._y}, visible=False, default_size=36,
+            display_names=False, stroke_width=0, apply_clip=True,
+            tooltip=bqplot.Tooltip(fields=["name"], labels=[""], show_labels=False),
+        )  # fmt: skip
         self._figure = bqplot.Figure(
-            marks=list(self._marks.values()),
+            marks=[*self._marks.values(), self._dots],
             axes=self._axes,
             animation_duration=0,
             display_toolbar=False,  # it would lie over the curves
@@ -143,6 +163,7 @@ class Curves:
             max_aspect_ratio=50,
             layout=ipywidgets.Layout(width="100%", height=f"{height}px", min_width="0"),
         )
+        self._caption.observe(self._hide, "hidden")
         self.widget = ipywidgets.VBox([self._caption, self._figure])
         self.widget.add_class("mg-curves")
 
@@ -205,11 +226,16 @@ class Curves:
             if self._timer is not None:
                 self._timer.cancel()
         figure = self._figure
-        parts = [*self._marks.values(), *self._axes, self._x, self._y]
+        dots = (self._dots, self._dots.tooltip)
+        parts = [*self._marks.values(), *dots, *self._axes, self._x, self._y]
         for widget in (*parts, figure.scale_x, figure.scale_y, figure.layout, figure):
             widget.close()
         for widget in (self._caption, self.widget.layout, self.widget):
             widget.close()
+
+    def _hide(self, _: object) -> None:
+        with self._lock:
+            self._flush()
 
     def _flush(self) -> None:
         """Send what is wanted now, or as soon as it may be sent."""
@@ -231,27 +257,37 @@ class Curves:
     def _send(self) -> None:
         title, note, lines = self._wanted
         few = [self._few(line) for line in lines]
-        now = (title, note, [(one.name, one.colour, one.dash, one.x.tobytes(), one.y.tobytes())
-                             for one in few])  # fmt: skip
+        hidden = tuple(self._caption.hidden)
+        now = (title, note, hidden, [
+            (one.name, one.colour, one.dash, one.x.tobytes(), one.y.tobytes(), one.notes)
+            for one in few
+        ])  # fmt: skip
         if now == self._last:
             return
         self._last, self._sent_at = now, time.monotonic()
         self.sent += 1
         with self._caption.hold_sync():
             self._caption.title, self._caption.note = title, note
-            named = [one for one in few if one.name]
-            self._caption.legend = [[o.name, o.colour, o.dash, latest(o)] for o in named]
+            named = {one.name: one for one in reversed(few) if one.name}
+            named = dict(reversed(named.items()))
+            self._caption.legend = [
+                [one.name, one.colour, one.dash, latest(one)] for one in named.values()
+            ]
+        few = _without(few, hidden)
         self._figure.layout.visibility = "visible" if few else "hidden"  # axes of nothing
         self._send_axes(few)
         for dash, mark in self._marks.items():
             _send_mark(mark, [one for one in few if one.dash == dash])
+        _send_dots(self._dots, [one for one in few if one.notes])
 
     def _few(self, line: Line) -> Line:
         """Return a curve as the page gets it: few points, no infinity, half the bytes."""
         y = np.asarray(line.y, np.float64)
         keep = np.isfinite(y) & (y > 0) if self._log else np.isfinite(y)
         x, y = thinned(np.asarray(line.x), np.where(keep, y, np.nan), self._most)
-        return Line(line.name, x.astype(np.float32), y.astype(np.float32), line.colour, line.dash)
+        x, y = x.astype(np.float32), y.astype(np.float32)
+        notes = line.notes if len(line.notes) == len(x) else ()
+        return Line(line.name, x, y, line.colour, line.dash, notes)
 
     def _send_axes(self, lines: Sequence[Line]) -> None:
         for scale, axis, ticks in zip(
@@ -283,6 +319,31 @@ def _send_mark(mark: Any, lines: Sequence[Line]) -> None:
         mark.x, mark.y = x, y
         mark.colors = [line.colour for line in drawn]
         mark.visible = True
+
+
+def _send_dots(mark: Any, lines: Sequence[Line]) -> None:
+    """Give the dots their places, colours and words; they answer the pointer."""
+    places = [(line, k) for line in lines for k in range(len(line.x)) if np.isfinite(line.y[k])]
+    if not places:
+        if mark.visible:
+            mark.visible = False
+        return
+    with mark.hold_sync():
+        mark.x = np.array([line.x[k] for line, k in places])
+        mark.y = np.array([line.y[k] for line, k in places])
+        mark.names = np.array([line.notes[k] for line, k in places])
+        mark.colors = [line.colour for line, _ in places]
+        mark.visible = True
+
+
+def _without(lines: Sequence[Line], hidden: Sequence[str]) -> list[Line]:
+    """Return the curves that nobody clicked away; one without a name goes with the one before."""
+    kept, name = [], ""
+    for line in lines:
+        name = line.name or name
+        if name not in hidden:
+            kept.append(line)
+    return kept
 
 
 def side_by_side(curves: Mapping[str, Curves]) -> ipywidgets.Widget:

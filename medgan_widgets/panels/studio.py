@@ -13,12 +13,13 @@ from PIL import Image
 from medgan_widgets.cards import ModelCard
 from medgan_widgets.panels._panel import Panel
 from medgan_widgets.panels.generator_grid import GeneratorGrid
+from medgan_widgets.panels.metrics_plot import MetricsPlot
 from medgan_widgets.panels.model_explorer import ModelExplorer
 from medgan_widgets.panels.training_monitor import TrainingMonitor
 from medgan_widgets.seeds import Value
 
-TABS = ("Explore", "Generate", "Train")
-EXPLORE, GENERATE, TRAIN = range(3)
+TABS = ("Explore", "Generate", "Metrics", "Train")
+EXPLORE, GENERATE, METRICS, TRAIN = range(4)
 
 
 class _Top(anywidget.AnyWidget):
@@ -37,7 +38,7 @@ class _Top(anywidget.AnyWidget):
 
 
 class Studio(Panel):
-    """Explore the models, generate with one of them, and train new ones.
+    """Explore the models, generate with one of them, measure, and train new ones.
 
     Parameters
     ----------
@@ -56,6 +57,8 @@ class Studio(Panel):
         The `ModelExplorer`; *Use this model* there opens Generate with that model.
     grid
         The `GeneratorGrid`.
+    metrics
+        The `MetricsPlot` of the engine's work; `metrics.add` shows scores in it.
     monitor
         The `TrainingMonitor`; a model made there is among the others at once.
     """
@@ -96,8 +99,9 @@ class Studio(Panel):
         )
         self.explorer = ModelExplorer(catalogue, on_use=self.use)
         self.monitor = TrainingMonitor(runs=runs, catalogue=catalogue, on_model=self._made)
+        self.metrics = MetricsPlot(engine)
         self.top = _Top()
-        pages = (self.explorer, self.grid, self.monitor)
+        pages = (self.explorer, self.grid, self.metrics, self.monitor)
         for index, page in enumerate(pages):
             page.add_class("mg-page")
             page.add_class(f"mg-page-{index}")
@@ -108,7 +112,7 @@ class Studio(Panel):
 
     @property
     def tab(self) -> str:
-        """The tab in front: ``"Explore"``, ``"Generate"`` or ``"Train"``."""
+        """The tab in front: ``"Explore"``, ``"Generate"``, ``"Metrics"`` or ``"Train"``."""
         return TABS[self.top.selected]
 
     def use(self, model_id: str) -> None:
@@ -139,6 +143,7 @@ class Studio(Panel):
         self.top.hints = [
             "Start here: choose a model and press Use this model; "
             f"or open Generate, where {self.grid.model} is ready.",
+            "",
             "",
             "",
         ]
