@@ -30,7 +30,8 @@ def main() -> None:
     rows = np.concatenate(
         [unscaled_features(to_planes(one.images[..., None], "grey", SIDE)) for one in drawn]
     )
-    sys.stdout.write(", ".join(f"{spread:.4g}" for spread in rows.std(axis=0)) + "\n")
+    for found in (rows.mean(axis=0), rows.std(axis=0)):
+        sys.stdout.write(", ".join(f"{value:.4g}" for value in found) + "\n")
 
 
 if __name__ == "__main__":

@@ -110,15 +110,19 @@ def bounds(arrays: Sequence[NDArray[Any]], *, positive: bool = False) -> tuple[f
 
 
 def axes_of(
-    lines: Sequence[Line], *, log: bool, zero: bool = False
+    lines: Sequence[Line], *, log: bool, zero: bool = False, whole: bool = False
 ) -> tuple[list[float], list[float]]:
     """Return the ticks of both axes; the first and the last are where the axis ends.
 
-    With ``zero`` the upright one begins at 0, for amounts.
+    With ``zero`` the upright one begins at 0, for amounts; with ``whole`` x counts things.
     """
     across = bounds([line.x for line in lines]) or (0.0, 1.0)
     start = 0.0 if across[0] >= 0 and across[0] < 0.5 * across[1] else across[0]
     x = nice_ticks(start, across[1])
+    if whole:
+        first, last = math.floor(across[0]), math.ceil(across[1])
+        step = max(1, -(-(last - first + 2) // 10))
+        x = [float(one) for one in range(first - 1, last + 1 + step, step)]
     up = bounds([line.y for line in lines], positive=log)
     if up is None:
         return x, [1.0, 10.0] if log else [0.0, 1.0]

@@ -15,8 +15,10 @@ from medgan_widgets.requests import Measured
 from medgan_widgets.telemetry import Record, Telemetry, Usage
 
 DRAWN = 8  # models at once: more colours cannot be told apart
-POINTS = 60  # of one curve; each stands for some batches that followed each other
+POINTS = 40  # of one curve; each stands for some batches that followed each other
 MB = 1e6
+COUNTED = "model"
+AXES = {"kimg": "kimg", "truncation_psi": "psi", COUNTED: COUNTED}  # as the page names them
 Comparable = tuple[str, str | None, str]
 
 LIVE = {
@@ -133,11 +135,11 @@ def grouped(measured: Iterable[Measured]) -> dict[Comparable, list[Measured]]:
 
 
 def axis_of(measured: Sequence[Measured]) -> str:
-    """Return what a group of scores is drawn against: kimg, truncation_psi or model no."""
+    """Return what a group of scores is drawn against: kimg, truncation_psi or the models"""
     for name in ("kimg", "truncation_psi"):
         if any(getattr(one, name) is not None for one in measured):
             return name
-    return "model no."
+    return COUNTED
 
 
 def quality(measured: Sequence[Measured]) -> Shown:
@@ -157,8 +159,8 @@ def quality(measured: Sequence[Measured]) -> Shown:
     lines: list[Line] = []
     for place, model in enumerate(models):
         own = [one for one in measured if one.of == model]
-        at = [place + 1.0] * len(own) if axis == "model no." else [_at(one, axis) for one in own]
-        title = f"{place + 1} {model}" if axis == "model no." else model
+        at = [place + 1.0] * len(own) if axis == COUNTED else [_at(one, axis) for one in own]
+        title = f"{place + 1} {model}" if axis == COUNTED else model
         lines += _with_intervals(title, own, np.array(at), COLOURS[place % len(COLOURS)])
     floors = [one.score.floor for one in measured if one.score.floor is not None]
     if floors:

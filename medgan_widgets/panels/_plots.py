@@ -23,7 +23,8 @@ from PIL import Image
 
 from medgan_widgets.panels._lines import Dash, Line, axes_of, drawn, latest, thinned
 
-_MARGIN = {"top": 8, "bottom": 22, "left": 46, "right": 36}
+_MARGIN = {"top": 8, "bottom": 22, "left": 46}
+_LETTER = 7  # pixels, of what x is, beside the end of its axis
 _DASHES: tuple[Dash, ...] = ("solid", "dashed", "dotted", "dash_dotted")
 
 _CAPTION_JS = """
@@ -40,7 +41,8 @@ function render({ model, el }) {
     title.setAttribute('role', 'heading');
     title.setAttribute('aria-level', '4');
     const hidden = new Set(model.get('hidden'));
-    const focused = el.contains(document.activeElement) ? document.activeElement.dataset.name : null;
+    const own = el.contains(document.activeElement);
+    const focused = own ? document.activeElement.dataset.name : null;
     const entries = model.get('legend').map(([name, colour, dash, value]) => {
       const entry = document.createElement('button');
       entry.type = 'button';
@@ -97,6 +99,10 @@ class Curves:
         Whether y begins at 0.
     height
         Of the plot without its title, in pixels.
+    whole
+        Whether x counts things, and has whole numbers only.
+    dots
+        Area of the dots that answer the pointer, in square pixels.
     least
         Seconds between two messages to the page.
     most
@@ -126,11 +132,14 @@ class Curves:
         log: bool = False,
         zero: bool = False,
         height: int = 130,
+        whole: bool = False,
+        dots: int = 36,
         least: float = 0.2,
         most: int = 500,
     ) -> None:
         self.sent = 0
         self._log, self._zero, self._least, self._most = log, zero, least, most
+        self._whole = whole
         self._lock = threading.RLock()
         self._wanted: tuple[str, str, tuple[Line, ...]] = (title, "", ())
         self._last: object = None
@@ -149,7 +158,7 @@ class Curves:
         ]  # fmt: skip
         self._marks = {dash: self._mark(dash) for dash in _DASHES}
         self._dots = bqplot.Scatter(
-            x=[0.0], y=[1.0], scales={"x": self._x, "y": self._y}, visible=False, default_size=36,
+            x=[0.0], y=[1.0], scales={"x": self._x, "y": self._y}, visible=False, default_size=dots,
             display_names=False, stroke_width=0, apply_clip=True,
             tooltip=bqplot.Tooltip(fields=["name"], labels=[""], show_labels=False),
         )  # fmt: skip
@@ -158,7 +167,7 @@ class Curves:
             axes=self._axes,
             animation_duration=0,
             display_toolbar=False,  # it would lie over the curves
-            fig_margin=_MARGIN,
+            fig_margin={**_MARGIN, "right": max(36, 10 + _LETTER * len(x_label))},
             min_aspect_ratio=0.05,
             max_aspect_ratio=50,
             layout=ipywidgets.Layout(width="100%", height=f"{height}px", min_width="0"),
@@ -293,7 +302,7 @@ class Curves:
         for scale, axis, ticks in zip(
             (self._x, self._y),
             self._axes,
-            axes_of(lines, log=self._log, zero=self._zero),
+            axes_of(lines, log=self._log, zero=self._zero, whole=self._whole),
             strict=True,
         ):
             if list(np.asarray(axis.tick_values if axis.tick_values is not None else [])) == ticks:

@@ -1,4 +1,4 @@
-"""The metrics plot: how fast an engine makes images, what memory it takes, and how good they are."""
+"""The metrics plot: how fast images are made, what memory that takes, and how good they are."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from medgan_widgets.files import write_whole
 from medgan_widgets.panels._beacon import Beacon
 from medgan_widgets.panels._lines import drawn
 from medgan_widgets.panels._metrics_lines import (
+    AXES,
     COLUMNS,
+    COUNTED,
     LIVE,
     Comparable,
     axis_of,
@@ -112,7 +114,7 @@ class MetricsPlot(Panel):
         self._seen_version: object = None
         self.beacon, self.board = Beacon(), _Board(log=log)
         self._live = {
-            name: Curves(title, x_label="images", zero=True) for name, (title, _) in LIVE.items()
+            name: Curves(title, x_label="images", zero=True, dots=12) for name, (title, _) in LIVE.items()
         }
         self._work, self._quality = side_by_side(self._live), ipywidgets.Box([])
         self._quality.add_class("mg-curves-row")
@@ -205,7 +207,9 @@ class MetricsPlot(Panel):
         for key, rows in few.items():
             if key not in self._plots:
                 axis = axis_of(rows)
-                curves = Curves("", x_label=axis, log=self.board.log, height=150)
+                curves = Curves(
+                    "", x_label=AXES[axis], log=self.board.log, height=150, whole=axis == COUNTED
+                )
                 curves.paused = self._asleep
                 self._plots[key] = axis, curves
             shown = quality(rows)
