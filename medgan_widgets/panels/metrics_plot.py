@@ -37,7 +37,7 @@ from medgan_widgets.panels._run_lines import Shown
 from medgan_widgets.panels._scripts import joined
 from medgan_widgets.panels._watcher import Watcher
 from medgan_widgets.requests import Measured, Score
-from medgan_widgets.runs import some_ticks
+from medgan_widgets.runs import run_config, some_ticks
 
 KEPT = 2000  # scores; the oldest leave
 LISTED = 100  # scores in the table on the page
@@ -144,11 +144,10 @@ class MetricsPlot(Panel):
             For anything but `Measured` rows.
         """
         given = [scores] if isinstance(scores, Measured) else list(scores)
-        wrong = next((one for one in given if not isinstance(one, Measured)), None)
-        if wrong is not None:
+        wrong = [type(one).__name__ for one in given if not isinstance(one, Measured)]
+        if wrong:
             raise RequestError(
-                f"scores must be Measured rows, as mw.score returns them; got "
-                f"{type(wrong).__name__}."
+                f"scores must be Measured rows, as mw.score returns them; got {wrong[0]}."
             )
         with self._lock:
             self._scores = [*self._scores, *given][-KEPT:]
@@ -225,6 +224,7 @@ class MetricsPlot(Panel):
         found: list[Measured] = []
         for run in self._runs:
             try:
+                run_config(run)  # says what is wrong with a folder that is no run
                 ticks = some_ticks(run)
             except (MedganError, OSError) as error:
                 self.error = str(error)

@@ -1,0 +1,314 @@
+"""The metrics plot's Python half: what stands on one axis, what is sent, and what it survives."""
+
+from __future__ import annotations
+
+import io
+import time
+import tracemalloc
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from medgan_widgets.errors import RequestError, SaveError
+from medgan_widgets.panels import MetricsPlot
+from medgan_widgets.panels import _metrics_lines as lines
+from medgan_widgets.panels.metrics_plot import KEPT, LISTED, PLOTTED
+from medgan_widgets.requests import Measured, Score
+from medgan_widgets.runs import Tick, record_tick, start_run
+from medgan_widgets.telemetry import Telemetry
+
+HTML = "<img src=x onerror=alert(1)>"
+
+
+def scored(value=0.2, *, name="FD", of="m", extractor="e-1", against="reals", **about):
+    axis = {key: about.pop(key) for key in ("kimg", "truncation_psi") if key in about}
+    given = {"n_real": 100, "n_fake": 90, "interval": (0.1, 0.3), "floor": 0.05, **about}
+    return Measured(Score(name, value, extractor=extractor, **given), of, against, **axis)
+
+
+@pytest.fixture
+def engine():
+    return SimpleNamespace(telemetry=Telemetry(), device="cpu")
+
+
+@pytest.fixture
+def plot(engine):
+    made = MetricsPlot(engine)
+    yield made
+    made.close()
+
+
+def work(engine, model="m", batches=20, seconds=0.01, device=None):
+    engine.telemetry.asked(model, device="cpu", load_seconds=0.5)
+    for number in range(batches):
+        engine.telemetry.made(
+            model, images=2, seconds=seconds * (1 + number % 3), host_bytes=10**8,
+            device_bytes=device,
+        )  # fmt: skip
+
+
+# ---------------------------------------------------------------- what stands on one axis
+
+
+def test_two_extractors_never_share_a_plot(plot):
+    plot.add([scored(), scored(9.0, extractor="e-2"), scored(0.1, against="others")])
+    plot.add(scored(0.4, name="KID"))
+    assert repr(plot) == "MetricsPlot(models=0, scores=4, plots=4)"
+    titles = [curves.title for _, curves in plot._plots.values()]
+    assert titles == [
+        "FD (e-1) against reals", "FD (e-2) against reals", "FD (e-1) against others",
+        "KID (e-1) against reals",
+    ]  # fmt: skip
+
+
+def test_models_of_one_kind_stand_beside_each_other_with_interval_and_floor(plot):
+    plot.add([scored(0.2, of="a"), scored(0.5, of="b", interval=(0.4, 0.7))])
+    ((axis, curves),) = plot._plots.values()
+    assert axis == lines.COUNTED
+    named = {line.name: line for line in curves.lines if line.name}
+    assert list(named) == ["1 a", "2 b", "floor"]
+    assert (named["2 b"].x[0], named["2 b"].y[0]) == (2, 0.5)
+    assert named["2 b"].notes == (
+        "b: FD 0.5 [0.4, 0.7], n 100 / 90, e-1, floor 0.05, 10 times the floor",
+    )
+    bars = [line for line in curves.lines if not line.name]
+    assert [bars[1].y[0], bars[1].y[1]] == [0.4, 0.7]
+    assert set(named["floor"].y) == {0.05}
+
+
+def test_truncation_is_an_axis_in_its_order_whatever_came_first(plot):
+    plot.add([scored(0.1 * psi, of="s", truncation_psi=psi) for psi in (1.0, 0.4, 0.7)])
+    ((axis, curves),) = plot._plots.values()
+    assert axis == "truncation_psi"
+    assert curves.lines[0].x.tolist() == [0.4, 0.7, 1.0]
+    plot.add(scored(0.3, of="t", truncation_psi=0.5))
+    assert [line.name for line in curves.lines if line.name] == ["s", "t", "floor"]
+
+
+def test_a_runs_scores_are_drawn_against_kimg_and_grow_with_it(engine, tmp_path):
+    run = tmp_path / "runs" / "knee"
+    run.mkdir(parents=True)
+    start_run(run, {})
+    score = Score("FD", 5.0, 128, 128, "phantom-cnn-1", (4.0, 6.0), 0.5).to_dict()
+    record_tick(run, Tick(1.0, 0.7, 1.4, score=score))
+    record_tick(run, Tick(2.0, 0.7, 1.4))
+    plot = MetricsPlot(engine, runs=run)
+    assert plot.scores[0].kimg == 1.0
+    record_tick(run, Tick(3.0, 0.7, 1.4, score={**score, "value": 4.2}))
+    record_tick(run, Tick(4.0, 0.7, 1.4, score={"name": "FD", "value": "damaged", "interval": 3}))
+    plot.refresh()
+    ((axis, curves),) = plot._plots.values()
+    assert axis == "kimg"
+    assert curves.lines[0].x.tolist() == [1.0, 3.0]
+    assert plot.scores[1].of == "knee"
+    plot.close()
+
+
+def test_a_run_that_is_none_is_said_and_the_rest_is_shown(engine, tmp_path):
+    plot = MetricsPlot(engine, [scored()], runs=[tmp_path / "gone"])
+    assert "gone" in plot.error
+    assert len(plot.scores) == 1
+    plot.close()
+
+
+# ---------------------------------------------------------------- the engine's work
+
+
+def test_the_curves_say_what_the_telemetry_says(plot, engine):
+    work(engine, "a", batches=9)
+    plot.refresh()
+    latency = plot._live["latency"].lines
+    assert [line.name for line in latency] == ["a", ""]
+    seconds = [0.01 * (1 + n % 3) * 1e3 for n in range(9)]
+    assert latency[0].y.tolist() == pytest.approx(seconds)
+    assert latency[0].x.tolist() == list(range(2, 20, 2)), "images made by then"
+    (row,) = plot.board.rows
+    usage = engine.telemetry.usage("a")
+    assert row[3] == f"{usage.p50 * 1e3:.3g}"
+    assert row[9] == "0 of 1"
+    assert plot.usage_frame().loc[0, "images"] == 18
+    assert plot.status == "1 model on cpu, 0 scores."
+
+
+def test_memory_of_a_device_is_drawn_where_there_is_one(plot, engine):
+    work(engine, "a")
+    plot.refresh()
+    assert plot._live["device"].widget.layout.display == "none"
+    work(engine, "b", device=2 * 10**9)
+    plot.refresh()
+    assert plot._live["device"].widget.layout.display is None
+    assert plot._live["device"].lines[0].y[-1] == 2000
+
+
+def test_of_thirty_models_the_last_eight_are_drawn_or_those_chosen(engine):
+    for number in range(30):
+        work(engine, f"m{number}", batches=2)
+    plot = MetricsPlot(engine)
+    assert [row[0] for row in plot.board.rows] == [f"m{n}" for n in range(22, 30)]
+    chosen = MetricsPlot(engine, models=["m3", "never"])
+    assert [row[0] for row in chosen.board.rows] == ["m3"]
+    for one in (plot, chosen):
+        one.close()
+
+
+def test_another_engine_is_shown_at_the_next_look(plot, engine):
+    work(engine, "a")
+    plot.refresh()
+    plot.engine = SimpleNamespace(telemetry=Telemetry(), device="cuda:0")
+    plot.refresh()
+    assert plot.board.rows == []
+    assert plot._live["latency"].lines == ()
+
+
+# ---------------------------------------------------------------- seen and unseen
+
+
+def test_nothing_is_sent_to_a_page_that_nobody_sees(plot, engine):
+    plot.beacon.visible = True
+    plot.beacon.visible = False
+    sent = [curves.sent for curves in plot._live.values()]
+    for _ in range(5):
+        work(engine, "a")
+        plot.refresh()
+    assert [curves.sent for curves in plot._live.values()] == sent
+    plot.beacon.visible = True
+    deadline = time.monotonic() + 5
+    while plot._live["latency"].sent == sent[0] and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert plot._live["latency"].sent == sent[0] + 1, "what came meanwhile comes once"
+    assert plot._live["latency"].lines[0].x[-1] == 200
+
+
+def test_the_same_again_is_not_sent_again(plot, engine):
+    work(engine)
+    plot.refresh()
+    sent = plot._live["latency"].sent
+    rows = []
+    plot.board.observe(rows.append, "rows")
+    for _ in range(5):
+        plot.refresh()
+    assert plot._live["latency"].sent == sent
+    assert rows == []
+
+
+def test_an_hour_of_streaming_keeps_memory_flat(plot, engine):
+    """Over a hundred thousand batches, an hour at thirty a second, with a look now and then."""
+
+    def stream(count):
+        for number in range(count):
+            engine.telemetry.made("m", images=2, seconds=0.01, host_bytes=number)
+            if number % 1000 == 0:
+                plot.add(scored(0.001 * number, kimg=number))
+
+    stream(80_000)
+    for number in range(KEPT):
+        plot._scores.append(scored(kimg=number))
+    plot.add(scored(kimg=1))
+    tracemalloc.start()
+    stream(5000)
+    before, _ = tracemalloc.get_traced_memory()
+    stream(25_000)
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert after - before < 2_000_000
+    assert len(plot.scores) == KEPT
+    assert len(plot._live["latency"].lines[0].x) <= lines.POINTS
+    assert len(plot.board.scores) == LISTED
+    assert "the last 100 of 2000 scores" in plot.board.more
+
+
+# ---------------------------------------------------------------- out of it
+
+
+def test_it_is_a_frame_a_csv_and_a_picture(plot, engine, tmp_path):
+    work(engine)
+    plot.add([scored(warning="few images."), scored(0.5, of="b", truncation_psi=0.7)])
+    frame = plot.to_frame()
+    assert frame.loc[0, "warning"] == "few images."
+    again = pd.read_csv(plot.to_csv(tmp_path / "scores.csv"))
+    assert again["value"].tolist() == frame["value"].tolist()
+    with pytest.raises(SaveError):
+        plot.to_csv(tmp_path / "no" / "scores.csv")
+    picture = Image.open(io.BytesIO(plot.snapshot()._repr_png_()))
+    assert len(np.unique(np.asarray(picture.convert("L")))) > 10, "curves and words"
+    assert "image/png" in plot._repr_mimebundle_()[0]
+
+
+def test_the_page_asks_for_the_csv_and_gets_it(plot):
+    plot.add(scored())
+    sent = []
+    plot.board.send = lambda content, buffers=None: sent.append(content)
+    plot.board._handle_custom_msg({"kind": "csv", "how": "copy"}, [])
+    plot.board._handle_custom_msg({"kind": "nothing known"}, [])
+    (answer,) = sent
+    assert answer["how"] == "copy"
+    assert answer["text"] == plot.to_frame().to_csv(index=False)
+
+
+def test_the_log_axis_is_switched_and_keeps_what_is_shown(plot):
+    plot.add([scored(0.01), scored(10.0, of="b")])
+    ((_, before),) = plot._plots.values()
+    plot.board.log = True
+    ((_, after),) = plot._plots.values()
+    assert after is not before
+    assert [line.name for line in after.lines] == [line.name for line in before.lines]
+
+
+# ---------------------------------------------------------------- what it survives
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        scored(None), scored(float("nan")), scored(float("inf")), scored(interval=None),
+        scored(floor=None), scored(n_real=None, n_fake=None), scored(extractor=None),
+        scored(-0.1, interval=(-0.3, 0.1)),
+    ],
+)  # fmt: skip
+def test_odd_scores_are_listed_and_break_nothing(plot, odd):
+    plot.add([scored(of="sane"), odd])
+    assert len(plot.board.scores) == 2
+    assert plot.snapshot().image.size[0] > 0
+    plot.board.log = True
+    assert len(plot.board.scores) == 2
+
+
+def test_text_stays_text_and_long_names_stay_whole(plot, engine):
+    work(engine, HTML)
+    plot.add(scored(of="x" * 300, against=HTML))
+    assert plot.board.rows[0][0] == HTML
+    assert plot.board.scores[0][0] == "x" * 300
+
+
+def test_many_groups_are_drawn_up_to_a_number_and_that_is_said(plot):
+    plot.add([scored(against=f"reals {n}") for n in range(PLOTTED + 3)])
+    assert len(plot._plots) == PLOTTED
+    assert f"{PLOTTED} of {PLOTTED + 3} groups" in plot.board.more
+
+
+@pytest.mark.parametrize("wrong", [3, "FD", [Score("FD", 1.0)], [None]])
+def test_what_is_no_row_is_refused(plot, wrong):
+    with pytest.raises((RequestError, TypeError)):
+        plot.add(wrong)
+    assert len(plot.scores) == 0
+
+
+def test_nothing_to_show_is_said(plot):
+    assert plot.status.startswith("Nothing generated and nothing scored yet")
+    assert plot.snapshot().image.size[0] > 0
+
+
+def test_two_panels_of_one_engine_and_closing_twice(engine):
+    one, two = MetricsPlot(engine), MetricsPlot(engine, [scored()])
+    work(engine)
+    one.close()
+    one.close()
+    one.refresh()
+    two.refresh()
+    assert two.board.rows[0][0] == "m"
+    two.close()
+    with pytest.raises(RequestError, match="every must be"):
+        MetricsPlot(engine, every=0)
