@@ -271,9 +271,7 @@ class Engine:
             device_bytes=used_bytes(self._device),
         )
 
-    def _batches(
-        self, card: ModelCard, request: GenerateRequest, waited: float
-    ) -> Iterator[Batch]:
+    def _batches(self, card: ModelCard, request: GenerateRequest, waited: float) -> Iterator[Batch]:
         chunk, seeds = self._chunk(card, request.mode), request.seeds
         try:
             for start in range(0, len(seeds), chunk):

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 KEPT = 2000  # batches remembered for each model
 MODELS = 64  # models remembered; the one not asked for longest leaves
@@ -55,10 +56,12 @@ class Usage:
         How many requests found the model on the device, and how many had to read it.
     load_seconds
         How long reading it took the last time; None when it was never read.
-    first_seconds
-        From a request to its first images, the median of the remembered ones.
+    first_seconds, first_p95
+        From a request to its first images, median and 95th percentile of the remembered ones.
     p50, p95
         Seconds for one batch, median and 95th percentile of the remembered ones.
+    image_p50, image_p95
+        The same for one image: a batch's seconds by its images.
     per_second
         Images a second while it computed, over the remembered batches.
     host_bytes, device_bytes
@@ -73,8 +76,11 @@ class Usage:
     loads: int = 0
     load_seconds: float | None = None
     first_seconds: float | None = None
+    first_p95: float | None = None
     p50: float | None = None
     p95: float | None = None
+    image_p50: float | None = None
+    image_p95: float | None = None
     per_second: float | None = None
     host_bytes: int = 0
     device_bytes: int | None = None
@@ -178,15 +184,21 @@ class Telemetry:
         if not records:
             return Usage(model_id, requests=requests, **facts)
         seconds = np.array([one.seconds for one in records])
-        p50, p95 = (float(one) for one in np.percentile(seconds, (50, 95)))
+        images = np.array([one.images for one in records])
         total = float(seconds.sum())
+        p50, p95 = _percentiles(seconds)
+        image_p50, image_p95 = _percentiles(seconds[images > 0] / images[images > 0])
+        first_seconds, first_p95 = _percentiles(np.array(first))
         return Usage(
             model_id,
             requests=requests,
-            first_seconds=float(np.median(first)) if first else None,
+            first_seconds=first_seconds,
+            first_p95=first_p95,
             p50=p50,
             p95=p95,
-            per_second=sum(one.images for one in records) / total if total > 0 else None,
+            image_p50=image_p50,
+            image_p95=image_p95,
+            per_second=float(images.sum()) / total if total > 0 else None,
             **facts,
         )
 
@@ -200,3 +212,10 @@ class Telemetry:
             while len(self._known) > MODELS:
                 self._known.popitem(last=False)
         return self._known[model_id]
+
+
+def _percentiles(values: NDArray[Any]) -> tuple[float | None, float | None]:
+    if not len(values):
+        return None, None
+    p50, p95 = np.percentile(values, (50, 95))
+    return float(p50), float(p95)

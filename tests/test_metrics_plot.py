@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import time
 import tracemalloc
 from types import SimpleNamespace
@@ -17,8 +18,9 @@ from medgan_widgets.panels import MetricsPlot
 from medgan_widgets.panels import _metrics_lines as lines
 from medgan_widgets.panels.metrics_plot import KEPT, LISTED, PLOTTED
 from medgan_widgets.requests import Measured, Score
-from medgan_widgets.runs import Tick, record_tick, start_run
+from medgan_widgets.runs import Tick, record_tick
 from medgan_widgets.telemetry import Telemetry
+from tests.run_dirs import write_run
 
 HTML = "<img src=x onerror=alert(1)>"
 
@@ -57,7 +59,7 @@ def test_two_extractors_never_share_a_plot(plot):
     plot.add([scored(), scored(9.0, extractor="e-2"), scored(0.1, against="others")])
     plot.add(scored(0.4, name="KID"))
     assert repr(plot) == "MetricsPlot(models=0, scores=4, plots=4)"
-    titles = [curves.title for _, curves in plot._plots.values()]
+    titles = [curves.title for curves in plot._plots.values()]
     assert titles == [
         "FD (e-1) against reals", "FD (e-2) against reals", "FD (e-1) against others",
         "KID (e-1) against reals",
@@ -66,7 +68,7 @@ def test_two_extractors_never_share_a_plot(plot):
 
 def test_models_of_one_kind_stand_beside_each_other_with_interval_and_floor(plot):
     plot.add([scored(0.2, of="a"), scored(0.5, of="b", interval=(0.4, 0.7))])
-    ((axis, curves),) = plot._plots.values()
+    (((*_, axis), curves),) = plot._plots.items()
     assert axis == lines.COUNTED
     named = {line.name: line for line in curves.lines if line.name}
     assert list(named) == ["1 a", "2 b", "floor"]
@@ -81,36 +83,75 @@ def test_models_of_one_kind_stand_beside_each_other_with_interval_and_floor(plot
 
 def test_truncation_is_an_axis_in_its_order_whatever_came_first(plot):
     plot.add([scored(0.1 * psi, of="s", truncation_psi=psi) for psi in (1.0, 0.4, 0.7)])
-    ((axis, curves),) = plot._plots.values()
+    (((*_, axis), curves),) = plot._plots.items()
     assert axis == "truncation_psi"
     assert curves.lines[0].x.tolist() == [0.4, 0.7, 1.0]
     plot.add(scored(0.3, of="t", truncation_psi=0.5))
-    assert [line.name for line in curves.lines if line.name] == ["s", "t", "floor"]
+    plot.add(scored(0.2, of="never truncated"))
+    named = {line.name: line for line in curves.lines if line.name}
+    assert list(named) == ["s", "t", "never truncated", "floor"]
+    assert named["never truncated"].x.tolist() == [1.0]
+
+
+def test_a_training_and_a_finished_model_share_no_axis(plot):
+    plot.add([scored(of="run", kimg=20.0), scored(of="run", kimg=40.0), scored(of="done")])
+    axes = {axis: curves for (*_, axis), curves in plot._plots.items()}
+    assert set(axes) == {"kimg", lines.COUNTED}
+    assert axes["kimg"].lines[0].x.tolist() == [20.0, 40.0]
+    plot.add([scored(of="run", kimg=20.0, truncation_psi=0.5)])
+    assert "run, psi 0.5" in [line.name for line in axes["kimg"].lines]
+
+
+def test_one_model_judged_twice_is_two_points_beside_each_other(plot):
+    plot.add([scored(0.2), scored(0.3), scored(0.4, of="other")])
+    (curves,) = plot._plots.values()
+    assert curves.lines[0].x.tolist() == [0.8, 1.2]
 
 
 def test_a_runs_scores_are_drawn_against_kimg_and_grow_with_it(engine, tmp_path):
-    run = tmp_path / "runs" / "knee"
-    run.mkdir(parents=True)
-    start_run(run, {})
+    run = write_run(tmp_path / "knee", size=16)
     score = Score("FD", 5.0, 128, 128, "phantom-cnn-1", (4.0, 6.0), 0.5).to_dict()
     record_tick(run, Tick(1.0, 0.7, 1.4, score=score))
-    record_tick(run, Tick(2.0, 0.7, 1.4))
     plot = MetricsPlot(engine, runs=run)
     assert plot.scores[0].kimg == 1.0
+    assert plot.scores[0].against == "held-out reals at 16 pixels, data ffffffff"
     record_tick(run, Tick(3.0, 0.7, 1.4, score={**score, "value": 4.2}))
     record_tick(run, Tick(4.0, 0.7, 1.4, score={"name": "FD", "value": "damaged", "interval": 3}))
     plot.refresh()
-    ((axis, curves),) = plot._plots.values()
+    (((*_, axis), curves),) = plot._plots.items()
     assert axis == "kimg"
     assert curves.lines[0].x.tolist() == [1.0, 3.0]
     assert plot.scores[1].of == "knee"
+    shutil.rmtree(run)
+    plot.refresh()
+    assert "what it said last is still shown" in plot.error
+    assert len(plot.scores) == 2
     plot.close()
 
 
-def test_a_run_that_is_none_is_said_and_the_rest_is_shown(engine, tmp_path):
-    plot = MetricsPlot(engine, [scored()], runs=[tmp_path / "gone"])
-    assert "gone" in plot.error
+def test_runs_on_other_data_are_not_compared_and_runs_of_one_name_are_told_apart(engine, tmp_path):
+    other = {"fingerprint": "0" * 64}
+    runs = [
+        write_run(tmp_path / "a" / "knee"), write_run(tmp_path / "b" / "knee"),
+        write_run(tmp_path / "hip", data=other),
+    ]  # fmt: skip
+    score = Score("FD", 5.0, 128, 128, "phantom-cnn-1").to_dict()
+    for run in runs:
+        record_tick(run, Tick(3.0, 0.7, 1.4, score=score))
+    plot = MetricsPlot(engine, runs=runs)
+    knees, hips = plot._plots.values()
+    assert [line.name for line in knees.lines] == [str(runs[0]), str(runs[1])]
+    assert [line.name for line in hips.lines] == ["hip"]
+    plot.close()
+
+
+def test_a_run_that_is_none_is_said_until_it_begins_and_the_rest_is_shown(engine, tmp_path):
+    plot = MetricsPlot(engine, [scored()], runs=[tmp_path / "later"])
+    assert "later is not a run directory" in plot.error
     assert len(plot.scores) == 1
+    write_run(tmp_path / "later")
+    plot.refresh()
+    assert plot.error == ""
     plot.close()
 
 
@@ -200,15 +241,15 @@ def test_an_hour_of_streaming_keeps_memory_flat(plot, engine):
     def stream(count):
         for number in range(count):
             engine.telemetry.made("m", images=2, seconds=0.01, host_bytes=number)
-            if number % 1000 == 0:
+            if number % 5000 == 0:
                 plot.add(scored(0.001 * number, kimg=number))
 
-    stream(80_000)
+    stream(120_000)
     for number in range(KEPT):
         plot._scores.append(scored(kimg=number))
     plot.add(scored(kimg=1))
     tracemalloc.start()
-    stream(5000)
+    stream(10_000)
     before, _ = tracemalloc.get_traced_memory()
     stream(25_000)
     after, _ = tracemalloc.get_traced_memory()
@@ -237,24 +278,32 @@ def test_it_is_a_frame_a_csv_and_a_picture(plot, engine, tmp_path):
     assert "image/png" in plot._repr_mimebundle_()[0]
 
 
-def test_the_page_asks_for_the_csv_and_gets_it(plot):
+def test_the_page_asks_for_either_table_as_csv_and_gets_it(plot, engine):
     plot.add(scored())
+    work(engine, "a")
     sent = []
     plot.board.send = lambda content, buffers=None: sent.append(content)
-    plot.board._handle_custom_msg({"kind": "csv", "how": "copy"}, [])
+    plot.board._handle_custom_msg({"kind": "csv", "what": "scores", "how": "copy"}, [])
+    plot.board._handle_custom_msg({"kind": "csv", "what": "speed", "how": "file"}, [])
     plot.board._handle_custom_msg({"kind": "nothing known"}, [])
-    (answer,) = sent
-    assert answer["how"] == "copy"
-    assert answer["text"] == plot.to_frame().to_csv(index=False)
+    plot.board._handle_custom_msg(["nothing", "at", "all"], [])
+    scores, speed = sent
+    assert scores["how"] == "copy"
+    assert scores["text"] == plot.to_frame().to_csv(index=False)
+    assert pd.read_csv(io.StringIO(speed["text"])).loc[0, "model_id"] == "a"
 
 
-def test_the_log_axis_is_switched_and_keeps_what_is_shown(plot):
+def test_the_log_axis_is_switched_and_keeps_what_is_shown(plot, engine):
+    work(engine)
     plot.add([scored(0.01), scored(10.0, of="b")])
-    ((_, before),) = plot._plots.values()
+    before = [plot._live["latency"], *plot._plots.values()]
     plot.board.log = True
-    ((_, after),) = plot._plots.values()
-    assert after is not before
-    assert [line.name for line in after.lines] == [line.name for line in before.lines]
+    after = [plot._live["latency"], *plot._plots.values()]
+    for old, new in zip(before, after, strict=True):
+        assert new is not old
+        assert [line.name for line in new.lines] == [line.name for line in old.lines]
+        assert new.widget in (*plot._work.children, *plot._quality.children)
+    assert plot._live["latency"]._axes[1].scale.min > 0
 
 
 # ---------------------------------------------------------------- what it survives
@@ -264,7 +313,8 @@ def test_the_log_axis_is_switched_and_keeps_what_is_shown(plot):
     "odd",
     [
         scored(None), scored(float("nan")), scored(float("inf")), scored(interval=None),
-        scored(floor=None), scored(n_real=None, n_fake=None), scored(extractor=None),
+        scored(interval=(float("nan"), 0.3)), scored(floor=None), scored(floor=float("nan")),
+        scored(n_real=None, n_fake=None), scored(extractor=None),
         scored(-0.1, interval=(-0.3, 0.1)),
     ],
 )  # fmt: skip
@@ -289,15 +339,21 @@ def test_many_groups_are_drawn_up_to_a_number_and_that_is_said(plot):
     assert f"{PLOTTED} of {PLOTTED + 3} groups" in plot.board.more
 
 
-@pytest.mark.parametrize("wrong", [3, "FD", [Score("FD", 1.0)], [None]])
+@pytest.mark.parametrize("wrong", [3, "FD", None, [Score("FD", 1.0)], [None]])
 def test_what_is_no_row_is_refused(plot, wrong):
-    with pytest.raises((RequestError, TypeError)):
+    with pytest.raises(RequestError, match="scores must be Measured rows"):
         plot.add(wrong)
     assert len(plot.scores) == 0
 
 
+def test_what_is_no_engine_is_refused():
+    with pytest.raises(RequestError, match="engine must be an Engine"):
+        MetricsPlot("cuda")
+
+
 def test_nothing_to_show_is_said(plot):
     assert plot.status.startswith("Nothing generated and nothing scored yet")
+    assert plot._work.layout.display == "none", "no axes of nothing"
     assert plot.snapshot().image.size[0] > 0
 
 
@@ -310,5 +366,6 @@ def test_two_panels_of_one_engine_and_closing_twice(engine):
     two.refresh()
     assert two.board.rows[0][0] == "m"
     two.close()
-    with pytest.raises(RequestError, match="every must be"):
-        MetricsPlot(engine, every=0)
+    for every in (0, float("nan"), "often"):
+        with pytest.raises(RequestError, match="every must be"):
+            MetricsPlot(engine, every=every)

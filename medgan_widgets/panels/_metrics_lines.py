@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from medgan_widgets.evaluation.scores import in_words
-from medgan_widgets.panels._lines import COLOURS, Line
+from medgan_widgets.panels._lines import COLOURS, Line, drawn
 from medgan_widgets.panels._run_lines import Shown
-from medgan_widgets.requests import Measured
+from medgan_widgets.panels._run_looks import Look
+from medgan_widgets.requests import Measured, Score
 from medgan_widgets.telemetry import Record, Telemetry, Usage
 
 DRAWN = 8  # models at once: more colours cannot be told apart
@@ -19,7 +21,7 @@ POINTS = 40  # of one curve; each stands for some batches that followed each oth
 MB = 1e6
 COUNTED = "model"
 AXES = {"kimg": "kimg", "truncation_psi": "psi", COUNTED: COUNTED}  # as the page names them
-Comparable = tuple[str, str | None, str]
+Group = tuple[str, str | None, str, str]  # what was judged by what and against what, and x
 
 LIVE = {
     "latency": ("inference latency, ms a batch", "solid p50, dashed p95"),
@@ -28,7 +30,8 @@ LIVE = {
     "device": ("device memory, MB", ""),
 }
 COLUMNS = (
-    "model", "device", "images", "p50 ms", "p95 ms", "images/s", "first image s", "load s",
+    "model", "device", "images", "p50 ms a batch", "p95 ms a batch", "images/s",
+    "first image s", "load s",
     "loaded", "cache hits", "host MB", "device MB",
 )  # fmt: skip
 
@@ -125,56 +128,70 @@ def _number(value: float | None, times: float = 1.0) -> str:
 # ---------------------------------------------------------------- quality
 
 
-def grouped(measured: Iterable[Measured]) -> dict[Comparable, list[Measured]]:
-    """Return scores by what they must have in common to stand on one axis."""
-    found: dict[Comparable, list[Measured]] = {}
-    for one in measured:
-        if one.score.value is not None and np.isfinite(one.score.value):
-            found.setdefault(one.comparable, []).append(one)
+def grouped(measured: Iterable[Measured]) -> dict[Group, list[Measured]]:
+    """Return scores by the plot that they stand in: what is comparable, against one quantity.
+
+    What has neither kimg nor truncation stands at psi 1 where others of its kind were truncated.
+    """
+    sound = [one for one in measured if _finite(one.score.value)]
+    cut = {one.comparable for one in sound if one.truncation_psi is not None and one.kimg is None}
+    found: dict[Group, list[Measured]] = {}
+    for one in sound:
+        axis = "truncation_psi" if one.comparable in cut else COUNTED
+        axis = axis if one.kimg is None else "kimg"
+        found.setdefault((*one.comparable, axis), []).append(one)
     return found
 
 
-def axis_of(measured: Sequence[Measured]) -> str:
-    """Return what a group of scores is drawn against: kimg, truncation_psi or the models"""
-    for name in ("kimg", "truncation_psi"):
-        if any(getattr(one, name) is not None for one in measured):
-            return name
-    return COUNTED
+def _finite(value: object) -> bool:
+    return isinstance(value, (int, float, np.number)) and bool(np.isfinite(value))
 
 
-def quality(measured: Sequence[Measured]) -> Shown:
+def quality(group: Group, measured: Sequence[Measured]) -> Shown:
     """Return one group's scores with their intervals, and the floor as a dotted line.
 
     Examples
     --------
-    >>> from medgan_widgets.requests import Score
     >>> score = Score("FD", 0.2, 9, 9, "e", (0.1, 0.3), floor=0.1)
-    >>> shown = quality([Measured(score, of="m", against="phantoms")])
+    >>> ((group, rows),) = grouped([Measured(score, of="m", against="phantoms")]).items()
+    >>> shown = quality(group, rows)
     >>> shown.title, [line.name for line in shown.lines]
     ('FD (e) against phantoms', ['1 m', '', 'floor'])
     """
-    name, extractor, against = measured[0].comparable
-    axis = axis_of(measured)
-    models = list(dict.fromkeys(one.of for one in measured))
+    name, extractor, against, axis = group
+    models: dict[str, list[Measured]] = {}
+    for one in measured:
+        models.setdefault(_called(one, axis), []).append(one)
     lines: list[Line] = []
-    for place, model in enumerate(models):
-        own = [one for one in measured if one.of == model]
-        at = [place + 1.0] * len(own) if axis == COUNTED else [_at(one, axis) for one in own]
+    for place, (model, own) in enumerate(models.items()):
+        at = np.array([_at(one, axis, place + 1.0) for one in own])
+        if axis == COUNTED and len(own) > 1:  # beside each other, so that each can be seen
+            at += np.linspace(-0.2, 0.2, len(own))
         title = f"{place + 1} {model}" if axis == COUNTED else model
-        lines += _with_intervals(title, own, np.array(at), COLOURS[place % len(COLOURS)])
-    floors = [one.score.floor for one in measured if one.score.floor is not None]
+        lines += _with_intervals(title, own, at, COLOURS[place % len(COLOURS)])
+    floors = [one.score.floor for one in measured if _finite(one.score.floor)]
     if floors:
         ends = np.concatenate([line.x for line in lines])
         left, right = float(np.nanmin(ends)), float(np.nanmax(ends))
         reach = np.array([left, right]) if right > left else np.array([left - 0.4, left + 0.4])
-        floor = np.full(2, float(np.median(floors)))
+        floor = np.full(2, float(np.median(np.array(floors, float))))
         lines.append(Line("floor", reach, floor, "#8a8a8a", "dotted"))
-    return Shown(f"{name} ({extractor}) against {against}", tuple(lines), _sizes(measured))
+    title = f"{name} ({extractor or 'extractor not stated'}) against {against}"
+    return Shown(title, tuple(lines), _sizes(measured))
 
 
-def _at(one: Measured, axis: str) -> float:
-    value = getattr(one, axis)
-    return 1.0 if value is None else float(value)  # untruncated is psi 1
+def _called(one: Measured, axis: str) -> str:
+    """Return what a curve is called; truncated images of a training are a curve of their own."""
+    cut = axis == "kimg" and one.truncation_psi is not None
+    return f"{one.of}, psi {one.truncation_psi:g}" if cut else one.of
+
+
+def _at(one: Measured, axis: str, place: float) -> float:
+    if axis == "kimg" and one.kimg is not None:
+        return float(one.kimg)
+    if axis == "truncation_psi":
+        return 1.0 if one.truncation_psi is None else float(one.truncation_psi)
+    return place
 
 
 def _with_intervals(
@@ -188,7 +205,7 @@ def _with_intervals(
     bars = [
         (at, end)
         for at, one in zip(x, own, strict=True)
-        if one.score.interval is not None
+        if one.score.interval is not None and all(map(_finite, one.score.interval))
         for end in (*one.score.interval, np.nan)
     ]
     if bars:
@@ -206,3 +223,61 @@ def _sizes(measured: Sequence[Measured]) -> str:
         + ("; n differs" if len(sizes) > 1 else "")
         + ("; see the warning below" if few else "")
     )
+
+
+def score_row(row: Measured) -> list[str]:
+    """Return one score as text, a cell each of the page's table."""
+    score = row.score
+    low, high = score.interval or (None, None)
+    at = f"{row.kimg:g} kimg" if row.kimg is not None else ""
+    cut = f"psi {row.truncation_psi:g}" if row.truncation_psi is not None else ""
+    at_n = "" if score.floor_n is None else f" at n {score.floor_n:,}"
+    return [
+        row.of, ", ".join(filter(None, (at, cut))), score.name, _short(score.value),
+        "–" if low is None or high is None else f"{low:.4g} to {high:.4g}",
+        _short(score.floor) + at_n, f"{_count(score.n_real)} / {_count(score.n_fake)}",
+        score.extractor or "not stated", row.against, score.warning,
+    ]  # fmt: skip
+
+
+def _short(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+def _count(number: int | None) -> str:
+    return "?" if number is None else f"{number:,}"
+
+
+def of_run(look: Look, name: str) -> list[Measured]:
+    """Return the scores of a run's ticks.
+
+    Each run is judged against held-out images of its own data, so runs on other
+    data, or at another size, are not compared.
+    """
+    mark, size = str(look.data.get("fingerprint") or "")[:8], look.config.get("size")
+    parts = [f" at {size} pixels" if size else "", f", data {mark}" if mark else ""]
+    against = "held-out reals" + "".join(parts)
+    scores = [(_of_tick(tick.score), tick.kimg) for tick in look.ticks]
+    return [Measured(one, name, against, kimg=kimg) for one, kimg in scores if one is not None]
+
+
+def _of_tick(score: Mapping[str, Any] | None) -> Score | None:
+    """Return a tick's score, or None where it has none or a damaged one."""
+    if not score or not isinstance(score.get("name"), str) or not _finite(score.get("value")):
+        return None
+    known = {name: score[name] for name in Score.__dataclass_fields__ if name in score}
+    ends = known.get("interval")
+    sound = isinstance(ends, (list, tuple)) and len(ends) == 2 and all(map(_finite, ends))
+    known["interval"] = tuple(ends) if ends is not None and sound else None
+    return Score(**known)
+
+
+def sheet(plots: Sequence[tuple[Shown, bool]], columns: int = 2) -> Image.Image:
+    """Return plots on paper, two in a row; each comes with whether its axis is logarithmic."""
+    drawings = [drawn(one.title, one.lines, log=log) for one, log in plots]
+    width, height = drawings[0].size
+    rows = -(-len(drawings) // columns)
+    page = Image.new("RGB", (width * min(columns, len(plots)), height * rows), (255, 255, 255))
+    for place, drawing in enumerate(drawings):
+        page.paste(drawing, (place % columns * width, place // columns * height))
+    return page

@@ -13,35 +13,37 @@ import pandas as pd
 import traitlets
 from PIL import Image
 
-from medgan_widgets.errors import MedganError, RequestError
+from medgan_widgets.errors import RequestError
 from medgan_widgets.evaluation.scores import Scores
 from medgan_widgets.files import write_whole
 from medgan_widgets.panels._beacon import Beacon
-from medgan_widgets.panels._lines import drawn
 from medgan_widgets.panels._metrics_lines import (
     AXES,
     COLUMNS,
     COUNTED,
     LIVE,
-    Comparable,
-    axis_of,
+    Group,
     drawn_models,
     grouped,
     live,
+    of_run,
     quality,
+    score_row,
+    sheet,
     usage_row,
 )
 from medgan_widgets.panels._panel import Panel
 from medgan_widgets.panels._plots import Curves, side_by_side
-from medgan_widgets.panels._run_lines import Shown
+from medgan_widgets.panels._run_looks import Looker
 from medgan_widgets.panels._scripts import joined
 from medgan_widgets.panels._watcher import Watcher
-from medgan_widgets.requests import Measured, Score
-from medgan_widgets.runs import run_config, some_ticks
+from medgan_widgets.requests import Measured
+from medgan_widgets.telemetry import Telemetry
 
 KEPT = 2000  # scores; the oldest leave
 LISTED = 100  # scores in the table on the page
 PLOTTED = 12  # plots of quality on the page
+LOGS = ("latency", "speed")  # of the live plots; memory begins at 0
 
 Runs = str | Path | Sequence[str | Path]
 
@@ -73,13 +75,13 @@ class MetricsPlot(Panel):
     models
         Only these models' work; by default the last eight that were asked for.
     log
-        Whether quality has a logarithmic axis.
+        Whether latency, speed and quality have logarithmic axes.
     every
         Seconds between two looks, while the panel can be seen.
 
     Examples
     --------
-    >>> from medgan_widgets.telemetry import Telemetry
+    >>> from medgan_widgets.requests import Score
     >>> class Quiet:
     ...     telemetry = Telemetry()
     >>> plot = MetricsPlot(Quiet())
@@ -99,23 +101,25 @@ class MetricsPlot(Panel):
         log: bool = False,
         every: float = 0.5,
     ) -> None:
-        if not every > 0:
+        if not isinstance(every, (int, float)) or not every > 0:
             raise RequestError(f"every must be a number of seconds above 0; got {every!r}.")
         if engine is None:
             from medgan_widgets.engine import shared_engine  # torch is slow to load
 
             engine = shared_engine()
-        self.engine, self.models = engine, models
-        self._runs = [runs] if isinstance(runs, (str, Path)) else list(runs or ())
+        if not isinstance(getattr(engine, "telemetry", None), Telemetry):
+            raise RequestError(f"engine must be an Engine, which keeps telemetry; got {engine!r}.")
+        self.engine = engine
+        self.models = (models,) if isinstance(models, str) else models
+        folders = [runs] if isinstance(runs, (str, Path)) else list(runs or ())
+        self._lookers = [Looker(path) for path in dict.fromkeys(map(Path, folders))]
         self._lock = threading.RLock()
         self._scores: list[Measured] = []
         self._of_runs: list[Measured] = []
-        self._plots: dict[Comparable, tuple[str, Curves]] = {}
+        self._plots: dict[Group, Curves] = {}
         self._seen_version: object = None
         self.beacon, self.board = Beacon(), _Board(log=log)
-        self._live = {
-            name: Curves(title, x_label="images", zero=True, dots=12) for name, (title, _) in LIVE.items()
-        }
+        self._live = {name: self._live_curves(name) for name in LIVE}
         self._work, self._quality = side_by_side(self._live), ipywidgets.Box([])
         self._quality.add_class("mg-curves-row")
         self._box = ipywidgets.VBox([self.board, self._work, self._quality])
@@ -143,11 +147,13 @@ class MetricsPlot(Panel):
         RequestError
             For anything but `Measured` rows.
         """
-        given = [scores] if isinstance(scores, Measured) else list(scores)
-        wrong = [type(one).__name__ for one in given if not isinstance(one, Measured)]
+        if isinstance(scores, Measured) or not isinstance(scores, Iterable):
+            scores = [scores]
+        given = list(scores)
+        wrong = [one for one in given if not isinstance(one, Measured)]
         if wrong:
             raise RequestError(
-                f"scores must be Measured rows, as mw.score returns them; got {wrong[0]}."
+                f"scores must be Measured rows, as mw.score returns them; got {wrong[0]!r:.80}."
             )
         with self._lock:
             self._scores = [*self._scores, *given][-KEPT:]
@@ -170,11 +176,12 @@ class MetricsPlot(Panel):
                 self._live[name].show(shown.lines, note=shown.note)
                 hidden = name == "device" and not shown.lines
                 self._live[name].widget.layout.display = "none" if hidden else None
+            self._work.layout.display = None if models else "none"  # axes of nothing
             groups = grouped(self.scores)
             self._show_quality(groups)
             with self.board.hold_sync():
                 self.board.rows = [usage_row(telemetry.usage(model)) for model in models]
-                self.board.scores = [_score_row(one) for one in self.scores.rows[-LISTED:]]
+                self.board.scores = [score_row(one) for one in self.scores.rows[-LISTED:]]
                 self.board.more = self._left_out(len(groups))
             self.status = self._words(len(models))
 
@@ -198,22 +205,29 @@ class MetricsPlot(Panel):
 
     # ------------------------------------------------------------ behind it
 
-    def _show_quality(self, groups: Mapping[Comparable, list[Measured]]) -> None:
+    def _show_quality(self, groups: Mapping[Group, list[Measured]]) -> None:
         few = dict(list(groups.items())[:PLOTTED])
-        for key in [key for key, (axis, _) in self._plots.items()
-                    if key not in few or axis != axis_of(few[key])]:  # fmt: skip
-            self._plots.pop(key)[1].close()
+        for key in [key for key in self._plots if key not in few]:
+            self._plots.pop(key).close()
         for key, rows in few.items():
             if key not in self._plots:
-                axis = axis_of(rows)
-                curves = Curves(
+                axis = key[-1]
+                self._plots[key] = Curves(
                     "", x_label=AXES[axis], log=self.board.log, height=150, whole=axis == COUNTED
                 )
-                curves.paused = self._asleep
-                self._plots[key] = axis, curves
-            shown = quality(rows)
-            self._plots[key][1].show(shown.lines, title=shown.title, note=shown.note)
-        self._quality.children = [curves.widget for _, curves in self._plots.values()]
+                self._plots[key].paused = self._asleep
+            shown = quality(key, rows)
+            self._plots[key].show(shown.lines, title=shown.title, note=shown.note)
+        self._quality.children = [curves.widget for curves in self._plots.values()]
+
+    def _live_curves(self, name: str) -> Curves:
+        title, _ = LIVE[name]
+        log = self.board.log and name in LOGS
+        return Curves(title, x_label="images", log=log, zero=True, dots=12)
+
+    @property
+    def _all_curves(self) -> list[Curves]:
+        return [*self._live.values(), *list(self._plots.values())]
 
     @property
     def _asleep(self) -> bool:
@@ -221,20 +235,15 @@ class MetricsPlot(Panel):
         return self._watcher.alive and not self.beacon.visible
 
     def _read_runs(self) -> None:
+        if not self._lookers:
+            return
+        looks = [looker.look() for looker in self._lookers]
+        names = [look.name for look in looks]
         found: list[Measured] = []
-        for run in self._runs:
-            try:
-                run_config(run)  # says what is wrong with a folder that is no run
-                ticks = some_ticks(run)
-            except (MedganError, OSError) as error:
-                self.error = str(error)
-                continue
-            for tick in ticks:
-                one = _of_tick(tick.score)
-                if one is not None:
-                    found.append(
-                        Measured(one, of=Path(run).name, against="held-out reals", kimg=tick.kimg)
-                    )
+        for look in looks:
+            alone = names.count(look.name) == 1
+            found += of_run(look, look.name if alone else str(look.run))
+        self.error = " ".join(filter(None, (look.problem for look in looks)))
         if found != self._of_runs:
             self._of_runs, self._seen_version = found, None
 
@@ -256,7 +265,7 @@ class MetricsPlot(Panel):
         return ", ".join(part for part in (work, figures) if part) + "."
 
     def _seen(self, change: Mapping[str, Any]) -> None:
-        for curves in (*self._live.values(), *(one for _, one in self._plots.values())):
+        for curves in self._all_curves:
             curves.paused = not change["new"]
         if change["new"]:
             self._watcher.wake()
@@ -268,16 +277,29 @@ class MetricsPlot(Panel):
             self.refresh()
 
     def _relog(self, _: object) -> None:
+        """Draw everything again: a scale cannot become a logarithm."""
         with self._lock:
-            for _, curves in self._plots.values():
+            if self._closed:
+                return
+            for name in LOGS:
+                self._live[name].close()
+                self._live[name] = self._live_curves(name)
+                self._live[name].paused = self._asleep
+            self._work.children = [curves.widget for curves in self._live.values()]
+            for curves in self._plots.values():
                 curves.close()
             self._plots, self._seen_version = {}, None
             self.refresh()
 
-    def _message(self, _: object, content: Mapping[str, Any], __: object) -> None:
-        if content.get("kind") == "csv":
-            text = self.to_frame().to_csv(index=False)
-            self.board.send({"kind": "csv", "how": str(content.get("how")), "text": text})
+    def _message(self, _: object, content: Any, __: object) -> None:
+        if not isinstance(content, Mapping) or content.get("kind") != "csv":
+            return
+        what = "speed" if content.get("what") == "speed" else "scores"
+        frame = self.usage_frame() if what == "speed" else self.to_frame()
+        self.board.send(
+            {"kind": "csv", "what": what, "how": str(content.get("how")),
+             "text": frame.to_csv(index=False)}
+        )  # fmt: skip
 
     def _facts(self) -> Mapping[str, object]:
         groups = grouped(self.scores)
@@ -289,60 +311,18 @@ class MetricsPlot(Panel):
 
     def _picture(self) -> Image.Image | None:
         self.refresh()
-        shown = [quality(rows) for rows in list(grouped(self.scores).values())[:PLOTTED]]
-        models = drawn_models(self.engine.telemetry, self.models)
-        work = live(self.engine.telemetry, models)
-        shown = [one for one in work.values() if one.lines] + shown
-        return _sheet(shown, self.board.log) if shown else None
+        log, telemetry = self.board.log, self.engine.telemetry
+        work = live(telemetry, drawn_models(telemetry, self.models))
+        groups = list(grouped(self.scores).items())[:PLOTTED]
+        plots = [(one, log and name in LOGS) for name, one in work.items() if one.lines]
+        plots += [(quality(group, rows), log) for group, rows in groups]
+        return sheet(plots) if plots else None
 
     def _release(self) -> None:
         self._watcher.close()
-        for curves in (*self._live.values(), *(one for _, one in self._plots.values())):
-            curves.close()
+        with self._lock:
+            for curves in self._all_curves:
+                curves.close()
         for widget in (self.board, self._work, self._quality, self._box):
             widget.layout.close()
             widget.close()
-
-
-def _of_tick(score: Mapping[str, Any] | None) -> Score | None:
-    """Return a tick's score, or None where it has none or a damaged one."""
-    if not score:
-        return None
-    known = {name: score[name] for name in Score.__dataclass_fields__ if name in score}
-    try:
-        one = Score(**{**known, "interval": tuple(known["interval"] or ()) or None})
-        return one if isinstance(one.value, (int, float)) else None
-    except (TypeError, KeyError):
-        return None
-
-
-def _score_row(row: Measured) -> list[str]:
-    score = row.score
-    low, high = score.interval or (None, None)
-    at = f"{row.kimg:g} kimg" if row.kimg is not None else ""
-    at = f"psi {row.truncation_psi:g}" if row.truncation_psi is not None else at
-    return [
-        row.of, at, score.name, "–" if score.value is None else f"{score.value:.4g}",
-        "–" if low is None or high is None else f"{low:.4g} to {high:.4g}",
-        "–" if score.floor is None else f"{score.floor:.4g}",
-        f"{score.n_real if score.n_real is not None else '?'} / "
-        f"{score.n_fake if score.n_fake is not None else '?'}",
-        score.extractor or "not stated", row.against, score.warning,
-    ]  # fmt: skip
-
-
-def _sheet(shown: Sequence[Shown], log_axis: bool, columns: int = 2) -> Image.Image:
-    """Return plots on paper, two in a row."""
-    plots = [
-        drawn(one.title, one.lines, log=log_axis and not one.title.startswith(tuple(_TITLES)))
-        for one in shown
-    ]
-    width, height = plots[0].size
-    rows = -(-len(plots) // columns)
-    page = Image.new("RGB", (width * min(columns, len(plots)), height * rows), (255, 255, 255))
-    for place, plot in enumerate(plots):
-        page.paste(plot, (place % columns * width, place // columns * height))
-    return page
-
-
-_TITLES = [title for title, _ in LIVE.values()]

@@ -46,6 +46,10 @@ def test_it_moves_while_images_are_made_and_says_what_the_engine_measured(lab, w
 
     page.get_by_role("tab", name="Generate").click()
     page.get_by_role("button", name="Generate", exact=True).click()
+    page.wait_for_function(
+        "() => document.querySelectorAll('.mg-tile.mg-made').length === 64", timeout=60_000
+    )
+    assert page.evaluate(CURVE) == before, "hidden, it is sent nothing"
     page.get_by_role("tab", name="Metrics").click()
     page.wait_for_function(f"(before) => ({CURVE})() !== before", arg=before)
     page.wait_for_function(
@@ -75,7 +79,7 @@ def test_it_moves_while_images_are_made_and_says_what_the_engine_measured(lab, w
     tip.wait_for()
 
     with page.expect_download() as download:
-        page.get_by_role("button", name="Save as CSV").click()
+        page.get_by_role("button", name="Save as CSV: quality").click()
     rows = list(csv.DictReader(io.StringIO(download.value.path().read_text())))
     assert [(row["truncation_psi"], row["value"]) for row in rows][1] == ("0.75", "3.1")
     assert page.evaluate(WIDER) == []
