@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from medgan_widgets.engine import shared_engine as shared_engine
     from medgan_widgets.evaluation import Scores as Scores
     from medgan_widgets.evaluation import score as score
+    from medgan_widgets.export import export as export
     from medgan_widgets.export import import_checkpoint as import_checkpoint
     from medgan_widgets.export import make_model as make_model
     from medgan_widgets.export import models_trained_on as models_trained_on
@@ -79,6 +80,7 @@ _HOMES = {
     "prepare_run": "training",
     "start_process": "runs",
     "draw_phantoms": "phantoms",
+    "export": "export",
     "restore": "export",
     # how good: figures, anatomy, use
     "score": "evaluation",
@@ -100,7 +102,9 @@ __version__ = "0.4.0"
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    home = import_module(f"{__name__}.{_HOMES[name]}")
+    # A package that is called like its function can be called: see export/__init__.py.
+    found = home if name == _HOMES[name] else getattr(home, name)
     globals()[name] = found
     return found
 

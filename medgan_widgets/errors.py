@@ -12,6 +12,7 @@
     ├── DeviceMemoryError     (MemoryError)  the device is full, also after making room
     ├── ConsentError          (PermissionError) nobody agreed to run this code
     ├── WorkerError           (RuntimeError) a model package failed in its own process
+    ├── MemorisationError     (RuntimeError) copies of training images, stopped at the gate
     ├── TrainingError         (RuntimeError) a training that ended badly, and what is kept
     ├── DownloadError         (OSError)      a package that cannot be fetched, or is unsafe
     ├── SaveError             (OSError)      a file that cannot be written
@@ -52,6 +53,10 @@ class NotRunnableError(MedganError, RuntimeError):
 
 class DeviceMemoryError(MedganError, MemoryError):
     """The device has no room, even after other models were let go."""
+
+
+class MemorisationError(MedganError, RuntimeError):
+    """Images were not exported: some are copies of training images, or nobody could look."""
 
 
 class TrainingError(MedganError, RuntimeError):

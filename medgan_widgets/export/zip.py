@@ -54,7 +54,7 @@ def zip_bytes(
     outputs = outputs or [{}] * len(images)
     if len(outputs) != len(images):
         raise DataError(f"got outputs for {len(outputs)} of {len(images)} images.")
-    names = _distinct([file_name(recipe) for recipe in recipes])
+    names = distinct([file_name(recipe) for recipe in recipes])
     files = [_named(name, further) for name, further in zip(names, outputs, strict=True)]
     rows = [
         {**_row(name, recipe), **{column: file for column, (file, _) in further.items()}}
@@ -117,7 +117,8 @@ def _named(image: str, outputs: Mapping[str, NDArray[Any]]) -> dict[str, tuple[s
     return found
 
 
-def _distinct(names: Sequence[str]) -> list[str]:
+def distinct(names: Sequence[str]) -> list[str]:
+    """Return file names that differ: a running number goes to those that were there before."""
     seen: dict[str, int] = {}
     distinct = []
     for name in names:
@@ -132,6 +133,7 @@ def _row(name: str, recipe: Mapping[str, Any]) -> dict[str, Any]:
         "synthetic": True,
         "model_id": recipe["model_id"],
         "seed": recipe["seeds"][0],
+        **({"memorisation": recipe["memorisation"]} if "memorisation" in recipe else {}),
         **{f"label_{factor}": value for factor, value in recipe.get("labels", {}).items()},
     }
 

@@ -4,7 +4,7 @@ Step it in a notebook (``for tick in train(...)``), or let it run by itself, in 
 process that outlives the kernel: ``python -m medgan_widgets.training RUN_DIR``.
 """
 
-from medgan_widgets.training._train import prepare_run, train
+from medgan_widgets.training._train import images_of_run, prepare_run, train
 from medgan_widgets.training.estimate import Estimate, estimate_training
 
-__all__ = ["Estimate", "estimate_training", "prepare_run", "train"]
+__all__ = ["Estimate", "estimate_training", "images_of_run", "prepare_run", "train"]

@@ -336,6 +336,23 @@ def _resumed(
     return config, learned
 
 
+def images_of_run(run_dir: str | Path) -> TrainingImages:
+    """Return the images that a run was trained on, read again; held-out ones are among them.
+
+    Raises
+    ------
+    DataError, RequestError
+        When it is no run, its images were in memory, or they are no longer the same.
+    """
+    config = run_config(run_dir)
+    if config.get("data") in (None, "images"):
+        raise RequestError(f"{run_dir} was trained on images that were in memory.")
+    learned = read_from(config["data"], config.get("data_options") or {})
+    if learned.fingerprint != config.get("fingerprint"):
+        raise DataError(f"the images that {run_dir} was trained on are no longer the same.")
+    return learned
+
+
 def read_from(data: Any, options: Mapping[str, Any]) -> TrainingImages:
     """Read images with the options of a run; a phantom's default size is 128 pixels."""
     given = {name: value for name, value in options.items() if value is not None}

@@ -117,9 +117,7 @@ class Probe:
             return None
         real, other, classes = self._scored
         made = images_of(generator, range(len(classes)), classes, self.conditional)
-        score = frechet_score(
-            real, _features(made), extractor=PHANTOM_CNN, floor_from=other
-        )
+        score = frechet_score(real, _features(made), extractor=PHANTOM_CNN, floor_from=other)
         return score.to_dict()
 
     def _held_out(self, discriminator: Discriminator, made: Images) -> float | None:

@@ -1,0 +1,157 @@
+"""``export``: a request's images out of the notebook, looked at for copies before they leave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from numpy.typing import NDArray
+
+from medgan_widgets.engine import Engine, shared_engine
+from medgan_widgets.errors import RequestError
+from medgan_widgets.export.gate import Gate, checked, keep_report, mark_of, memory_of
+from medgan_widgets.export.png import file_name, image_recipe, png_with_recipe
+from medgan_widgets.export.zip import distinct, save_zip
+from medgan_widgets.files import write_whole
+from medgan_widgets.memorisation import Report
+from medgan_widgets.requests import GenerateRequest
+
+Format = Literal["zip", "png"]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What left the notebook, and what was found before.
+
+    Attributes
+    ----------
+    path
+        The zip, or the folder of PNG files.
+    count
+        How many images are in it.
+    report
+        On copies of training images; its ``text`` is a sentence.
+    report_path
+        The same as JSON, beside the images; pictures of pairs lie beside it as
+        ``…_pairs_private.png``: they show training images, so they are not to be shared.
+    """
+
+    path: Path
+    count: int
+    report: Report
+    report_path: Path
+
+
+def export(
+    request: GenerateRequest,
+    out: str | Path,
+    *,
+    format: Format = "zip",
+    training: Any = None,
+    gate: Gate | None = "warn",
+    engine: Engine | None = None,
+    runs: str | Path = "runs",
+) -> Exported:
+    """Write the images of a request with their recipes, unless they are copies.
+
+    Parameters
+    ----------
+    request
+        What to make.
+    out
+        A zip, or a folder for ``format="png"``; *synthetic* is put into the names.
+    training
+        What the model was trained on: a folder, a phantom's kind, an array or
+        `TrainingImages`. Without it the run that made the model is looked for below
+        ``runs``, and its data are read again when they are still the same.
+    gate
+        ``"warn"`` logs what was found; ``"stop"`` writes no image when there are copies
+        among them, or when nobody could look; None does not look.
+    engine
+        Another one than the shared engine.
+
+    Returns
+    -------
+    Exported
+        Where the images and the report are.
+
+    Raises
+    ------
+    MemorisationError
+        With ``gate="stop"``; the report is kept.
+    RequestError, DataError
+        When the request or the training images cannot be used.
+    SaveError
+        When something cannot be written; nothing half written is left.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> request = GenerateRequest("phantom-styles", seeds=range(2))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     done = export(request, Path(folder) / "two", gate=None)
+    ...     done.path.name, done.count, done.report.assessed
+    ('two_synthetic.zip', 2, False)
+    """
+    if format not in get_args(Format):
+        raise RequestError(f"format must be 'zip' or 'png', got {format!r}.")
+    if gate is not None and gate not in get_args(Gate):
+        raise RequestError(f"gate must be 'warn', 'stop' or None, got {gate!r}.")
+    engine = shared_engine() if engine is None else engine
+    target = _target(Path(out).expanduser(), format)
+    card = engine.catalogue[request.model_id]
+    memory = "nobody asked for it (gate=None)" if gate is None else memory_of(card, training, runs)
+    images, recipes, outputs = _made(request, engine)
+    report = checked(memory, images, [recipe["seeds"][0] for recipe in recipes])
+    report_path = keep_report(report, target, gate)
+    marked = [{**recipe, "memorisation": mark_of(report, place)}
+              for place, recipe in enumerate(recipes)]  # fmt: skip
+    if format == "zip":
+        save_zip(images, marked, target, outputs)
+    else:
+        _save_pngs(images, marked, target, outputs)
+    return Exported(target, len(images), report, report_path)
+
+
+def _target(out: Path, format: Format) -> Path:
+    """Return the final place, *synthetic* in its name."""
+    name = out.name or "images"
+    if format == "zip":
+        name = name if out.suffix.lower() == ".zip" else f"{name}.zip"
+        return out.with_name(
+            name if "synthetic" in name.lower() else f"{name.removesuffix('.zip')}_synthetic.zip"
+        )
+    return out.with_name(name if "synthetic" in name.lower() else f"{name}_synthetic")
+
+
+def _made(
+    request: GenerateRequest, engine: Engine
+) -> tuple[list[NDArray[Any]], list[dict[str, Any]], list[Mapping[str, NDArray[Any]]]]:
+    recipe = engine.recipe(request)
+    images: list[NDArray[Any]] = []
+    recipes: list[dict[str, Any]] = []
+    outputs: list[Mapping[str, NDArray[Any]]] = []
+    for batch in engine.generate(request):
+        further = {**({} if batch.masks is None else {"mask": batch.masks}), **batch.others}
+        for row, seed in enumerate(batch.seeds):
+            labels = {name: values[row] for name, values in batch.labels.items()}
+            recipes.append(image_recipe(recipe, seed, labels, len(images)))
+            images.append(batch.images[row])
+            outputs.append({name: rows[row] for name, rows in further.items()})
+    return images, recipes, outputs
+
+
+def _save_pngs(
+    images: list[NDArray[Any]],
+    recipes: list[dict[str, Any]],
+    folder: Path,
+    outputs: list[Mapping[str, NDArray[Any]]],
+) -> None:
+    names = distinct([file_name(recipe) for recipe in recipes])
+    for name, image, recipe, further in zip(names, images, recipes, outputs, strict=True):
+        write_whole(folder / name, png_with_recipe(image, recipe), parents=True)
+        for what, picture in further.items():
+            path = folder / f"{name.removesuffix('.png')}_{what}.png"
+            write_whole(path, png_with_recipe(picture, {**recipe, "output": what}))

@@ -1,0 +1,120 @@
+"""The gate on the way out: generated images held against the training images first."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medgan_widgets.cards import ModelCard
+from medgan_widgets.datasets import TrainingImages, read_images
+from medgan_widgets.errors import MedganError, MemorisationError, SaveError
+from medgan_widgets.export.known import known_runs
+from medgan_widgets.files import write_whole
+from medgan_widgets.images import png_bytes
+from medgan_widgets.memorisation import Memory, Report, not_assessed
+from medgan_widgets.phantoms import KINDS
+from medgan_widgets.runs import run_config
+from medgan_widgets.training import images_of_run
+
+log = logging.getLogger(__name__)
+
+Gate = Literal["warn", "stop"]
+
+
+def memory_of(card: ModelCard, training: Any, runs: str | Path) -> Memory | str:
+    """Return a model's training images made ready, or why they cannot be looked through.
+
+    Raises
+    ------
+    DataError
+        When images that somebody named cannot be read.
+    """
+    if training is None:
+        return _of_run(card, runs)
+    if isinstance(training, str) and training in KINDS:
+        most = card.training.get("count")
+        size = card.size[0]
+        return Memory(read_images(training, size=size, most=int(most) if most else None))
+    if isinstance(training, (str, Path)):
+        return Memory(read_images(training, labels=False, test=0))
+    return Memory(training)
+
+
+def checked(memory: Memory | str, images: Sequence[NDArray[Any]], seeds: Sequence[int]) -> Report:
+    """Return which images are copies; a sentence in place of a memory is why nobody looked."""
+    if isinstance(memory, str):
+        return not_assessed(memory, len(images))
+    return memory.check(_in_batches(images), seeds)
+
+
+def keep_report(report: Report, target: Path, gate: Gate | None) -> Path:
+    """Write the report beside where images go, and stop at the gate if it says so.
+
+    Raises
+    ------
+    MemorisationError
+        With ``"stop"``, for copies or when nobody could look.
+    SaveError
+        When the report cannot be written: without it nothing leaves.
+    """
+    stem = target.with_suffix("") if target.suffix == ".zip" else target
+    place = stem.with_name(f"{stem.name}_memorisation.json")
+    text = json.dumps(report.to_dict(), indent=1, default=_plain)
+    write_whole(place, text.encode(), parents=True)
+    pairs = stem.with_name(f"{stem.name}_pairs_private.png")
+    if report.shown:
+        write_whole(pairs, png_bytes(np.asarray(report.sheet())))
+    if gate is None:
+        return place
+    if report.copies or not report.assessed:
+        if gate == "stop":
+            raise MemorisationError(
+                f"nothing was exported: {report.text} The report is in {place}; leave those seeds "
+                "out, give the training images as training=, or choose gate='warn'."
+            )
+        log.warning("%s", report.text)
+    return place
+
+
+def mark_of(report: Report, place: int) -> str:
+    """Return what an image's own recipe says of it."""
+    if any(pair.index == place for pair in report.copies):
+        return "a copy of a training image"
+    return "not found to be a copy" if report.assessed else "not assessed"
+
+
+def _of_run(card: ModelCard, runs: str | Path) -> Memory | str:
+    run_id = card.training.get("run")
+    folder = known_runs(runs).get(str(run_id)) if run_id else None
+    if folder is None:
+        return "the training images were not given, and the run that made the model is not here"
+    try:
+        images: TrainingImages = images_of_run(folder)
+    except (MedganError, OSError) as error:
+        log.info("the data of %s cannot be read again: %s", folder, error)
+        data = run_config(folder).get("data")
+        return f"the training images ({data}) cannot be read again as they were"
+    return Memory(images)
+
+
+def _in_batches(images: Sequence[NDArray[Any]], rows: int = 64) -> Any:
+    """Yield images as arrays; a model may make images of several sizes."""
+    start = 0
+    while start < len(images):
+        end = start + 1
+        while end < min(len(images), start + rows) and images[end].shape == images[start].shape:
+            end += 1
+        yield np.stack(images[start:end])
+        start = end
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise SaveError(f"a report holds {type(value).__name__}, which is no plain value.")

@@ -1,0 +1,294 @@
+"""Training images made ready, and generated images held against them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medgan_widgets.datasets import TrainingImages
+from medgan_widgets.errors import DataError
+from medgan_widgets.images import to_uint8
+from medgan_widgets.memorisation.alignment import warped
+from medgan_widgets.memorisation.calibration import Calibration, iter_calibrate
+from medgan_widgets.memorisation.individual import is_flat
+from medgan_widgets.memorisation.matching import AT_ONCE, Matcher, Nearest
+from medgan_widgets.memorisation.pixels import Floats, checked_images, flipped, small_greys
+from medgan_widgets.memorisation.report import Pair, Report
+
+FEWEST = 10  # training images: with fewer, nobody can say what is alike by chance
+SHOWN = 16  # pairs in the picture
+LARGEST = 256  # pixels a side of a picture that is kept
+_FLIPS = ("", "flipped left-right", "flipped top-bottom", "turned upside down")
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a few more images gave.
+
+    Attributes
+    ----------
+    done
+        Generated images that were looked at; 0 while the threshold is being found.
+    pairs
+        The nearest training image of each of the last few.
+    report
+        What was found among all; only in the last step.
+    """
+
+    done: int
+    pairs: tuple[Pair, ...] = ()
+    report: Report | None = None
+
+
+@dataclass
+class _Seen:
+    """What is kept of the images so far: all copies and the nearest of the others."""
+
+    done: int = 0
+    flat: int = 0
+    copies: list[Pair] = field(default_factory=list)
+    others: list[Pair] = field(default_factory=list)
+    shown: dict[int, tuple[NDArray[np.uint8], NDArray[np.uint8]]] = field(default_factory=dict)
+
+
+class Memory:
+    """Training images, made ready for finding copies of them.
+
+    Found are images that are the same pixel by pixel, flipped, noisy (5 grey levels), cropped
+    to 80 % of the side or more and enlarged again, of other contrast (gamma 0.8 to 1.25, gain
+    and offset), and most mixtures of these. Not looked for: images turned by other angles,
+    bent, put together from several, or copies of a part smaller than that.
+
+    Parameters
+    ----------
+    training_images
+        uint8 or uint16 [N, H, W] or [N, H, W, C]; or `TrainingImages`, whose held-out images and
+        groups are used, too.
+    held_out
+        Real images that no model was trained on: they say best what is alike by chance.
+    groups
+        One value a training image; images of one group, a patient, are not compared with
+        each other while the threshold is found.
+    seed
+        Draws which images are looked up for the threshold.
+
+    Raises
+    ------
+    DataError
+        When these are no images.
+
+    Examples
+    --------
+    >>> from medgan_widgets.phantoms import draw_phantoms
+    >>> known = draw_phantoms("mammogram", range(40), size=32).images
+    >>> fresh = draw_phantoms("mammogram", range(1000, 1008), size=32).images
+    >>> report = Memory(known).check(np.concatenate([known[:2, :, ::-1], fresh]))
+    >>> [(pair.index, pair.training, pair.change) for pair in report.copies]
+    [(0, 0, 'flipped left-right'), (1, 1, 'flipped left-right')]
+    """
+
+    def __init__(
+        self,
+        training_images: Any,
+        *,
+        held_out: Any = None,
+        groups: Sequence[Any] | None = None,
+        seed: int = 0,
+    ) -> None:
+        if isinstance(training_images, TrainingImages):
+            others = training_images.held_out
+            held_out = others.images if held_out is None and others is not None else held_out
+            training_images = training_images.training
+            known = training_images.groups
+            groups = known if groups is None and None not in known else groups
+            training_images = training_images.images
+        self._originals = checked_images(training_images, "training images")
+        self._held = None if held_out is None else checked_images(held_out, "held-out images")
+        self._groups = _numbered(groups, len(self._originals))
+        self._seed = seed
+        self._calibration: Calibration | None = None
+
+    def __len__(self) -> int:
+        return len(self._originals)
+
+    def check(self, generated: Any, seeds: Iterable[int] | None = None) -> Report:
+        """Return which generated images are copies of training images.
+
+        Parameters
+        ----------
+        generated
+            uint8 or uint16 [N, H, W] or [N, H, W, C], of any size and colour, or batches of them.
+        seeds
+            Their seeds, for the report.
+
+        Raises
+        ------
+        DataError
+            When there are none, or these are no images.
+        """
+        for step in self.iter_check(generated, seeds):
+            if step.report is not None:
+                return step.report
+        raise AssertionError("the last step has the report")
+
+    def iter_check(self, generated: Any, seeds: Iterable[int] | None = None) -> Iterator[Step]:
+        """Yield the same in small steps, a few dozen images each; the last one has the report."""
+        seen = _Seen()
+        numbers = iter(seeds) if seeds is not None else None
+        if len(self) >= FEWEST:
+            for _ in self._calibrating():
+                yield Step(0)
+        for images in _in_parts(generated):
+            some = [next(numbers, None) if numbers is not None else None for _ in images]
+            yield Step(seen.done + len(images), self._look(images, some, seen))
+            seen.done += len(images)
+        if not seen.done:
+            raise DataError("there are no generated images to look at.")
+        yield Step(seen.done, (), self._report(seen))
+
+    @cached_property
+    def _matcher(self) -> Matcher:
+        return Matcher.of(np.rint(small_greys(self._originals)).astype(np.uint8))
+
+    @cached_property
+    def _identical(self) -> dict[bytes, int]:
+        """Digest of each training image that shows anything -> its place."""
+        places = range(len(self) - 1, -1, -1)
+        shown = (place for place in places if self._originals[place].std() > 0)
+        return {_digest(self._originals[place]): place for place in shown}
+
+    def _calibrating(self) -> Iterator[None]:
+        if self._calibration is not None:
+            return
+        held = None if self._held is None or not len(self._held) else small_greys(self._held)
+        for found in iter_calibrate(self._matcher, held, self._groups, self._seed):
+            self._calibration = found
+            yield None
+
+    def _look(
+        self, images: NDArray[Any], seeds: Sequence[int | None], seen: _Seen
+    ) -> tuple[Pair, ...]:
+        greys = small_greys(images)
+        flat = is_flat(greys)
+        seen.flat += int(flat.sum())
+        pairs = []
+        nearest = self._matcher.nearest(greys) if len(self) >= FEWEST else None
+        for place in np.flatnonzero(~flat).tolist():
+            pair = self._pair(place, images, greys, nearest, seen.done, seeds[place])
+            if pair is not None:
+                pairs.append(pair)
+                self._keep(pair, images[place], seen)
+        return tuple(pairs)
+
+    def _pair(
+        self,
+        place: int,
+        images: NDArray[Any],
+        greys: Floats,
+        nearest: Nearest | None,
+        before: int,
+        seed: int | None,
+    ) -> Pair | None:
+        index = before + place
+        same = self._identical.get(_digest(images[place]))
+        if same is not None:
+            return Pair(index, same, 1.0, True, "the same, pixel by pixel", seed)
+        if nearest is None or self._calibration is None:
+            return None
+        likeness = float(nearest.likeness[place])
+        copy = likeness > self._calibration.threshold
+        change = self._change(greys[place], nearest, place)
+        return Pair(index, int(nearest.rows[place]), likeness, copy, change, seed)
+
+    def _change(self, grey: Floats, nearest: Nearest, place: int) -> str:
+        """Say in words what makes the training image most like the generated one."""
+        flip, part = int(nearest.flips[place]), nearest.parts[place]
+        said = [_FLIPS[flip]] if flip else []
+        if min(part[1], part[3]) < 0.98:
+            said.append(f"cropped to {part[3]:.0%} × {part[1]:.0%} of the sides")
+        training = self._matcher.images[nearest.rows[place]][None].astype(np.float32)
+        shown = warped(training, part[None])[0].ravel()
+        wanted = flipped(grey[None], flip)[0].ravel()
+        gain, offset = np.polyfit(shown, wanted, 1) if shown.std() > 0 else (1.0, 0.0)
+        before = float(np.sqrt(np.mean((wanted - shown) ** 2)))
+        after = float(np.sqrt(np.mean((wanted - gain * shown - offset) ** 2)))
+        if before > 2 and after < 0.7 * before:
+            said.append(f"contrast × {gain:.2f}")
+        return ", ".join(said) or "as it is"
+
+    def _keep(self, pair: Pair, image: NDArray[Any], seen: _Seen) -> None:
+        """Keep copies, the nearest of the others, and pictures of the first of both."""
+        where = seen.copies if pair.copy else seen.others
+        where.append(pair)
+        if not pair.copy:
+            where.sort(key=lambda one: -one.likeness)
+            del where[SHOWN:]
+        first = sorted([*seen.copies, *seen.others], key=_order)[:SHOWN]
+        if pair in first:
+            seen.shown[pair.index] = (_picture(image), _picture(self._originals[pair.training]))
+            kept = {one.index for one in first}
+            for index in set(seen.shown) - kept:
+                del seen.shown[index]
+
+    def _report(self, seen: _Seen) -> Report:
+        reason = ""
+        if len(self) < FEWEST:
+            reason = (
+                f"{len(self)} training images are too few to say what is alike by chance, "
+                f"{FEWEST} are needed"
+            )
+        return Report(
+            n_generated=seen.done,
+            n_training=len(self),
+            n_held_out=0 if self._held is None else len(self._held),
+            calibration=self._calibration,
+            pairs=tuple(sorted([*seen.copies, *seen.others], key=_order)),
+            reason=reason,
+            n_flat=seen.flat,
+            shown=dict(seen.shown),
+        )
+
+
+def _order(pair: Pair) -> tuple[bool, float, int]:
+    return not pair.copy, -pair.likeness, pair.index
+
+
+def _in_parts(generated: Any) -> Iterator[NDArray[Any]]:
+    """Yield a few images at a time, of an array or of batches."""
+    batches = [generated] if isinstance(generated, np.ndarray) else generated
+    if isinstance(batches, (str, bytes)) or not isinstance(batches, Iterable):
+        raise DataError(
+            f"generated images must be an array or batches of arrays, got {type(batches).__name__}."
+        )
+    for batch in batches:
+        images = checked_images(batch, "generated images")
+        for start in range(0, len(images), AT_ONCE):
+            yield images[start : start + AT_ONCE]
+
+
+def _numbered(groups: Sequence[Any] | None, count: int) -> NDArray[np.intp] | None:
+    if groups is None:
+        return None
+    if len(groups) != count:
+        raise DataError(f"{count} training images came with {len(groups)} groups.")
+    numbers: dict[Any, int] = {}
+    return np.array([numbers.setdefault(one, len(numbers)) for one in groups], np.intp)
+
+
+def _digest(image: NDArray[Any]) -> bytes:
+    told = f"{image.shape} {image.dtype}".encode()
+    return hashlib.blake2b(told + np.ascontiguousarray(image).tobytes(), digest_size=16).digest()
+
+
+def _picture(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return an image for the sheet: grey or RGB, not too large."""
+    step = max(1, max(image.shape[:2]) // LARGEST)
+    small = to_uint8(image)[::step, ::step]
+    channels = small.shape[2]
+    return np.array(small[..., : {2: 1, 4: 3}.get(channels, channels)])

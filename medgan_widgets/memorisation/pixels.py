@@ -1,0 +1,95 @@
+"""Images of any size and colour as small grey ones, and parts of them enlarged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medgan_widgets.errors import DataError
+from medgan_widgets.images import to_uint8
+
+SIDE = 64  # pixels along each side while images are compared
+BLOCK = 256  # images at a time
+
+Floats = NDArray[np.float32]
+
+
+def checked_images(images: Any, what: str) -> NDArray[Any]:
+    """Return images as uint8 or uint16 [N, H, W, C].
+
+    Raises
+    ------
+    DataError
+        When they are no such array, or have no pixels.
+
+    Examples
+    --------
+    >>> checked_images(np.zeros((2, 8, 8), np.uint8), "generated images").shape
+    (2, 8, 8, 1)
+    """
+    if not isinstance(images, np.ndarray) or images.dtype not in (np.uint8, np.uint16):
+        got = images.dtype if isinstance(images, np.ndarray) else type(images).__name__
+        raise DataError(f"{what} must be an array of uint8 or uint16, got {got}; scale them first.")
+    shaped = images[..., None] if images.ndim == 3 else images
+    if shaped.ndim != 4 or 0 in shaped.shape[1:] or shaped.shape[3] > 4:
+        raise DataError(f"{what} must be [N, H, W] or [N, H, W, 1 to 4], got {images.shape}.")
+    return shaped
+
+
+def sampling(offset: Any, length: Any, to: int, of: int) -> Floats:
+    """Return matrices that resize a part of an axis, float32 [..., to, of].
+
+    Each row is a triangle as wide as the step, so that shrinking does not alias.
+
+    Parameters
+    ----------
+    offset, length
+        Where the part begins and how long it is, in shares of the axis; numbers or [...].
+    to, of
+        Pixels afterwards and before.
+
+    Examples
+    --------
+    >>> sampling(0.0, 1.0, 2, 4).round(2).tolist()
+    [[0.43, 0.43, 0.14, 0.0], [0.0, 0.14, 0.43, 0.43]]
+    """
+    begin = np.asarray(offset, np.float32)[..., None, None]
+    extent = np.asarray(length, np.float32)[..., None, None]
+    middles = (np.arange(to, dtype=np.float32)[:, None] + 0.5) / to
+    centres = (begin + extent * middles) * of - 0.5
+    centres = np.clip(centres, 0, of - 1)
+    step = np.maximum(extent * of / to, 1)
+    rows = np.clip(1 - np.abs(np.arange(of, dtype=np.float32) - centres) / step, 0, None)
+    return np.asarray(rows / rows.sum(axis=-1, keepdims=True), np.float32)
+
+
+def small_greys(images: NDArray[Any], side: int = SIDE) -> Floats:
+    """Return images [N, H, W, C] as grey ones of ``side`` pixels, float32 0 … 255 [N, side, side].
+
+    Colours are averaged; a fourth channel, or a second one, is opacity and left out.
+
+    Examples
+    --------
+    >>> small_greys(np.full((1, 100, 80, 3), 7, np.uint8)).shape
+    (1, 64, 64)
+    """
+    count, height, width, channels = images.shape
+    colours = {2: 1, 4: 3}.get(channels, channels)
+    grey = np.empty((count, side, side), np.float32)
+    rows, columns = sampling(0, 1, side, height), sampling(0, 1, side, width)
+    for start in range(0, count, BLOCK):
+        part = to_uint8(images[start : start + BLOCK])[..., :colours]
+        plain = part[..., 0] if colours == 1 else part.mean(axis=3, dtype=np.float32)
+        plain = plain.astype(np.float32)
+        same = (height, width) == (side, side)
+        grey[start : start + BLOCK] = plain if same else rows @ plain @ columns.T
+    return grey
+
+
+def flipped(images: NDArray[Any], flip: int) -> NDArray[Any]:
+    """Return images [N, H, W] mirrored: bit 1 left-right, bit 2 top-bottom."""
+    if flip & 1:
+        images = images[:, :, ::-1]
+    return images[:, ::-1] if flip & 2 else images
