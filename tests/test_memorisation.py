@@ -1,0 +1,130 @@
+"""Copies of training images are found, whatever was done to them; images of their own are not."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+import medgan_widgets as mw
+from medgan_widgets.errors import DataError
+from medgan_widgets.memorisation import Memory
+from medgan_widgets.phantoms import draw_phantoms
+
+KINDS = ("brain_mri", "chest_xray", "mammogram")
+TRAINING, FRESH, PLANTED = 400, 100, 60
+CHANGES = ("exact", "flipped", "noisy", "cropped", "contrast")
+
+
+def planted(images: np.ndarray, change: str, seed: int = 0) -> np.ndarray:
+    """Copies of images [N, H, W], changed as far as they must still be found."""
+    random, side = np.random.default_rng(seed), images.shape[1]
+    made = []
+    for number, image in enumerate(images.astype(np.float32)):
+        if change == "flipped":
+            image = image[:, ::-1] if number % 2 else image[::-1]
+        if change == "noisy":
+            image = image + random.normal(0, 5, image.shape)
+        if change == "cropped":
+            kept = int(np.ceil(side * random.uniform(0.8, 1.0)))
+            top, left = random.integers(0, side - kept + 1, 2)
+            part = np.ascontiguousarray(image[top : top + kept, left : left + kept])
+            image = cv2.resize(part, (side, side), interpolation=cv2.INTER_LINEAR)
+        if change == "contrast":
+            image = 255 * (np.clip(image, 0, 255) / 255) ** random.choice([0.8, 0.9, 1.1, 1.25])
+        made.append(np.clip(np.rint(image), 0, 255).astype(np.uint8))
+    return np.stack(made)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def memory(request):
+    known = draw_phantoms(request.param, range(TRAINING), size=64).images
+    return request.param, known, Memory(known)
+
+
+def test_planted_copies_are_found_and_fresh_images_are_not(memory):
+    kind, known, looked = memory
+    rows = np.random.default_rng(1).permutation(TRAINING)[:PLANTED]
+    found = {}
+    for change in CHANGES:
+        report = looked.check(planted(known[rows], change))
+        right = [pair for pair in report.copies if rows[pair.index] == pair.training]
+        found[change] = len(right) / PLANTED
+    assert np.mean(list(found.values())) >= 0.99, found
+    fresh = draw_phantoms(kind, range(10**6, 10**6 + FRESH), size=64).images
+    report = looked.check(fresh)
+    assert report.copy_rate <= 0.02, f"{kind}: {report.text}"
+
+
+def test_the_report_says_how_far_to_trust_it_and_shows_pairs(memory):
+    _, known, looked = memory
+    mixed = np.concatenate([planted(known[:3], "flipped"), known[3:4]])
+    report = looked.check(mixed, seeds=range(70, 74))
+    assert report.assessed
+    assert {(pair.index, pair.training, pair.seed) for pair in report.copies} == {
+        (n, n, 70 + n) for n in range(4)
+    }
+    low, high = report.interval
+    assert low < report.copy_rate == 1.0 <= high + 1e-9
+    assert "4 of 4 generated images are copies" in report.text
+    assert "copies made on purpose" in report.text
+    sheet = np.asarray(report.sheet().convert("L"))
+    assert len(np.unique(sheet)) > 20
+    assert report.to_dict()["copies"] == 4
+
+
+def test_a_generator_that_saw_twenty_images_is_held_against_them(tmp_path):
+    """What is true is found out: each pair can be looked at, and says which image it is near."""
+    known = draw_phantoms("mammogram", range(20), size=32).images
+    run = tmp_path / "run"
+    list(mw.train(run, data=known, size=32, kimg=3, tick_kimg=3, seed=1))
+    mw.make_model(
+        run, "few", modality="MG", organ="breast", licence=None, models=tmp_path / "models"
+    )
+    engine = mw.Engine(device="cpu", catalogue=mw.Catalogue(tmp_path / "models"))
+    made = engine.images(mw.GenerateRequest("few", seeds=range(60)))
+    report = Memory(known).check(made)
+    assert report.assessed
+    assert report.n_training == 20
+    rate, (low, high) = report.copy_rate, report.interval
+    assert low <= rate <= high
+    fresh = draw_phantoms("mammogram", range(5000, 5060), size=32).images
+    assert Memory(known).check(fresh).copy_rate <= 0.05, "phantoms of their own are no copies"
+    nearest = {pair.index: pair.likeness for pair in report.pairs}
+    assert nearest, "pairs are there to be looked at"
+    assert report.sheet().size[0] > 100
+
+
+def test_without_enough_to_compare_nothing_is_said_to_be_clean():
+    known = draw_phantoms("mammogram", range(5), size=32).images
+    report = Memory(known).check(draw_phantoms("mammogram", range(90, 99), size=32).images)
+    assert not report.assessed
+    assert report.copy_rate is None
+    assert report.text.startswith("Memorisation: not assessed")
+    same = Memory(known).check(known)
+    assert "5 of 5 are copies all the same" in same.text
+
+
+def test_flat_images_other_sizes_and_colours_are_taken(memory):
+    _, known, looked = memory
+    large = np.stack([cv2.resize(image, (96, 96)) for image in known[:3]])
+    rgb = np.repeat(large[..., None], 3, axis=3)
+    report = looked.check([np.zeros((2, 64, 64), np.uint8), rgb])
+    assert report.n_flat == 2
+    found = [pair for pair in report.copies if pair.training == pair.index - 2]
+    assert len(found) == len(report.copies) >= 2, "enlarging costs detail"
+    assert "2 images without any contrast" in report.text
+
+
+@pytest.mark.parametrize("bad", [np.zeros((0, 8, 8), np.uint8), np.zeros((2, 8, 8)), "abc", None])
+def test_what_is_no_image_is_refused(memory, bad):
+    with pytest.raises(DataError):
+        memory[2].check(bad)
+
+
+def test_it_can_be_left_half_way_and_asked_again(memory):
+    _, known, looked = memory
+    steps = looked.iter_check(known)
+    next(steps)
+    steps.close()
+    assert looked.check(known[:2]).copy_rate == 1.0
