@@ -166,7 +166,7 @@ def test_the_curves_say_what_the_telemetry_says(plot, engine):
     seconds = [0.01 * (1 + n % 3) * 1e3 for n in range(9)]
     assert latency[0].y.tolist() == pytest.approx(seconds)
     assert latency[0].x.tolist() == list(range(2, 20, 2)), "images made by then"
-    (row,) = plot.board.rows
+    (row,) = plot.speed_table.rows
     usage = engine.telemetry.usage("a")
     assert row[3] == f"{usage.p50 * 1e3:.3g}"
     assert row[9] == "0 of 1"
@@ -188,9 +188,10 @@ def test_of_thirty_models_the_last_eight_are_drawn_or_those_chosen(engine):
     for number in range(30):
         work(engine, f"m{number}", batches=2)
     plot = MetricsPlot(engine)
-    assert [row[0] for row in plot.board.rows] == [f"m{n}" for n in range(22, 30)]
+    assert [row[0] for row in plot.speed_table.rows] == [f"m{n}" for n in range(22, 30)]
+    assert plot.status == "8 of 30 models on cpu, 0 scores."
     chosen = MetricsPlot(engine, models=["m3", "never"])
-    assert [row[0] for row in chosen.board.rows] == ["m3"]
+    assert [row[0] for row in chosen.speed_table.rows] == ["m3"]
     for one in (plot, chosen):
         one.close()
 
@@ -200,7 +201,7 @@ def test_another_engine_is_shown_at_the_next_look(plot, engine):
     plot.refresh()
     plot.engine = SimpleNamespace(telemetry=Telemetry(), device="cuda:0")
     plot.refresh()
-    assert plot.board.rows == []
+    assert plot.speed_table.rows == []
     assert plot._live["latency"].lines == ()
 
 
@@ -228,7 +229,7 @@ def test_the_same_again_is_not_sent_again(plot, engine):
     plot.refresh()
     sent = plot._live["latency"].sent
     rows = []
-    plot.board.observe(rows.append, "rows")
+    plot.speed_table.observe(rows.append, "rows")
     for _ in range(5):
         plot.refresh()
     assert plot._live["latency"].sent == sent
@@ -257,8 +258,8 @@ def test_an_hour_of_streaming_keeps_memory_flat(plot, engine):
     assert after - before < 2_000_000
     assert len(plot.scores) == KEPT
     assert len(plot._live["latency"].lines[0].x) <= lines.POINTS
-    assert len(plot.board.scores) == LISTED
-    assert "the last 100 of 2000 scores" in plot.board.more
+    assert len(plot.score_table.rows) == LISTED
+    assert "the last 100 of 2000 scores" in plot.score_table.more
 
 
 # ---------------------------------------------------------------- out of it
@@ -282,11 +283,12 @@ def test_the_page_asks_for_either_table_as_csv_and_gets_it(plot, engine):
     plot.add(scored())
     work(engine, "a")
     sent = []
-    plot.board.send = lambda content, buffers=None: sent.append(content)
-    plot.board._handle_custom_msg({"kind": "csv", "what": "scores", "how": "copy"}, [])
-    plot.board._handle_custom_msg({"kind": "csv", "what": "speed", "how": "file"}, [])
-    plot.board._handle_custom_msg({"kind": "nothing known"}, [])
-    plot.board._handle_custom_msg(["nothing", "at", "all"], [])
+    for table in (plot.score_table, plot.speed_table):
+        table.send = lambda content, buffers=None: sent.append(content)
+    plot.score_table._handle_custom_msg({"kind": "csv", "how": "copy"}, [])
+    plot.speed_table._handle_custom_msg({"kind": "csv", "how": "file"}, [])
+    plot.score_table._handle_custom_msg({"kind": "nothing known"}, [])
+    plot.speed_table._handle_custom_msg(["nothing", "at", "all"], [])
     scores, speed = sent
     assert scores["how"] == "copy"
     assert scores["text"] == plot.to_frame().to_csv(index=False)
@@ -297,7 +299,7 @@ def test_the_log_axis_is_switched_and_keeps_what_is_shown(plot, engine):
     work(engine)
     plot.add([scored(0.01), scored(10.0, of="b")])
     before = [plot._live["latency"], *plot._plots.values()]
-    plot.board.log = True
+    plot.speed_table.log = plot.score_table.log = True
     after = [plot._live["latency"], *plot._plots.values()]
     for old, new in zip(before, after, strict=True):
         assert new is not old
@@ -320,23 +322,23 @@ def test_the_log_axis_is_switched_and_keeps_what_is_shown(plot, engine):
 )  # fmt: skip
 def test_odd_scores_are_listed_and_break_nothing(plot, odd):
     plot.add([scored(of="sane"), odd])
-    assert len(plot.board.scores) == 2
+    assert len(plot.score_table.rows) == 2
     assert plot.snapshot().image.size[0] > 0
-    plot.board.log = True
-    assert len(plot.board.scores) == 2
+    plot.score_table.log = True
+    assert len(plot.score_table.rows) == 2
 
 
 def test_text_stays_text_and_long_names_stay_whole(plot, engine):
     work(engine, HTML)
     plot.add(scored(of="x" * 300, against=HTML))
-    assert plot.board.rows[0][0] == HTML
-    assert plot.board.scores[0][0] == "x" * 300
+    assert plot.speed_table.rows[0][0] == HTML
+    assert plot.score_table.rows[0][0] == "x" * 300
 
 
 def test_many_groups_are_drawn_up_to_a_number_and_that_is_said(plot):
     plot.add([scored(against=f"reals {n}") for n in range(PLOTTED + 3)])
     assert len(plot._plots) == PLOTTED
-    assert f"{PLOTTED} of {PLOTTED + 3} groups" in plot.board.more
+    assert f"{PLOTTED} of {PLOTTED + 3} groups" in plot.score_table.more
 
 
 @pytest.mark.parametrize("wrong", [3, "FD", None, [Score("FD", 1.0)], [None]])
@@ -364,7 +366,7 @@ def test_two_panels_of_one_engine_and_closing_twice(engine):
     one.close()
     one.refresh()
     two.refresh()
-    assert two.board.rows[0][0] == "m"
+    assert two.speed_table.rows[0][0] == "m"
     two.close()
     for every in (0, float("nan"), "often"):
         with pytest.raises(RequestError, match="every must be"):

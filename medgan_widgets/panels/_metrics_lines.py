@@ -29,10 +29,14 @@ LIVE = {
     "host": ("host memory, MB", ""),
     "device": ("device memory, MB", ""),
 }
-COLUMNS = (
+SPEED = (
     "model", "device", "images", "p50 ms a batch", "p95 ms a batch", "images/s",
     "first image s", "load s",
     "loaded", "cache hits", "host MB", "device MB",
+)  # fmt: skip
+SCORES = (
+    "model or folder", "at", "metric", "value", "95 % interval", "floor", "n real / synthetic",
+    "extractor", "against", "warning",
 )  # fmt: skip
 
 
@@ -108,7 +112,7 @@ def _most(records: Sequence[Record], parts: Sequence[NDArray[Any]], name: str) -
 
 
 def usage_row(usage: Usage) -> list[str]:
-    """Return one model's work as text, a cell each of `COLUMNS`."""
+    """Return one model's work as text, a cell each of `SPEED`."""
     return [
         usage.model_id, usage.device, f"{usage.images:,}", _number(usage.p50, 1e3),
         _number(usage.p95, 1e3), _number(usage.per_second), _number(usage.first_seconds),
@@ -221,12 +225,12 @@ def _sizes(measured: Sequence[Measured]) -> str:
     return (
         f"n {told}{' …' if len(sizes) > 3 else ''}, real / synthetic"
         + ("; n differs" if len(sizes) > 1 else "")
-        + ("; see the warning below" if few else "")
+        + ("; see the warning in the table" if few else "")
     )
 
 
 def score_row(row: Measured) -> list[str]:
-    """Return one score as text, a cell each of the page's table."""
+    """Return one score as text, a cell each of `SCORES`."""
     score = row.score
     low, high = score.interval or (None, None)
     at = f"{row.kimg:g} kimg" if row.kimg is not None else ""

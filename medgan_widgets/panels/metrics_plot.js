@@ -1,81 +1,69 @@
-// The metrics plot's tables and buttons; the curves stand below them, drawn elsewhere.
-const SCORES = ['model or folder', 'at', 'metric', 'value', '95 % interval', 'floor', 'n real / synthetic',
-  'extractor', 'against', 'warning'];
-const WORK_NUMBERS = new Set([2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
-const SCORE_NUMBERS = new Set([3, 4, 5, 6]);
-
-// One table under its title and buttons. It is made once and its rows change, so that what
-// is focused or scrolled stays so while the numbers move.
-function makeSection(title, columns, numbers, ask) {
-  const said = h('span', { class: 'mg-said', role: 'status', 'aria-live': 'polite' });
-  const button = (how, label) => h('button', {
-    type: 'button', 'aria-label': `${label}: ${title}`, onclick: () => ask(how), 'data-lm-suppress-shortcuts': 'true',
-  }, label);
-  const body = h('tbody');
-  const head = h('tr', {}, ...columns.map((name, place) =>
-    h('th', { scope: 'col', class: numbers.has(place) ? 'mg-number' : null }, name)));
-  const region = h('div', { class: 'mg-metrics-table', tabindex: '0', role: 'region', 'aria-label': title,
-    'data-lm-suppress-shortcuts': 'true' }, h('table', {}, h('thead', {}, head), body));
-  const place = h('section', { class: 'mg-metrics-section' },
-    h('div', { class: 'mg-metrics-bar' }, h('span', { class: 'mg-metrics-title', role: 'heading', 'aria-level': '4' }, title),
-      said, button('copy', 'Copy as CSV'), button('file', 'Save as CSV')), region);
-  let forget = 0;
-  return {
-    place,
-    rows: (rows, warned) => {
-      place.hidden = !rows.length;
-      body.replaceChildren(...rows.map((row) => h('tr', { class: warned && row[row.length - 1] ? 'mg-warned' : null },
-        ...row.map((cell, k) => h(k ? 'td' : 'th', { scope: k ? null : 'row', class: numbers.has(k) ? 'mg-number' : null }, cell)))));
-    },
-    say: (text) => {
-      said.textContent = text;
-      clearTimeout(forget);
-      forget = setTimeout(() => { said.textContent = ''; }, 3000);
-    },
-    end: () => clearTimeout(forget),
-  };
-}
-
+// One table of the metrics plot under its title and buttons; curves stand below, drawn elsewhere.
+// The table is made once and its rows change, so that what is focused or scrolled stays so
+// while the numbers move.
 function render({ model, el }) {
   el.classList.add('mg-board');
-  const ask = (what) => (how) => model.send({ kind: 'csv', what, how });
-  const tables = {
-    speed: makeSection('speed and memory', model.get('columns'), WORK_NUMBERS, ask('speed')),
-    scores: makeSection('quality', SCORES, SCORE_NUMBERS, ask('scores')),
-  };
-  const log = h('input', { type: 'checkbox', onchange: () => { model.set('log', log.checked); model.save_changes(); } });
+  const [title, columns] = [model.get('title'), model.get('columns')];
+  const numbers = new Set(model.get('numbers'));
+  const warning = columns.indexOf('warning');
+  const said = h('span', { class: 'mg-said', role: 'status', 'aria-live': 'polite' });
+  const button = (how, label) => h('button', {
+    type: 'button', 'aria-label': `${label}: ${title}`, onclick: () => model.send({ kind: 'csv', how }),
+  }, label);
+  const log = h('input', {
+    type: 'checkbox', 'aria-label': `logarithmic: ${title}`,
+    onchange: () => { model.set('log', log.checked); model.save_changes(); },
+  });
+  const cell = (tag, place, scope, text) =>
+    h(tag, { scope, class: numbers.has(place) ? 'mg-number' : null }, text);
+  const body = h('tbody');
+  const head = h('tr', {}, ...columns.map((name, place) => cell('th', place, 'col', name)));
+  const region = h('div', {
+    class: 'mg-metrics-table', tabindex: '0', role: 'region', 'aria-label': title, 'data-lm-suppress-shortcuts': 'true',
+  }, h('table', {}, h('thead', {}, head), body));
   const note = h('p', { class: 'mg-metrics-note' });
-  const axes = h('div', { class: 'mg-metrics-bar mg-metrics-axes' }, h('label', {}, log, 'logarithmic axes'));
-  el.append(tables.speed.place, tables.scores.place, note, axes);
+  const place = h('section', { class: 'mg-metrics-section' },
+    h('div', { class: 'mg-metrics-bar' },
+      h('span', { class: 'mg-metrics-title', role: 'heading', 'aria-level': '4' }, title), said,
+      h('label', {}, log, 'logarithmic'), button('copy', 'Copy as CSV'), button('file', 'Save as CSV')),
+    region, note);
+  el.append(place);
 
   const draw = () => {
+    const rows = model.get('rows');
+    place.hidden = !rows.length;
     log.checked = model.get('log');
-    tables.speed.rows(model.get('rows'));
-    tables.scores.rows(model.get('scores'), true);
-    axes.hidden = !model.get('rows').length && !model.get('scores').length;
     note.textContent = model.get('more');
     note.hidden = !note.textContent;
+    body.replaceChildren(...rows.map((row) => h('tr', { class: row[warning] ? 'mg-warned' : null },
+      ...row.map((text, k) => (k ? cell('td', k, null, text) : cell('th', k, 'row', text))))));
+  };
+  let forget = 0;
+  const say = (text) => {
+    said.textContent = text;
+    clearTimeout(forget);
+    forget = setTimeout(() => { said.textContent = ''; }, 3000);
   };
   const answer = async (content) => {
-    if (content.kind !== 'csv' || !tables[content.what]) return;
-    const table = tables[content.what];
+    if (content.kind !== 'csv') return;
     if (content.how === 'copy') {
       await copyText(content.text);
-      table.say('copied');
+      say('copied');
       return;
     }
-    const link = h('a', { href: URL.createObjectURL(new Blob([content.text], { type: 'text/csv' })),
-      download: `${content.what}.csv` });
+    const link = h('a', {
+      href: URL.createObjectURL(new Blob([content.text], { type: 'text/csv' })), download: `${model.get('what')}.csv`,
+    });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-    table.say('saved');
+    say('saved');
   };
   model.on('msg:custom', answer);
-  const stop = follow(model, ['rows', 'scores', 'log', 'more'], draw);
+  const stop = follow(model, ['rows', 'log', 'more'], draw);
   return () => {
     stop();
+    clearTimeout(forget);
     model.off('msg:custom', answer);
-    Object.values(tables).forEach((one) => one.end());
   };
 }
 export default { render };

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ from medgan_widgets.files import write_whole
 from medgan_widgets.panels._beacon import Beacon
 from medgan_widgets.panels._metrics_lines import (
     AXES,
-    COLUMNS,
     COUNTED,
     LIVE,
+    SCORES,
+    SPEED,
     Group,
     drawn_models,
     grouped,
@@ -48,14 +49,16 @@ LOGS = ("latency", "speed")  # of the live plots; memory begins at 0
 Runs = str | Path | Sequence[str | Path]
 
 
-class _Board(anywidget.AnyWidget):
-    """Two tables and the buttons over them; what it is told is set as text."""
+class _Table(anywidget.AnyWidget):
+    """A table under its title and buttons; what it is told is set as text."""
 
     _esm = joined("_monitor_base.js", "_clipboard.js", "metrics_plot.js")
     _css = Path(__file__).with_name("metrics_plot.css")
-    columns = traitlets.List(list(COLUMNS)).tag(sync=True)
+    title = traitlets.Unicode().tag(sync=True)
+    what = traitlets.Unicode().tag(sync=True)  # the name of its file
+    columns: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    numbers: traitlets.List[Any] = traitlets.List().tag(sync=True)  # places of columns
     rows: traitlets.List[Any] = traitlets.List().tag(sync=True)
-    scores: traitlets.List[Any] = traitlets.List().tag(sync=True)
     more = traitlets.Unicode("").tag(sync=True)
     log = traitlets.Bool(False).tag(sync=True)
 
@@ -118,18 +121,28 @@ class MetricsPlot(Panel):
         self._of_runs: list[Measured] = []
         self._plots: dict[Group, Curves] = {}
         self._seen_version: object = None
-        self.beacon, self.board = Beacon(), _Board(log=log)
+        self.beacon = Beacon()
+        self.speed_table = _Table(
+            title="speed and memory", what="speed", columns=list(SPEED),
+            numbers=list(range(2, len(SPEED))), log=log,
+        )  # fmt: skip
+        self.score_table = _Table(
+            title="quality", what="scores", columns=list(SCORES), numbers=[3, 4, 6], log=log
+        )
         self._live = {name: self._live_curves(name) for name in LIVE}
         self._work, self._quality = side_by_side(self._live), ipywidgets.Box([])
         self._quality.add_class("mg-curves-row")
-        self._box = ipywidgets.VBox([self.board, self._work, self._quality])
+        parts = [self.speed_table, self._work, self.score_table, self._quality]
+        self._box = ipywidgets.VBox(parts)
         self._box.add_class("mg-metrics-box")
         super().__init__("Metrics", [self.beacon, self._box])
         self.add_class("mg-metrics-panel")
         self._watcher = Watcher(self._watch, every)
         self.beacon.observe(self._seen, "visible")
-        self.board.observe(self._relog, "log")
-        self.board.on_msg(self._message)
+        self.speed_table.observe(self._relog_speed, "log")
+        self.score_table.observe(self._relog_scores, "log")
+        self.speed_table.on_msg(self._asked_speed)
+        self.score_table.on_msg(self._asked_scores)
         self.add(scores)
 
     # ------------------------------------------------------------ what it shows
@@ -179,10 +192,10 @@ class MetricsPlot(Panel):
             self._work.layout.display = None if models else "none"  # axes of nothing
             groups = grouped(self.scores)
             self._show_quality(groups)
-            with self.board.hold_sync():
-                self.board.rows = [usage_row(telemetry.usage(model)) for model in models]
-                self.board.scores = [score_row(one) for one in self.scores.rows[-LISTED:]]
-                self.board.more = self._left_out(len(groups))
+            self.speed_table.rows = [usage_row(telemetry.usage(model)) for model in models]
+            with self.score_table.hold_sync():
+                self.score_table.rows = [score_row(one) for one in self.scores.rows[-LISTED:]]
+                self.score_table.more = self._left_out(len(groups))
             self.status = self._words(len(models))
 
     def to_frame(self) -> pd.DataFrame:
@@ -213,7 +226,11 @@ class MetricsPlot(Panel):
             if key not in self._plots:
                 axis = key[-1]
                 self._plots[key] = Curves(
-                    "", x_label=AXES[axis], log=self.board.log, height=150, whole=axis == COUNTED
+                    "",
+                    x_label=AXES[axis],
+                    log=self.score_table.log,
+                    height=150,
+                    whole=axis == COUNTED,
                 )
                 self._plots[key].paused = self._asleep
             shown = quality(key, rows)
@@ -222,7 +239,7 @@ class MetricsPlot(Panel):
 
     def _live_curves(self, name: str) -> Curves:
         title, _ = LIVE[name]
-        log = self.board.log and name in LOGS
+        log = self.speed_table.log and name in LOGS
         return Curves(title, x_label="images", log=log, zero=True, dots=12)
 
     @property
@@ -258,9 +275,9 @@ class MetricsPlot(Panel):
     def _words(self, models: int) -> str:
         if not models and not len(self.scores):
             return "Nothing generated and nothing scored yet: press Generate, or call mw.score."
-        work = (
-            f"{models} model{'s' if models != 1 else ''} on {self.engine.device}" if models else ""
-        )
+        known = len(self.engine.telemetry.models)
+        count = f"{models} of {known}" if models < known else f"{known}"
+        work = f"{count} model{'s' if known != 1 else ''} on {self.engine.device}" if models else ""
         figures = f"{len(self.scores)} score{'s' if len(self.scores) != 1 else ''}"
         return ", ".join(part for part in (work, figures) if part) + "."
 
@@ -276,8 +293,8 @@ class MetricsPlot(Panel):
         if self.beacon.visible:
             self.refresh()
 
-    def _relog(self, _: object) -> None:
-        """Draw everything again: a scale cannot become a logarithm."""
+    def _relog_speed(self, _: object) -> None:
+        """Draw speed again: a scale cannot become a logarithm."""
         with self._lock:
             if self._closed:
                 return
@@ -286,20 +303,28 @@ class MetricsPlot(Panel):
                 self._live[name] = self._live_curves(name)
                 self._live[name].paused = self._asleep
             self._work.children = [curves.widget for curves in self._live.values()]
+            self._seen_version = None
+            self.refresh()
+
+    def _relog_scores(self, _: object) -> None:
+        with self._lock:
+            if self._closed:
+                return
             for curves in self._plots.values():
                 curves.close()
             self._plots, self._seen_version = {}, None
             self.refresh()
 
-    def _message(self, _: object, content: Any, __: object) -> None:
-        if not isinstance(content, Mapping) or content.get("kind") != "csv":
-            return
-        what = "speed" if content.get("what") == "speed" else "scores"
-        frame = self.usage_frame() if what == "speed" else self.to_frame()
-        self.board.send(
-            {"kind": "csv", "what": what, "how": str(content.get("how")),
-             "text": frame.to_csv(index=False)}
-        )  # fmt: skip
+    def _asked_speed(self, _: object, content: Any, __: object) -> None:
+        self._answer(self.speed_table, content, self.usage_frame)
+
+    def _asked_scores(self, _: object, content: Any, __: object) -> None:
+        self._answer(self.score_table, content, self.to_frame)
+
+    def _answer(self, table: _Table, content: Any, frame: Callable[[], pd.DataFrame]) -> None:
+        if isinstance(content, Mapping) and content.get("kind") == "csv":
+            text = frame().to_csv(index=False)
+            table.send({"kind": "csv", "how": str(content.get("how")), "text": text})
 
     def _facts(self) -> Mapping[str, object]:
         groups = grouped(self.scores)
@@ -311,10 +336,12 @@ class MetricsPlot(Panel):
 
     def _picture(self) -> Image.Image | None:
         self.refresh()
-        log, telemetry = self.board.log, self.engine.telemetry
+        telemetry = self.engine.telemetry
         work = live(telemetry, drawn_models(telemetry, self.models))
         groups = list(grouped(self.scores).items())[:PLOTTED]
+        log = self.speed_table.log
         plots = [(one, log and name in LOGS) for name, one in work.items() if one.lines]
+        log = self.score_table.log
         plots += [(quality(group, rows), log) for group, rows in groups]
         return sheet(plots) if plots else None
 
@@ -323,6 +350,7 @@ class MetricsPlot(Panel):
         with self._lock:
             for curves in self._all_curves:
                 curves.close()
-        for widget in (self.board, self._work, self._quality, self._box):
+        tables = (self.speed_table, self.score_table)
+        for widget in (*tables, self._work, self._quality, self._box):
             widget.layout.close()
             widget.close()

@@ -73,7 +73,9 @@ def test_it_moves_while_images_are_made_and_says_what_the_engine_measured(lab, w
     page.wait_for_function(
         "(one) => one.getAttribute('aria-pressed') === 'false'", arg=entry.element_handle()
     )
+    plot.locator(".dot").first.wait_for(state="hidden")
     entry.click()
+    plot.locator(".dot").first.wait_for()
     plot.locator(".dot").nth(1).hover(force=True)
     tip = page.locator(".tooltiptext", has_text="phantom-styles: FD 3.1 [2.1, 4.1], n 200 / 200")
     tip.wait_for()
