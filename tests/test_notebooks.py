@@ -150,7 +150,7 @@ def test_they_run_again_and_say_the_same(root, tmp_path, mirrored):
         str(root / "notebooks"),
     ]
     done = subprocess.run(
-        command, cwd=root, capture_output=True, text=True, timeout=400, stdin=subprocess.DEVNULL,
+        command, cwd=root, capture_output=True, text=True, timeout=900, stdin=subprocess.DEVNULL,
         env={**os.environ, **mirrored},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
