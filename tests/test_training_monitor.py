@@ -661,7 +661,7 @@ def test_the_studio_has_it_and_hears_of_new_models(run: Path) -> None:
     shelf = Path("shelf")
     write_model(shelf, "tiny")
     studio = Studio("tiny", engine=Engine(device="cpu", catalogue=Catalogue(shelf)))
-    assert studio.top.tabs == ["Explore", "Generate", "Train"]
+    assert studio.top.tabs == ["Explore", "Generate", "Metrics", "Train"]
     write_model(shelf, "fresh", seed=1)
     studio.monitor._made(Catalogue(shelf)["fresh"])
     assert studio.explorer.selected == "fresh"

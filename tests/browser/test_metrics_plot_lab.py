@@ -84,5 +84,9 @@ def test_it_moves_while_images_are_made_and_says_what_the_engine_measured(lab, w
         page.get_by_role("button", name="Save as CSV: quality").click()
     rows = list(csv.DictReader(io.StringIO(download.value.path().read_text())))
     assert [(row["truncation_psi"], row["value"]) for row in rows][1] == ("0.75", "3.1")
-    assert page.evaluate(WIDER) == []
+    for cell in ("100%", "320px", "1600px"):
+        page.evaluate(
+            "(cell) => { document.querySelector('.mg-studio').style.width = cell; }", cell
+        )
+        assert page.evaluate(WIDER) == [], cell
     assert notebook.console_errors == []
