@@ -191,7 +191,8 @@ class Measured:
 
     Examples
     --------
-    >>> Measured(Score("FD", 0.2, 100, 100, "phantom-cnn-1"), of="m", against="brain_mri").comparable
+    >>> score = Score("FD", 0.2, 100, 100, "phantom-cnn-1")
+    >>> Measured(score, of="m", against="brain_mri").comparable
     ('FD', 'phantom-cnn-1', 'brain_mri')
     """
 

@@ -13,8 +13,10 @@ from medgan_widgets.memorisation.pixels import SIDE, Floats, flipped, sampling
 from medgan_widgets.memorisation.search import PARTS, Index
 
 AT_ONCE = 64  # generated images
-FINE = 8  # pairs an image that are looked at in full
-HALF = 32  # pixels a side for a first look
+PAIRS = 512  # laid over each other at a time
+# Candidates are looked at three times: pixels a side, steps of the alignment, and how many
+# of an image's candidates go on from there.
+LOOKS = ((16, 4, 32), (32, 4, 10), (SIDE, 4, 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,26 +43,29 @@ class Nearest:
 
 @dataclass(frozen=True, eq=False)
 class Matcher:
-    """Training images, made ready for being searched.
+    """Training images, ready to be searched.
 
     Attributes
     ----------
     images
         uint8 [N, 64, 64], grey.
+    index
+        Finds candidates.
+    individuals
+        What is individual in an image, at the sizes of ``LOOKS``.
     """
 
     images: NDArray[np.uint8]
     index: Index
-    individual: Individual
-    roughly: Individual
+    individuals: tuple[Individual, ...]
 
     @classmethod
     def of(cls, images: NDArray[np.uint8]) -> Matcher:
         """Make training images, uint8 [N, 64, 64], ready."""
         rows = np.unique(np.linspace(0, len(images) - 1, min(len(images), LEARN_FROM)).astype(int))
         some = images[rows].astype(np.float32)
-        roughly = Individual.of(_shrunk(some, HALF))
-        return cls(images, Index.of(images), Individual.of(some), roughly)
+        individuals = tuple(Individual.of(_shrunk(some, side)) for side, _, _ in LOOKS)
+        return cls(images, Index.of(images), individuals)
 
     def nearest(self, images: Floats, without: NDArray[np.bool_] | None = None) -> Nearest:
         """Return the nearest training images of a few images, float32 [n, 64, 64].
@@ -68,63 +73,62 @@ class Matcher:
         ``without`` says for each image which training images do not count: [n, N].
         """
         found = self.index.candidates(images, without)
-        count, kept = found.rows.shape
-        rows, flips = found.rows.ravel(), found.flips.ravel()
-        which = np.repeat(np.arange(count), kept)
-        parts, fit = self._coarse(images, which, rows, flips, found.parts.reshape(-1, 4))
-        fine = min(FINE, kept)
-        top = np.argsort(-fit.reshape(count, kept), axis=1, kind="stable")[:, :fine]
-        take = (top + np.arange(count)[:, None] * kept).ravel()
-        rows, flips, which = rows[take], flips[take], which[take]
-        parts, likeness = self._fine(images, which, rows, flips, parts[take])
-        if without is not None:  # with very few images it is among the candidates all the same
-            likeness[without[which, rows]] = -1
-        best = likeness.reshape(count, fine).argmax(axis=1) + np.arange(count) * fine
-        return Nearest(rows[best], likeness[best], flips[best], parts[best])
-
-    def _coarse(
-        self,
-        images: Floats,
-        which: NDArray[np.intp],
-        rows: NDArray[np.intp],
-        flips: NDArray[np.intp],
-        parts: Floats,
-    ) -> tuple[Floats, Floats]:
-        """Align all candidates at half the size, a few hundred pairs at a time."""
+        count = len(images)
         turned = np.stack([flipped(images, flip) for flip in range(4)], 1).reshape(-1, SIDE, SIDE)
-        quarter, half = _shrunk(turned, HALF // 2), _shrunk(turned, HALF)
-        fits = np.empty(len(rows), np.float32)
-        found = parts.copy()
-        for start in range(0, len(rows), 512):
-            some = slice(start, start + 512)
-            fixed = which[some] * 4 + flips[some]
-            whole = self.images[rows[some]].astype(np.float32)
-            moving = _shrunk(whole, HALF // 2)
-            found[some], _ = align(quarter[fixed], moving, found[some], steps=4)
-            moving = _shrunk(whole, HALF)
-            found[some], _ = align(half[fixed], moving, found[some], steps=3)
-            fits[some] = self.roughly.likeness(half[fixed], warped(moving, found[some]))
-        return found, fits
+        rows, flips, parts = found.rows.ravel(), found.flips.ravel(), found.parts.reshape(-1, 4)
+        for look, (side, _, most) in enumerate(LOOKS):
+            which = np.repeat(np.arange(count), len(rows) // count) * 4 + flips
+            parts, likeness = self._looked(_shrunk(turned, side), which, rows, parts, look)
+            if without is not None:  # with few images they are among the candidates all the same
+                likeness[without[which // 4, rows]] = -1
+            values = likeness.reshape(count, -1)
+            top = np.argsort(-values, axis=1, kind="stable")[:, :most]
+            take = (top + np.arange(count)[:, None] * values.shape[1]).ravel()
+            rows, flips, parts, likeness = rows[take], flips[take], parts[take], likeness[take]
+        return Nearest(rows, likeness, flips, parts)
 
-    def _fine(
+    def _looked(
         self,
-        images: Floats,
+        generated: Floats,
         which: NDArray[np.intp],
         rows: NDArray[np.intp],
-        flips: NDArray[np.intp],
         parts: Floats,
+        look: int,
     ) -> tuple[Floats, Floats]:
-        """Align the best few in full, as they are and as they would be uncropped."""
-        whole = self.images[rows].astype(np.float32)
-        turned = np.stack([flipped(images, flip) for flip in range(4)], 1)[which, flips]
-        parts, _ = align(turned, whole, parts, steps=4)
-        likeness = self.individual.likeness(turned, warped(whole, parts))
-        plain = self.individual.likeness(turned, whole)
-        uncropped = plain >= likeness
-        parts = np.where(uncropped[:, None], PARTS[0], parts)
-        return parts, np.maximum(plain, likeness)
+        """Lay training images over generated ones, and say how alike they are then."""
+        side, steps, _ = LOOKS[look]
+        likeness = np.empty(len(rows), np.float32)
+        found = parts.copy()
+        for start in range(0, len(rows), PAIRS):
+            some = slice(start, start + PAIRS)
+            fixed = generated[which[some]]
+            moving = _shrunk(self.images[rows[some]].astype(np.float32), side)
+            found[some], _ = align(fixed, moving, found[some], steps)
+            individual = self.individuals[look]
+            likeness[some] = individual.likeness(*_toned(fixed, warped(moving, found[some])))
+            if side == SIDE:  # in full, also as it would be uncropped
+                plain = individual.likeness(*_toned(fixed, moving))
+                uncropped = plain >= likeness[some]
+                found[some] = np.where(uncropped[:, None], PARTS[0], found[some])
+                likeness[some] = np.maximum(plain, likeness[some])
+        return found, likeness
+
+
+def _toned(fixed: Floats, shown: Floats) -> tuple[Floats, Floats]:
+    """Return pairs [n, S, S] with the second one's contrast bent to be like the first one's.
+
+    A parabola does it, which is close to any power of 0.8 to 1.25.
+    """
+    grey = shown.reshape(len(shown), -1) / 255
+    wanted = fixed.reshape(len(fixed), -1)
+    powers = np.stack([np.ones_like(grey), grey, grey**2], 1)
+    normal = powers @ powers.transpose(0, 2, 1) + 1e-3 * np.eye(3, dtype=np.float32)
+    curve = np.linalg.solve(normal, powers @ wanted[..., None])
+    return fixed, (curve * powers).sum(axis=1).reshape(shown.shape)
 
 
 def _shrunk(images: Floats, side: int) -> Floats:
-    rows = sampling(0.0, 1.0, side, SIDE)
+    if side == images.shape[-1]:
+        return images
+    rows = sampling(0.0, 1.0, side, images.shape[-1])
     return np.asarray(rows @ images @ rows.T, np.float32)

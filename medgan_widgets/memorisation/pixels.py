@@ -52,8 +52,9 @@ def sampling(offset: Any, length: Any, to: int, of: int) -> Floats:
 
     Examples
     --------
-    >>> sampling(0.0, 1.0, 2, 4).round(2).tolist()
-    [[0.43, 0.43, 0.14, 0.0], [0.0, 0.14, 0.43, 0.43]]
+    >>> sampling(0.0, 1.0, 2, 4).round(2)
+    array([[0.43, 0.43, 0.14, 0.  ],
+           [0.  , 0.14, 0.43, 0.43]], dtype=float32)
     """
     begin = np.asarray(offset, np.float32)[..., None, None]
     extent = np.asarray(length, np.float32)[..., None, None]

@@ -21,7 +21,7 @@ from scipy.linalg import eigh
 
 from medgan_widgets.memorisation.pixels import BLOCK, SIDE, Floats, flipped, sampling
 
-KEPT = 40  # candidates an image
+KEPT = 48  # candidates an image
 LENGTH = 32  # numbers of a short vector
 GRID, BAND = 16, 12  # pixels, and cosines along an axis, that short vectors are made from
 TAPER = 0.6  # of half the side: where a crop is off, it is most so at the edge
@@ -114,7 +114,7 @@ class Index:
         for start in range(0, known, STRIPE):
             stripe = slice(start, start + STRIPE)
             values[:, stripe] = self._best(asked, remainders, stripe)
-        best = values.reshape(FLIPS, count, known).swapaxes(0, 1)
+        best: Floats = values.reshape(FLIPS, count, known).swapaxes(0, 1)
         if without is not None:
             best = np.where(without[:, None], -np.inf, best)
         best = best.reshape(count, -1)

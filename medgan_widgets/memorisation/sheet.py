@@ -20,6 +20,7 @@ def pairs_side_by_side(cells: Sequence[Cell], text: str) -> Image.Image:
 
     Examples
     --------
+    >>> import numpy as np
     >>> pair = np.zeros((8, 8), np.uint8)
     >>> pairs_side_by_side([(pair, pair, ("SYNTHETIC 1", "TRAINING 2", "copy"))], "One.").width
     688

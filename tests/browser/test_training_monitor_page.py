@@ -332,7 +332,7 @@ def test_nothing_is_wider_than_its_cell(
 def test_curves_stand_in_rows_and_in_line(
     bare: Callable[..., BareWidget], width: int, columns: int
 ) -> None:
-    script = '''export default { render({ el }) {
+    script = """export default { render({ el }) {
       el.className = 'mg-curves-row';
       for (let n = 0; n < 6; n += 1) {
         const one = document.createElement('div');
@@ -342,7 +342,7 @@ def test_curves_stand_in_rows_and_in_line(
         one.lastChild.style.height = '130px';
         el.append(one);
       }
-    } }'''
+    } }"""
     css = (FOLDER / "_plots.css").read_text("utf-8") + "body { margin: 0 !important }"
     page = bare(script, {}, css=css, width=width).page
     tops = page.locator(".plot").evaluate_all("(all) => all.map((one) => one.offsetTop)")
