@@ -57,9 +57,9 @@ def test_a_folder_is_evaluated_against_a_folder_and_its_copies_are_found(root, f
     assert "5 of 60 generated images are copies" in text
     assert "their anatomy is not known" in text
     state = done.metadata.widgets[STATE]["state"].values()
-    (board,) = [one["state"] for one in state if "scores" in one["state"]]
-    assert [row[2] for row in board["scores"]] == ["KID", "recall"]
-    assert board["scores"][0][3] == f"{expected.value:.4g}"
+    (table,) = [one["state"] for one in state if one["state"].get("what") == "scores"]
+    assert [row[2] for row in table["rows"]] == ["KID", "recall"]
+    assert table["rows"][0][3] == f"{expected.value:.4g}"
 
 
 def test_a_model_is_evaluated_at_its_class_and_truncation(root, tmp_path):
