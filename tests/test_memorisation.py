@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import medgan_widgets as mw
 from medgan_widgets.errors import DataError
 from medgan_widgets.memorisation import Memory
 from medgan_widgets.phantoms import draw_phantoms
+from medgan_widgets.presets import PRESETS
 
 KINDS = ("brain_mri", "chest_xray", "mammogram")
 TRAINING, FRESH, PLANTED = 400, 100, 60
@@ -73,26 +76,25 @@ def test_the_report_says_how_far_to_trust_it_and_shows_pairs(memory):
     assert report.to_dict()["copies"] == 4
 
 
-def test_a_generator_that_saw_twenty_images_is_held_against_them(tmp_path):
-    """What is true is found out: each pair can be looked at, and says which image it is near."""
+def test_a_generator_trained_on_twenty_images_is_caught_repeating_them(tmp_path):
+    """Weak regularisation and twenty images: the pairs show what it knows by heart."""
     known = draw_phantoms("mammogram", range(20), size=32).images
+    careless = replace(PRESETS["residual"], r1_gamma=0.1, decay_from=1.0)
     run = tmp_path / "run"
-    list(mw.train(run, data=known, size=32, kimg=3, tick_kimg=3, seed=1))
+    list(mw.train(run, data=known, size=32, preset=careless, kimg=20, tick_kimg=10, seed=1))
     mw.make_model(
         run, "few", modality="MG", organ="breast", licence=None, models=tmp_path / "models"
     )
     engine = mw.Engine(device="cpu", catalogue=mw.Catalogue(tmp_path / "models"))
-    made = engine.images(mw.GenerateRequest("few", seeds=range(60)))
-    report = Memory(known).check(made)
-    assert report.assessed
-    assert report.n_training == 20
-    rate, (low, high) = report.copy_rate, report.interval
-    assert low <= rate <= high
-    fresh = draw_phantoms("mammogram", range(5000, 5060), size=32).images
-    assert Memory(known).check(fresh).copy_rate <= 0.05, "phantoms of their own are no copies"
-    nearest = {pair.index: pair.likeness for pair in report.pairs}
-    assert nearest, "pairs are there to be looked at"
+    looked, request = Memory(known), mw.GenerateRequest("few", seeds=range(100))
+    report = looked.check(engine.images(request), request.seeds)
+    assert report.interval[0] > 0.02, report.text
+    for pair in report.copies:
+        assert known[pair.training].std() > 5
+        assert pair.likeness > report.calibration.threshold
     assert report.sheet().size[0] > 100
+    fresh = draw_phantoms("mammogram", range(5000, 5200), size=32).images
+    assert looked.check(fresh).copy_rate <= 0.02, "phantoms of their own are no copies"
 
 
 def test_without_enough_to_compare_nothing_is_said_to_be_clean():
