@@ -35,7 +35,7 @@ class Desk(anywidget.AnyWidget):
     """The page's upper half: run, buttons, progress and forms."""
 
     _esm = SCRIPT
-    _css = FOLDER / "training_monitor.css"
+    _css = joined("_colours.css", "training_monitor.css")
     choices = traitlets.Dict().tag(sync=True)  # what the forms offer
     shown = traitlets.Dict().tag(sync=True)  # the run, its facts and its buttons
     runs: traitlets.List[Any] = traitlets.List().tag(sync=True)  # what can be attached

@@ -38,7 +38,7 @@ class _Canvas(anywidget.AnyWidget):
     """The page's half: controls, tiles and the large view."""
 
     _esm = SCRIPT
-    _css = Path(__file__).with_name("generator_grid.css")
+    _css = joined("_colours.css", "generator_grid.css")
     models: Any = traitlets.List().tag(sync=True)  # what the model list offers
     controls = traitlets.Dict().tag(sync=True)  # what the controls show
     columns = traitlets.Int(4).tag(sync=True)

@@ -53,7 +53,7 @@ class _Table(anywidget.AnyWidget):
     """A table under its title and buttons; what it is told is set as text."""
 
     _esm = joined("_monitor_base.js", "_clipboard.js", "metrics_plot.js")
-    _css = Path(__file__).with_name("metrics_plot.css")
+    _css = joined("_colours.css", "metrics_plot.css")
     title = traitlets.Unicode().tag(sync=True)
     what = traitlets.Unicode().tag(sync=True)  # the name of its file
     columns: traitlets.List[Any] = traitlets.List().tag(sync=True)

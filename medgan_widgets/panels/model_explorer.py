@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -32,7 +31,7 @@ class _View(anywidget.AnyWidget):
     """The page's half: what was asked, and the answer."""
 
     _esm = SCRIPT
-    _css = Path(__file__).with_name("model_explorer.css")
+    _css = joined("_colours.css", "model_explorer.css")
     search_text = traitlets.Unicode("").tag(sync=True)
     filters = traitlets.Dict().tag(sync=True)  # facet -> values
     rank_by = traitlets.Unicode("").tag(sync=True)  # a label of `metrics`

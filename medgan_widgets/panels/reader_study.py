@@ -27,7 +27,7 @@ class _Page(anywidget.AnyWidget):
     """The page's half. It has no traits: a saved notebook must hold neither pixels nor truth."""
 
     _esm = joined("_grid_base.js", "reader_study.js")
-    _css = Path(__file__).with_name("reader_study.css")
+    _css = joined("_colours.css", "reader_study.css")
 
 
 class ReaderStudy(Panel):

@@ -12,6 +12,7 @@ from PIL import Image
 
 from medgan_widgets.cards import ModelCard
 from medgan_widgets.panels._panel import Panel
+from medgan_widgets.panels._scripts import joined
 from medgan_widgets.panels.generator_grid import GeneratorGrid
 from medgan_widgets.panels.metrics_plot import MetricsPlot
 from medgan_widgets.panels.model_explorer import ModelExplorer
@@ -26,7 +27,7 @@ class _Top(anywidget.AnyWidget):
     """Title, device line and tabs."""
 
     _esm = Path(__file__).with_name("studio.js")
-    _css = Path(__file__).with_name("studio.css")
+    _css = joined("_colours.css", "studio.css")
     title = traitlets.Unicode("MedGAN Studio").tag(sync=True)
     about = traitlets.Unicode("synthetic medical images, for research and teaching only").tag(
         sync=True

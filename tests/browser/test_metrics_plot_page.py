@@ -48,7 +48,7 @@ WIDER = """() => [...document.querySelectorAll('.mg-board *')]
 @pytest.fixture
 def table(bare):
     def mount(state, width=1000, dark=False, **changes):
-        css = (FOLDER / "metrics_plot.css").read_text("utf-8")
+        css = joined("_colours.css", "metrics_plot.css")
         script = joined("_monitor_base.js", "_clipboard.js", "metrics_plot.js")
         return bare(script, {**state, **changes}, css=css, width=width, dark=dark)
 

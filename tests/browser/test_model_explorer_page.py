@@ -11,15 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import medgan_widgets.panels
 from medgan_widgets.catalogue import Catalogue
+from medgan_widgets.panels._scripts import joined
 from medgan_widgets.panels.model_explorer import SCRIPT, ModelExplorer
 from tests.browser.bare import BareWidget
 from tests.test_catalogue import model
 from tests.test_downloads import Site
 from tests.test_explorer_packages import MODEL, packed, trickles
 
-HERE = Path(medgan_widgets.panels.__file__).parent
 NASTY = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
 TRAITS = (
     *("search_text", "filters", "rank_by", "sort", "selected", "ticked", "asked", "rows"),
@@ -35,7 +34,7 @@ class Session:
         self.explorer, self.used = explorer, explorer.on_use
         self.read = self.told = 0
         self.known = self.state()
-        css = (HERE / "model_explorer.css").read_text("utf-8")
+        css = joined("_colours.css", "model_explorer.css")
         self.widget = bare(SCRIPT, self.state(), css=css, **kind)
         self.page = self.widget.page
 

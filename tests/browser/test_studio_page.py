@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import medgan_widgets.panels
+from medgan_widgets.panels._scripts import joined
 
 FOLDER = Path(medgan_widgets.panels.__file__).parent
 STATE = {
@@ -31,9 +32,7 @@ HOUSE = """() => {
 
 @pytest.fixture
 def studio(bare):
-    widget = bare(
-        FOLDER / "studio.js", STATE, css=(FOLDER / "studio.css").read_text("utf-8"), width=700
-    )
+    widget = bare(FOLDER / "studio.js", STATE, css=joined("_colours.css", "studio.css"), width=700)
     widget.page.evaluate(HOUSE)
     widget.page.locator("section[role=tabpanel]").nth(1).wait_for(state="attached")
     return widget

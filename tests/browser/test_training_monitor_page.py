@@ -14,6 +14,7 @@ from medgan_widgets.panels import TrainingMonitor
 from medgan_widgets.panels import _beacon as beacon
 from medgan_widgets.panels._plots import _CAPTION_JS
 from medgan_widgets.panels._run_page import BELOW, FOLDER, SCRIPT
+from medgan_widgets.panels._scripts import joined
 from medgan_widgets.runs import (
     Alarm,
     RunState,
@@ -29,7 +30,7 @@ from tests.runs_written import write_run
 NASTY = '<img src=x onerror="window.hacked=1">'
 DESK = ("choices", "shown", "runs", "busy", "estimate", "made")
 BELOW_TRAITS = ("kimgs", "asked", "at", "picture", "alarms", "run", "state", "state_line")
-CSS = (FOLDER / "training_monitor.css").read_text("utf-8")
+CSS = joined("_colours.css", "training_monitor.css")
 WIDER = "document.documentElement.scrollWidth"
 
 
