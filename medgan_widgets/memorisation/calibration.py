@@ -14,9 +14,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from medgan_widgets.errors import DataError
+from medgan_widgets.images import to_uint8
+from medgan_widgets.memorisation.individual import is_flat
 from medgan_widgets.memorisation.matching import AT_ONCE, Matcher
-from medgan_widgets.memorisation.pixels import SIDE, Floats, flipped, sampling
+from medgan_widgets.memorisation.pixels import Floats, flipped, small_greys
 
 ASKED = 320  # real images that are looked up, at most
 PLANTED = 192  # copies made on purpose
@@ -24,9 +28,12 @@ ENOUGH_HELD_OUT = 50
 NOISE = 5.0  # grey levels
 SMALLEST_CROP = 0.8  # of the side
 GAMMAS = (0.8, 1.25)
-TAIL = 3.5  # standard deviations above the middle of what real images are like
+TAIL = 2.5  # standard deviations above the middle of what real images are like
 UPWARDS = 0.25  # of the way from real images to copies, where there is a gap
+MARGIN = 0.1  # of the way from copies to the middle of real images: some will be less alike
+TWIN = 0.9  # likeness of two training images either of which a copy may lead to
 RARELY = 0.985  # share of real images below the threshold where there is none
+KERNELS = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
 # Likenesses are compared as Fisher's z; this one stands for identical images.
 MOST = 0.99999
 
@@ -42,11 +49,13 @@ class Calibration:
     source
         What it was found with, in words.
     asked
-        How many real images were looked up.
+        How many real images were looked up that are no near duplicates.
     false_alarm_rate
-        Share of those above the threshold: 0 … 1, training images that have a double left out.
+        Share of those above the threshold, 0 … 1.
+    planted
+        How many copies were made on purpose.
     sensitivity
-        Share of copies made on purpose that were above it and led to their training image.
+        Share of those that were above it and led to their training image, or its double.
     doubled
         Share of the training images looked up that have a near duplicate among the others.
     apart
@@ -57,6 +66,7 @@ class Calibration:
     source: str
     asked: int
     false_alarm_rate: float
+    planted: int
     sensitivity: float
     doubled: float
     apart: bool
@@ -68,6 +78,7 @@ class Calibration:
 
 def iter_calibrate(
     matcher: Matcher,
+    originals: NDArray[Any],
     held_out: Floats | None = None,
     groups: NDArray[np.intp] | None = None,
     seed: int = 0,
@@ -78,21 +89,32 @@ def iter_calibrate(
     ----------
     matcher
         The training images.
+    originals
+        The same in full size and colour, which copies are made from: [N, H, W, C].
     held_out
         Real images of others, [M, 64, 64].
     groups
         A number for each training image; those of one number belong together, a patient for
-        instance, and are not compared with each other.
+        instance, and are not compared with each other. Nor are equal images.
     seed
         Draws which images are looked up, and the changes of the planted copies.
+
+    Raises
+    ------
+    DataError
+        When no training image shows anything.
     """
     random = np.random.default_rng(seed)
     known = len(matcher.images)
-    rows = np.sort(random.choice(known, min(known, ASKED), replace=False))
+    told = np.flatnonzero(~is_flat(matcher.images.astype(np.float32)))
+    if not len(told):
+        raise DataError("no training image shows anything: each is of one grey level.")
+    apart = _apart(matcher.images, groups)
+    rows = np.sort(random.choice(told, min(len(told), ASKED), replace=False))
     own: list[Floats] = []
     for some in _few(rows):
         images = matcher.images[some].astype(np.float32)
-        own.append(matcher.nearest(images, _themselves(some, groups, known)).likeness)
+        own.append(matcher.nearest(images, _themselves(some, apart)).likeness)
         yield None
     others: list[Floats] = []
     if held_out is not None and len(held_out):
@@ -100,15 +122,20 @@ def iter_calibrate(
         for some in _few(np.sort(chosen)):
             others.append(matcher.nearest(held_out[some]).likeness)
             yield None
-    sources = random.choice(known, PLANTED, replace=known < PLANTED)
-    copies, found = [], []
+    sources = random.choice(told, PLANTED, replace=len(told) < PLANTED)
+    copies, doubles = [], []
     for some in _few(sources):
-        nearest = matcher.nearest(_planted(matcher.images[some].astype(np.float32), random))
+        nearest = matcher.nearest(small_greys(_planted(originals[some], random)))
         copies.append(nearest.likeness)
-        found.append(nearest.rows == some)
+        alike = matcher.pairs(some, nearest.rows)
+        alike[nearest.rows == some] = 1
+        doubles.append(alike)
         yield None
     held = np.concatenate(others) if others else np.zeros(0, np.float32)
-    yield _threshold(np.concatenate(own), held, np.concatenate(copies), np.concatenate(found))
+    twins = np.bincount(apart[0])[apart[0]][rows] > 1
+    yield _threshold(
+        np.concatenate(own), held, np.concatenate(copies), np.concatenate(doubles), twins
+    )
 
 
 def _few(rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
@@ -116,35 +143,51 @@ def _few(rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
         yield rows[start : start + AT_ONCE]
 
 
+def _apart(
+    images: NDArray[np.uint8], groups: NDArray[np.intp] | None
+) -> tuple[NDArray[np.intp], ...]:
+    """Return numbers for the images, [N] each: those that share one are not compared."""
+    _, equal = np.unique(images.reshape(len(images), -1), axis=0, return_inverse=True)
+    return (equal.ravel(),) if groups is None else (equal.ravel(), groups)
+
+
 def _themselves(
-    rows: NDArray[np.intp], groups: NDArray[np.intp] | None, known: int
+    rows: NDArray[np.intp], apart: tuple[NDArray[np.intp], ...]
 ) -> NDArray[np.bool_]:
     """Return for each image which training images do not count, [n, N]."""
-    if groups is None:
-        groups = np.arange(known)
-    return np.asarray(groups == groups[rows][:, None], np.bool_)
+    same = [numbers == numbers[rows][:, None] for numbers in apart]
+    return np.asarray(np.logical_or.reduce(same), np.bool_)
 
 
 def _threshold(
-    own: Floats, held_out: Floats, copies: Floats, found: NDArray[np.bool_]
+    own: Floats, held_out: Floats, copies: Floats, doubles: Floats, twins: NDArray[np.bool_]
 ) -> Calibration:
-    """Return a threshold between what real images are like and what copies are like."""
+    """Return a threshold between what real images are like and what copies are like.
+
+    Parameters
+    ----------
+    own, held_out
+        Likeness of real images to the nearest other image, [n] and [m].
+    copies
+        The same of planted copies, [p].
+    doubles
+        How alike the image they were made of and the one they led to are: 1 for itself, [p].
+    twins
+        Which of the training images looked up have an equal one, [n].
+    """
     judging = len(held_out) >= ENOUGH_HELD_OUT
-    real = _z(held_out if judging else own)
-    planted = _z(copies[found]) if found.any() else _z(np.full(1, 0.9, np.float32))
-    middle, low = np.quantile(real, [0.5, 0.16])
-    # From the lower half: doubles among the training images stand above, and are no rule.
-    bulk = middle + TAIL * (middle - low)
-    top = float(np.quantile(planted, 0.01))
-    apart = bool(bulk < top)
-    if apart:
-        usual = real[real < top]
-        high = max(bulk, float(np.quantile(usual, 0.99)))
-        cut = min(high + UPWARDS * max(top - high, 0), top)
-    else:
-        cut = float(np.quantile(real, RARELY))
-    threshold = float(np.tanh(cut))
-    doubled = 0.0 if not apart else float((_z(own) > cut).mean())
+    real, planted = _z(held_out if judging else own), _z(copies)
+    led = planted[doubles > TWIN]
+    top = float(np.quantile(led, 0.01)) if len(led) else 0.0
+    # What is as near as a copy is a double; it is no rule for the others.
+    usual = real[real < top] if (real < top).any() else real
+    middle, low, high = np.quantile(usual, [0.5, 0.16, 0.99])
+    spread = middle - low  # from the lower half: the upper one has a tail of its own
+    high = max(middle + TAIL * spread, high)
+    cut = min(high + UPWARDS * max(top - high, 0), top - MARGIN * (top - middle))
+    apart = bool(cut >= middle + 2 * spread and cut >= np.quantile(usual, 0.98))
+    if not apart:
+        cut = float(np.quantile(usual, RARELY))
     counted = real if judging or not apart else real[real <= cut]
     words = (
         f"{len(held_out):,} held-out images against the training images"
@@ -152,20 +195,21 @@ def _threshold(
         else f"{len(own):,} training images, each against all others"
     )
     return Calibration(
-        threshold=threshold,
+        threshold=float(np.tanh(cut)),
         source=f"{words}, and {len(copies):,} copies made on purpose",
-        asked=len(real),
+        asked=len(counted),
         false_alarm_rate=float((counted > cut).mean()) if len(counted) else 0.0,
-        sensitivity=float(((_z(copies) > cut) & found).mean()),
-        doubled=doubled,
+        planted=len(copies),
+        sensitivity=float(((planted > cut) & ((doubles == 1) | (_z(doubles) > cut))).mean()),
+        doubled=float(((_z(own) > cut) | twins).mean()) if apart else float(twins.mean()),
         apart=apart,
     )
 
 
-def _planted(images: Floats, random: np.random.Generator) -> Floats:
-    """Return images with one change each, or two, as copies may have them."""
-    changed = images.copy()
-    for place, image in enumerate(images):
+def _planted(images: NDArray[Any], random: np.random.Generator) -> NDArray[np.uint8]:
+    """Return images [n, H, W, C] with one change each, or two, as copies may have them."""
+    changed = to_uint8(images).copy()
+    for place, image in enumerate(changed.astype(np.float32)):
         kind = place % 6
         if kind in (1, 5):
             image = _cropped(image, random)
@@ -180,10 +224,14 @@ def _planted(images: Floats, random: np.random.Generator) -> Floats:
 
 
 def _cropped(image: Floats, random: np.random.Generator) -> Floats:
+    """Return a part of an image [H, W, C], enlarged as somebody's program may do it."""
+    height, width, channels = image.shape
     side = random.uniform(SMALLEST_CROP, 1)
-    top, left = random.uniform(0, 1 - side, 2)
-    enlarged = sampling(top, side, SIDE, SIDE) @ image @ sampling(left, side, SIDE, SIDE).T
-    return np.asarray(enlarged, np.float32)
+    top, left = random.uniform(0, 1 - side, 2) * (height, width)
+    box = (left, top, left + side * width, top + side * height)
+    kernel = KERNELS[random.integers(len(KERNELS))]
+    parts = [Image.fromarray(image[..., one]) for one in range(channels)]
+    return np.stack([part.resize((width, height), kernel, box) for part in parts], axis=-1)
 
 
 def _z(likeness: Floats) -> NDArray[np.float64]:

@@ -87,6 +87,11 @@ class Matcher:
             rows, flips, parts, likeness = rows[take], flips[take], parts[take], likeness[take]
         return Nearest(rows, likeness, flips, parts)
 
+    def pairs(self, rows: NDArray[np.intp], others: NDArray[np.intp]) -> Floats:
+        """Return how alike training images are to others of them, as they are: [n]."""
+        two = (self.images[which].astype(np.float32) for which in (rows, others))
+        return self.individuals[-1].likeness(*two)
+
     def _looked(
         self,
         generated: Floats,

@@ -19,7 +19,7 @@ from medgan_widgets.memorisation.calibration import Calibration, iter_calibrate
 from medgan_widgets.memorisation.individual import is_flat
 from medgan_widgets.memorisation.matching import AT_ONCE, Matcher, Nearest
 from medgan_widgets.memorisation.pixels import Floats, checked_images, flipped, small_greys
-from medgan_widgets.memorisation.report import Pair, Report
+from medgan_widgets.memorisation.report import USABLE, Pair, Report
 
 FEWEST = 10  # training images: with fewer, nobody can say what is alike by chance
 SHOWN = 16  # pairs in the picture
@@ -141,7 +141,7 @@ class Memory:
         """Yield the same in small steps, a few dozen images each; the last one has the report."""
         seen = _Seen()
         numbers = iter(seeds) if seeds is not None else None
-        if len(self) >= FEWEST:
+        if self._telling >= FEWEST:
             for _ in self._calibrating():
                 yield Step(0)
         for images in _in_parts(generated):
@@ -153,8 +153,17 @@ class Memory:
         yield Step(seen.done, (), self._report(seen))
 
     @cached_property
+    def _greys(self) -> NDArray[np.uint8]:
+        return np.rint(small_greys(self._originals)).astype(np.uint8)
+
+    @cached_property
+    def _telling(self) -> int:
+        """How many training images show anything and differ from each other."""
+        return len({_digest(grey) for grey in self._greys if not is_flat(grey[None])[0]})
+
+    @cached_property
     def _matcher(self) -> Matcher:
-        return Matcher.of(np.rint(small_greys(self._originals)).astype(np.uint8))
+        return Matcher.of(self._greys)
 
     @cached_property
     def _identical(self) -> dict[bytes, int]:
@@ -167,7 +176,9 @@ class Memory:
         if self._calibration is not None:
             return
         held = None if self._held is None or not len(self._held) else small_greys(self._held)
-        for found in iter_calibrate(self._matcher, held, self._groups, self._seed):
+        for found in iter_calibrate(
+            self._matcher, self._originals, held, self._groups, self._seed
+        ):
             self._calibration = found
             yield None
 
@@ -178,7 +189,7 @@ class Memory:
         flat = is_flat(greys)
         seen.flat += int(flat.sum())
         pairs = []
-        nearest = self._matcher.nearest(greys) if len(self) >= FEWEST else None
+        nearest = self._matcher.nearest(greys) if self._telling >= FEWEST else None
         for place in np.flatnonzero(~flat).tolist():
             pair = self._pair(place, images, greys, nearest, seen.done, seeds[place])
             if pair is not None:
@@ -238,10 +249,16 @@ class Memory:
 
     def _report(self, seen: _Seen) -> Report:
         reason = ""
-        if len(self) < FEWEST:
+        known = self._calibration
+        if self._telling < FEWEST:
             reason = (
-                f"{len(self)} training images are too few to say what is alike by chance, "
-                f"{FEWEST} are needed"
+                f"{self._telling} different training images that show anything are too few to say "
+                f"what is alike by chance, {FEWEST} are needed"
+            )
+        elif known is not None and known.sensitivity < USABLE:
+            reason = (
+                f"only {known.sensitivity:.0%} of {known.planted} copies made on purpose were "
+                "found among these training images"
             )
         return Report(
             n_generated=seen.done,

@@ -15,7 +15,8 @@ from medgan_widgets.memorisation.calibration import Calibration
 from medgan_widgets.memorisation.sheet import pairs_side_by_side
 
 NOT_ASSESSED = "Memorisation: not assessed"
-SENSITIVE = 0.95  # share of planted copies that must be found
+SENSITIVE = 0.95  # share of planted copies below which there is a warning …
+USABLE = 0.5  # … and below which nothing can be said
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,8 @@ class Report:
     @property
     def assessed(self) -> bool:
         """Whether anything can be said."""
-        return self.calibration is not None and self.n_generated > self.n_flat
+        known = self.calibration
+        return bool(known and known.sensitivity >= USABLE and self.n_generated > self.n_flat)
 
     @property
     def copies(self) -> tuple[Pair, ...]:
@@ -121,14 +123,18 @@ class Report:
         found = len(self.copies)
         if not self.assessed or self.calibration is None or self.interval is None:
             reason = self.reason or "no generated image shows anything to compare"
-            same = f" {found} of {self.n_generated:,} are copies all the same, {_IDENTICAL}."
+            same = f" {found} of {self.n_generated:,} are copies all the same."
             return f"{NOT_ASSESSED}: {reason}.{same if found else ''}"
         low, high = self.interval
+        known = self.calibration
+        alarms = round(known.false_alarm_rate * known.asked)
+        most = binomtest(alarms, max(known.asked, 1)).proportion_ci(method="wilson").high
         text = (
             f"{found:,} of {self.n_generated - self.n_flat:,} generated images are copies of "
             f"training images ({low:.1%} to {high:.1%}), of {self.n_training:,} looked through; "
-            f"{self.calibration.false_alarm_rate:.1%} of real images that are none were taken for "
-            f"one, and {self.calibration.sensitivity:.0%} of copies made on purpose were found."
+            f"{alarms} of {known.asked} real images that are none were taken for one (at most "
+            f"{most:.1%}), and {known.sensitivity:.0%} of {known.planted} copies made on purpose "
+            "were found."
         )
         return " ".join([text, *self.warnings])
 
@@ -183,9 +189,6 @@ def not_assessed(reason: str, n_generated: int = 0, n_training: int = 0) -> Repo
     'Memorisation: not assessed: there are no training images.'
     """
     return Report(n_generated, n_training, reason=reason)
-
-
-_IDENTICAL = "pixel by pixel"
 
 
 def _under(pair: Pair) -> tuple[str, str, str]:
