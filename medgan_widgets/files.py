@@ -39,7 +39,7 @@ def write_whole(path: Path, data: bytes, *, parents: bool = False) -> Path:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).chmod(0o666 & ~umask())
         Path(temporary).replace(path)
     except OSError as error:
         if temporary is not None:
@@ -52,7 +52,8 @@ def write_whole(path: Path, data: bytes, *, parents: bool = False) -> Path:
     return path
 
 
-def _umask() -> int:
+def umask() -> int:
+    """Return what new files of this process are not allowed; asking means setting it twice."""
     mask = os.umask(0o022)
     os.umask(mask)
     return mask

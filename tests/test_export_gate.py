@@ -17,7 +17,7 @@ from PIL import Image
 
 import medgan_widgets as mw
 from medgan_widgets.errors import DataError, MemorisationError, RequestError, SaveError
-from medgan_widgets.export import recipe_of
+from medgan_widgets.export import entry, recipe_of
 
 REQUEST = mw.GenerateRequest("phantom-styles", seeds=range(20, 32))
 
@@ -76,7 +76,38 @@ def test_at_a_closed_gate_nothing_leaves_but_the_report_is_kept(copying, known, 
         mw.export(REQUEST, tmp_path / "out", training=known, gate="stop", engine=copying)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["out_synthetic_memorisation.json", "out_synthetic_pairs_private.png"]
+    mw.export(REQUEST, tmp_path / "two", training=known, engine=copying)
+    with pytest.raises(MemorisationError, match=r"Leave out seeds 21, 30\..*earlier export still"):
+        mw.export(REQUEST, tmp_path / "two", training=known, gate="stop", engine=copying)
     assert json.loads((tmp_path / names[0]).read_text())["copies"] == 2
+
+
+def test_two_exports_never_mix_and_half_a_folder_has_no_name(honest, tmp_path, monkeypatch):
+    done = mw.export(REQUEST, tmp_path / "out", format="png", gate=None, engine=honest)
+    before = sorted(done.path.iterdir())
+    with pytest.raises(SaveError, match="has files already"):
+        mw.export(REQUEST, tmp_path / "out", format="png", gate=None, engine=honest)
+    assert sorted(done.path.iterdir()) == before
+    real, count = entry.write_whole, iter(range(100))
+
+    def full_disk(path, data, **about):
+        if next(count) == 5:
+            raise OSError(28, "No space left on device")
+        return real(path, data, **about)
+
+    monkeypatch.setattr(entry, "write_whole", full_disk)
+    with pytest.raises(SaveError, match="No space left"):
+        mw.export(REQUEST, tmp_path / "half", format="png", gate=None, engine=honest)
+    assert sorted(path.name for path in tmp_path.glob("*half*")) == [
+        "half_synthetic_memorisation.json"
+    ]
+
+
+def test_it_says_when_nobody_knows_that_these_are_the_training_images(honest, known, tmp_path):
+    other = mw.draw_phantoms("mammogram", range(20), size=64).images
+    done = mw.export(REQUEST, tmp_path / "a", training=other, engine=honest)
+    assert "Whether phantom-styles was trained on these images is not known" in done.report.text
+    assert "phantoms" in done.report.note
 
 
 def test_images_that_are_none_pass_it(honest, known, tmp_path):
@@ -131,13 +162,16 @@ def test_a_run_that_is_here_gives_its_images_and_a_changed_one_does_not(tmp_path
         ({"format": "dicom"}, RequestError, "format must be"),
         ({"training": "no/such/folder"}, DataError, "no/such/folder"),
         ({"training": np.zeros((3, 8, 8))}, DataError, "training images"),
+        ({"out": "."}, RequestError, "end in a name"),
+        ({"request": "phantom-styles"}, RequestError, "takes a GenerateRequest"),
     ],
 )
 def test_what_cannot_be_asked_is_told_before_anything_is_written(
     honest, tmp_path, about, error, message
 ):
+    asked = {"request": REQUEST, "out": tmp_path / "out", **about}
     with pytest.raises(error, match=message):
-        mw.export(REQUEST, tmp_path / "out", engine=honest, **about)
+        mw.export(engine=honest, **asked)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -97,6 +97,50 @@ def test_a_generator_trained_on_twenty_images_is_caught_repeating_them(tmp_path)
     assert looked.check(fresh).copy_rate <= 0.02, "phantoms of their own are no copies"
 
 
+@pytest.mark.parametrize("double", ["the same", "noisy"])
+def test_training_images_with_doubles_hide_no_copy(double):
+    known = draw_phantoms("brain_mri", range(80), size=64).images
+    more = planted(known[:20], "noisy", seed=9) if double == "noisy" else known[:20]
+    looked = Memory(np.concatenate([known, more]))
+    report = looked.check(planted(known[:40], "noisy"))
+    assert len(report.copies) == 40, report.text
+    assert 0.2 < report.calibration.doubled < 0.6
+    assert "have a near duplicate" in report.text
+    fresh = draw_phantoms("brain_mri", range(10**6, 10**6 + 60), size=64).images
+    assert looked.check(fresh).copy_rate <= 0.02
+
+
+def test_crops_of_large_images_are_found_whatever_enlarged_them():
+    known = draw_phantoms("brain_mri", range(5000, 5060), size=160).images
+    looked = Memory(known)
+    for kernel in (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4):
+        crops = [cv2.resize(image[9:137, 20:148], (160, 160), interpolation=kernel)
+                 for image in known]  # fmt: skip
+        report = looked.check(np.stack(crops))
+        right = [pair for pair in report.copies if pair.index == pair.training]
+        assert len(right) >= 58, (kernel, report.text)
+    fresh = draw_phantoms("brain_mri", range(10**6, 10**6 + 100), size=160).images
+    assert looked.check(fresh).copy_rate <= 0.02
+
+
+def test_training_images_that_show_nothing_prove_nothing():
+    generated = draw_phantoms("mammogram", range(4), size=32).images
+    report = Memory(np.full((30, 32, 32), 5, np.uint8)).check(generated)
+    assert not report.assessed
+    assert "0 different training images" in report.text
+    known = draw_phantoms("mammogram", range(40), size=32).images
+    some = np.concatenate([known, np.zeros((20, 32, 32), np.uint8)])
+    assert Memory(some).check(known[:, ::-1]).copy_rate == 1.0
+
+
+def test_where_copies_made_on_purpose_are_missed_nothing_is_assessed():
+    """Four grey levels next to each other: noise of five, and nobody knows them again."""
+    known = np.random.default_rng(0).integers(100, 104, (40, 24, 24)).astype(np.uint8)
+    report = Memory(known).check(known[:, ::-1].copy())
+    assert not report.assessed
+    assert "copies made on purpose were found" in report.text
+
+
 def test_without_enough_to_compare_nothing_is_said_to_be_clean():
     known = draw_phantoms("mammogram", range(5), size=32).images
     report = Memory(known).check(draw_phantoms("mammogram", range(90, 99), size=32).images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,12 @@ from typing import Any, Literal, get_args
 from numpy.typing import NDArray
 
 from medgan_widgets.engine import Engine, shared_engine
-from medgan_widgets.errors import RequestError
+from medgan_widgets.errors import RequestError, SaveError
 from medgan_widgets.export.gate import Gate, checked, keep_report, mark_of, memory_of
 from medgan_widgets.export.png import file_name, image_recipe, png_with_recipe
 from medgan_widgets.export.zip import distinct, save_zip
-from medgan_widgets.files import write_whole
-from medgan_widgets.memorisation import Report
+from medgan_widgets.files import umask, write_whole
+from medgan_widgets.memorisation import Memory, Report
 from medgan_widgets.requests import GenerateRequest
 
 Format = Literal["zip", "png"]
@@ -99,12 +100,20 @@ def export(
         raise RequestError(f"format must be 'zip' or 'png', got {format!r}.")
     if gate is not None and gate not in get_args(Gate):
         raise RequestError(f"gate must be 'warn', 'stop' or None, got {gate!r}.")
+    if not isinstance(request, GenerateRequest):
+        raise RequestError(
+            f"export makes its images itself and takes a GenerateRequest, got {request!r:.60}; "
+            "memorisation.Memory(training).check(images) looks at images that are there already."
+        )
     engine = shared_engine() if engine is None else engine
     target = _target(Path(out).expanduser(), format)
     card = engine.catalogue[request.model_id]
-    memory = "nobody asked for it (gate=None)" if gate is None else memory_of(card, training, runs)
+    memory: Memory | str = "nobody asked for it (gate=None)"
+    note = ""
+    if gate is not None:
+        memory, note = memory_of(card, training, runs)
     images, recipes, outputs = _made(request, engine)
-    report = checked(memory, images, [recipe["seeds"][0] for recipe in recipes])
+    report = checked(memory, images, [recipe["seeds"][0] for recipe in recipes], note)
     report_path = keep_report(report, target, gate)
     marked = [{**recipe, "memorisation": mark_of(report, place)}
               for place, recipe in enumerate(recipes)]  # fmt: skip
@@ -116,14 +125,25 @@ def export(
 
 
 def _target(out: Path, format: Format) -> Path:
-    """Return the final place, *synthetic* in its name."""
-    name = out.name or "images"
+    """Return the final place, *synthetic* in its name.
+
+    Raises
+    ------
+    RequestError
+        When it has no name of its own, like the folder one is in.
+    SaveError
+        When a folder is there and has files: images of two exports would be mixed.
+    """
+    if out.name in ("", ".."):
+        raise RequestError(f"out must end in a name, such as 'images', got {str(out)!r}.")
+    stem = out.stem if format == "zip" and out.suffix.lower() == ".zip" else out.name
+    stem = stem if "synthetic" in stem.lower() else f"{stem}_synthetic"
     if format == "zip":
-        name = name if out.suffix.lower() == ".zip" else f"{name}.zip"
-        return out.with_name(
-            name if "synthetic" in name.lower() else f"{name.removesuffix('.zip')}_synthetic.zip"
-        )
-    return out.with_name(name if "synthetic" in name.lower() else f"{name}_synthetic")
+        return out.with_name(f"{stem}.zip")
+    folder = out.with_name(stem)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise SaveError(f"{folder} has files already; choose another name, or empty it first.")
+    return folder
 
 
 def _made(
@@ -149,9 +169,18 @@ def _save_pngs(
     folder: Path,
     outputs: list[Mapping[str, NDArray[Any]]],
 ) -> None:
+    """Write all files into a new folder beside, and give it its name when it is whole."""
     names = distinct([file_name(recipe) for recipe in recipes])
-    for name, image, recipe, further in zip(names, images, recipes, outputs, strict=True):
-        write_whole(folder / name, png_with_recipe(image, recipe), parents=True)
-        for what, picture in further.items():
-            path = folder / f"{name.removesuffix('.png')}_{what}.png"
-            write_whole(path, png_with_recipe(picture, {**recipe, "output": what}))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".half_") as half:
+            for name, image, recipe, further in zip(names, images, recipes, outputs, strict=True):
+                write_whole(Path(half) / name, png_with_recipe(image, recipe))
+                for what, picture in further.items():
+                    path = Path(half) / f"{name.removesuffix('.png')}_{what}.png"
+                    write_whole(path, png_with_recipe(picture, {**recipe, "output": what}))
+            Path(half).chmod(0o777 & ~umask())
+            Path(half).replace(folder)
+            Path(half).mkdir()  # what is tidied up
+    except OSError as error:
+        raise SaveError(f"{folder} cannot be written: {error.strerror or error}.") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from medgan_widgets.cards import ModelCard
 from medgan_widgets.datasets import TrainingImages, read_images
 from medgan_widgets.errors import MedganError, MemorisationError, SaveError
+from medgan_widgets.evaluation.sources import phantom_kind
 from medgan_widgets.export.known import known_runs
 from medgan_widgets.files import write_whole
 from medgan_widgets.images import png_bytes
@@ -25,10 +27,14 @@ from medgan_widgets.training import images_of_run
 log = logging.getLogger(__name__)
 
 Gate = Literal["warn", "stop"]
+NAMED = 12  # seeds in a message
 
 
-def memory_of(card: ModelCard, training: Any, runs: str | Path) -> Memory | str:
+def memory_of(card: ModelCard, training: Any, runs: str | Path) -> tuple[Memory | str, str]:
     """Return a model's training images made ready, or why they cannot be looked through.
+
+    With them comes a sentence where nobody can know that these are the images it was
+    trained on; it is empty for the data of its own run, and for the phantoms it names.
 
     Raises
     ------
@@ -36,21 +42,27 @@ def memory_of(card: ModelCard, training: Any, runs: str | Path) -> Memory | str:
         When images that somebody named cannot be read.
     """
     if training is None:
-        return _of_run(card, runs)
+        return _of_run(card, runs), ""
     if isinstance(training, str) and training in KINDS:
         most = card.training.get("count")
         size = card.size[0]
-        return Memory(read_images(training, size=size, most=int(most) if most else None))
+        memory = Memory(read_images(training, size=size, most=int(most) if most else None))
+        return memory, "" if training == phantom_kind(card) else _unproved(card)
+    if isinstance(training, TrainingImages):
+        same = training.fingerprint == card.training.get("fingerprint")
+        return Memory(training), "" if same else _unproved(card)
     if isinstance(training, (str, Path)):
-        return Memory(read_images(training, labels=False, test=0))
-    return Memory(training)
+        training = read_images(training, labels=False, test=0)
+    return Memory(training), _unproved(card)
 
 
-def checked(memory: Memory | str, images: Sequence[NDArray[Any]], seeds: Sequence[int]) -> Report:
+def checked(
+    memory: Memory | str, images: Sequence[NDArray[Any]], seeds: Sequence[int], note: str = ""
+) -> Report:
     """Return which images are copies; a sentence in place of a memory is why nobody looked."""
     if isinstance(memory, str):
         return not_assessed(memory, len(images))
-    return memory.check(_in_batches(images), seeds)
+    return replace(memory.check(_in_batches(images), seeds), note=note)
 
 
 def keep_report(report: Report, target: Path, gate: Gate | None) -> Path:
@@ -74,12 +86,26 @@ def keep_report(report: Report, target: Path, gate: Gate | None) -> Path:
         return place
     if report.copies or not report.assessed:
         if gate == "stop":
+            todo = _to_do(report)
             raise MemorisationError(
-                f"nothing was exported: {report.text} The report is in {place}; leave those seeds "
-                "out, give the training images as training=, or choose gate='warn'."
+                f"nothing was exported: {report.text} {todo} The report is in {place}."
+                + (f" An earlier export still lies in {target}." if target.exists() else "")
             )
         log.warning("%s", report.text)
     return place
+
+
+def _to_do(report: Report) -> str:
+    if not report.copies:
+        return "Give the training images as training=, or choose gate='warn' to export unassessed."
+    seeds = sorted({pair.seed for pair in report.copies if pair.seed is not None})
+    more = f" and {len(seeds) - NAMED:,} more" if len(seeds) > NAMED else ""
+    return f"Leave out seeds {', '.join(map(str, seeds[:NAMED]))}{more}."
+
+
+def _unproved(card: ModelCard) -> str:
+    told = card.training.get("data") or card.dataset or "nobody says what"
+    return f"Whether {card.id} was trained on these images is not known; its card says: {told}."
 
 
 def mark_of(report: Report, place: int) -> str:

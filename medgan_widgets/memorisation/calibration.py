@@ -28,7 +28,7 @@ ENOUGH_HELD_OUT = 50
 NOISE = 5.0  # grey levels
 SMALLEST_CROP = 0.8  # of the side
 GAMMAS = (0.8, 1.25)
-TAIL = 2.5  # standard deviations above the middle of what real images are like
+TAIL = 3.0  # standard deviations above the middle of what real images are like
 UPWARDS = 0.25  # of the way from real images to copies, where there is a gap
 MARGIN = 0.1  # of the way from copies to the middle of real images: some will be less alike
 TWIN = 0.9  # likeness of two training images either of which a copy may lead to
@@ -105,7 +105,6 @@ def iter_calibrate(
         When no training image shows anything.
     """
     random = np.random.default_rng(seed)
-    known = len(matcher.images)
     told = np.flatnonzero(~is_flat(matcher.images.astype(np.float32)))
     if not len(told):
         raise DataError("no training image shows anything: each is of one grey level.")
@@ -151,9 +150,7 @@ def _apart(
     return (equal.ravel(),) if groups is None else (equal.ravel(), groups)
 
 
-def _themselves(
-    rows: NDArray[np.intp], apart: tuple[NDArray[np.intp], ...]
-) -> NDArray[np.bool_]:
+def _themselves(rows: NDArray[np.intp], apart: tuple[NDArray[np.intp], ...]) -> NDArray[np.bool_]:
     """Return for each image which training images do not count, [n, N]."""
     same = [numbers == numbers[rows][:, None] for numbers in apart]
     return np.asarray(np.logical_or.reduce(same), np.bool_)
@@ -179,16 +176,18 @@ def _threshold(
     real, planted = _z(held_out if judging else own), _z(copies)
     led = planted[doubles > TWIN]
     top = float(np.quantile(led, 0.01)) if len(led) else 0.0
-    # What is as near as a copy is a double; it is no rule for the others.
-    usual = real[real < top] if (real < top).any() else real
+    # What is nearly as near as a copy is a double; it is no rule for the others.
+    nearly = top - 2 * MARGIN * (top - np.median(real))
+    usual = real[real < nearly] if (real < nearly).any() else real
     middle, low, high = np.quantile(usual, [0.5, 0.16, 0.99])
     spread = middle - low  # from the lower half: the upper one has a tail of its own
     high = max(middle + TAIL * spread, high)
-    cut = min(high + UPWARDS * max(top - high, 0), top - MARGIN * (top - middle))
+    most = top - MARGIN * (top - middle)
+    cut = min(high + UPWARDS * max(top - high, 0), most)
     apart = bool(cut >= middle + 2 * spread and cut >= np.quantile(usual, 0.98))
     if not apart:
         cut = float(np.quantile(usual, RARELY))
-    counted = real if judging or not apart else real[real <= cut]
+    counted = real if judging or not apart else real[real <= max(cut, most)]
     words = (
         f"{len(held_out):,} held-out images against the training images"
         if judging
@@ -231,7 +230,8 @@ def _cropped(image: Floats, random: np.random.Generator) -> Floats:
     box = (left, top, left + side * width, top + side * height)
     kernel = KERNELS[random.integers(len(KERNELS))]
     parts = [Image.fromarray(image[..., one]) for one in range(channels)]
-    return np.stack([part.resize((width, height), kernel, box) for part in parts], axis=-1)
+    enlarged = [np.asarray(part.resize((width, height), kernel, box)) for part in parts]
+    return np.stack(enlarged, axis=-1)
 
 
 def _z(likeness: Floats) -> NDArray[np.float64]:

@@ -176,9 +176,7 @@ class Memory:
         if self._calibration is not None:
             return
         held = None if self._held is None or not len(self._held) else small_greys(self._held)
-        for found in iter_calibrate(
-            self._matcher, self._originals, held, self._groups, self._seed
-        ):
+        for found in iter_calibrate(self._matcher, self._originals, held, self._groups, self._seed):
             self._calibration = found
             yield None
 

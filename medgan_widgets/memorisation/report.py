@@ -72,6 +72,8 @@ class Report:
         Why nothing could be assessed; empty where it could.
     n_flat
         Generated images without any contrast, of which nothing can be said.
+    note
+        What else is to be known, a sentence; empty where there is nothing.
     shown
         The pictures of the first pairs, by place of the generated image.
     """
@@ -83,6 +85,7 @@ class Report:
     pairs: tuple[Pair, ...] = ()
     reason: str = ""
     n_flat: int = 0
+    note: str = ""
     shown: Mapping[int, tuple[NDArray[np.uint8], NDArray[np.uint8]]] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -153,6 +156,8 @@ class Report:
                 f"{known.doubled:.1%} of the training images have a near duplicate among the "
                 "others."
             )
+        if self.note:
+            said.append(self.note)
         if self.n_flat:
             said.append(f"{self.n_flat:,} images without any contrast were not compared.")
         return tuple(said)
