@@ -95,11 +95,16 @@ _HOMES = {
     "models_trained_on": "export",
 }
 
+# Parts with more to ask for, as mw.features.fetch_weights(…).
+_PARTS = ("datasets", "features", "memorisation", "reader_study")
+
 __all__ = sorted(_HOMES)
 __version__ = "0.4.0"
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PARTS:
+        return import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = import_module(f"{__name__}.{_HOMES[name]}")
@@ -110,4 +115,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted([*globals(), *_HOMES, *_PARTS])
