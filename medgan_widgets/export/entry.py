@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -41,7 +41,7 @@ class Exported:
 
     path: Path
     count: int
-    report: Report
+    report: Report = field(repr=False)  # hundreds of pairs
     report_path: Path
 
 

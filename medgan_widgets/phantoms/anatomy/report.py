@@ -120,7 +120,12 @@ class AnatomyReport:
             )
         lines += [_not_met(self.kind, row) for row in self.rows if row.met is False]
         if met := [_words(self.kind, row) for row in self.rows if row.met]:
-            lines.append(f"No difference shown: {', '.join(met)}.")
+            # The 5 % point of Smirnov's statistic for two large samples.
+            least = 1.36 * (1 / max(self.n, 1) + 1 / max(self.n_phantoms, 1)) ** 0.5
+            lines.append(
+                f"No difference shown (n {self.n} / {self.n_phantoms}: a KS below {least:.2f} "
+                f"would not show): {', '.join(met)}."
+            )
         if blank := [_words(self.kind, row) for row in self.rows if row.met is None]:
             lines.append(f"Nothing to measure: {', '.join(blank)}.")
         for words, (share, of_phantoms) in self.classes.items():
