@@ -144,7 +144,10 @@ def test_the_features_stay_cached_when_somebody_gives_up_half_way(folder, tmp_pa
     [
         ({"metrics": ["fdi"]}, "metrics must be some of fd,"),
         ({"metrics": []}, "metrics must be some of fd,"),
-        ({"n": 0}, "n must be a whole number of at least 1"),
+        ({"n": 0}, "n must be from 1"),
+        ({"seed": -1}, "seed must be from 0"),
+        ({"metrics": None}, "metrics must be some of fd,"),
+        ({"metrics": ["fid"]}, "FID is 'fd' with"),
         ({"real": "no/such/folder"}, "is no phantom's kind"),
         ({"real": 3.0}, "got float"),
         ({"real": np.zeros((4, 8, 8))}, "uint8 or uint16"),
@@ -177,6 +180,49 @@ def test_an_empty_folder_and_a_broken_picture_are_told(tmp_path):
     (broken / "a.png").write_bytes(b"not a picture")
     with pytest.raises(DataError, match=r"a\.png"):
         score("brain_mri", real=broken, metrics=["kid"])
+
+
+def test_phantoms_are_drawn_as_large_as_what_is_judged(tmp_path):
+    """Of another size, the same phantoms would lie far away."""
+    drawn = mw.draw_phantoms("brain_mri", range(150), size=48).images
+    for number, image in enumerate(drawn):
+        Image.fromarray(image).save(tmp_path / f"{number:03}.png")
+    for judged in (drawn, tmp_path):
+        scores = score(judged, real="brain_mri", metrics=["fd"], cache=False)
+        assert scores["FD"].value < 3 * scores["FD"].floor
+        assert not [note for note in scores.notes if "pixels" in note]
+
+
+def test_one_figure_that_cannot_be_had_costs_no_other(tmp_path):
+    for number in range(12):
+        image = mw.draw_phantoms("mammogram", [number], size=32 + number).images[0]
+        Image.fromarray(image).save(tmp_path / f"{number:03}.png")
+    metrics = ["kid", "fd_infinity", "ms_ssim"]
+    scores = score(tmp_path, real="mammogram", metrics=metrics, cache=False)
+    assert scores["KID"].value is not None
+    assert scores["FD-infinity"].value is None
+    assert "fd_infinity is not measured" in scores["FD-infinity"].warning
+    assert "12 sizes" in scores["MS-SSIM"].warning
+    assert "not measured" in str(scores)
+    with pytest.raises(DataError, match=r"fd_infinity is not measured.*ms_ssim is not"):
+        score(tmp_path, real="mammogram", metrics=metrics[1:], cache=False)
+
+
+def test_a_floor_at_another_n_is_no_yardstick():
+    drawn = mw.draw_phantoms("mammogram", range(120), size=32).images
+    found = score(drawn[:60], real=drawn[60:], metrics=["fd"], cache=False)
+    assert found["FD"].floor_n == 30
+    assert "times the floor" not in str(found)
+    assert found.to_frame()["relative"].isna().all()
+    known = score(drawn[:60], real="mammogram", metrics=["fd"], cache=False)
+    assert "times the floor" in str(known)
+
+
+def test_arguments_of_reading_are_checked(tmp_path):
+    Image.fromarray(np.zeros((32, 32), np.uint8)).save(tmp_path / "a.png")
+    for read, message in (({"siz": 3}, "no argument 'siz'"), (3, "read must be a dict")):
+        with pytest.raises(RequestError, match=message):
+            score("brain_mri", real=tmp_path, metrics=["kid"], read=read, cache=False)
 
 
 def test_a_table_is_read_by_name_and_by_place():

@@ -333,3 +333,13 @@ def test_what_cannot_be_measured_is_refused_in_a_sentence(measure, bad, why) -> 
     for sides in ((good, bad), (bad, good)):
         with pytest.raises(DataError, match=why):
             measure(*sides)
+
+
+def test_a_column_of_equal_reals_has_no_unit_to_measure_in():
+    """Its deviation need not come out as 0: a tenth is no binary number."""
+    real = np.full((30, 2), 0.1)
+    real[:, 1] = np.random.default_rng(0).normal(size=30)
+    found = distribution_distances(real, real + 0.01)
+    assert np.isnan(found.wasserstein[0])
+    assert 0 < found.wasserstein[1] < 1
+    assert found.ks[0] == pytest.approx(1)

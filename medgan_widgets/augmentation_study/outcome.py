@@ -116,7 +116,10 @@ class StudyOutcome:
             )
         if len(self.truth) < FEWEST_TESTED:
             found.append(f"Only {len(self.truth)} test images: differences may well be missed.")
-        if len(set(self.groups)) < 20:
+        if len(set(self.groups)) < 2:
+            found.append("One test group only: nobody can say how far the figures would vary with "
+                         "others, so intervals are as wide as can be.")  # fmt: skip
+        elif len(set(self.groups)) < 20:
             found.append(f"Only {len(set(self.groups))} test groups: intervals are too narrow.")
         if any(count == 0 for count in np.bincount(self.truth, minlength=len(self.classes))):
             found.append("A class has no test image; it counts in no mean.")
@@ -258,6 +261,8 @@ class StudyOutcome:
     def _interval(self, values: Floats, left_out: float) -> tuple[float, float]:
         """Return the interval of a mean; of values [draws, seeds] the first row has all."""
         seeds, groups = values.shape[1], len(set(self.groups))
+        if groups < 2:  # nothing says how far others would be: all that can be
+            return -1.0, 1.0
         middle = float(values[0].mean())
         of_seeds = float(values[0].var(ddof=1)) / seeds if seeds > 1 else 0.0
         of_groups = float(np.nanvar(values[1:].mean(axis=1), ddof=1))

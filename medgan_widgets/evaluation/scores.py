@@ -106,13 +106,17 @@ def in_words(score: Score) -> str:
 def relative(score: Score) -> float | None:
     """Return a distance as a multiple of its floor; None for what is no distance, or without one.
 
+    A floor at another n does not count: small samples make distances larger.
+
     Examples
     --------
     >>> relative(Score("FD", 3.0, 9, 9, "e", floor=2.0)), relative(Score("recall", 0.5, floor=0.9))
     (1.5, None)
     """
     distance = score.name.split()[0] in ("FD", "FID", "FD-infinity", "FID-infinity")
-    if not distance or score.value is None or not score.floor or score.floor < 0:
+    if not distance or score.value is None or score.floor_n is not None:
+        return None
+    if not score.floor or score.floor < 0:
         return None
     return score.value / score.floor
 

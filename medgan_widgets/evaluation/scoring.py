@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,13 +19,19 @@ from medgan_widgets.evaluation.scores import Scores
 from medgan_widgets.evaluation.sources import REALS, Images, images_of
 from medgan_widgets.features import CANONICAL, extractor_name, feature_batches, masks_among
 from medgan_widgets.metrics import METRICS, ms_ssim_diversity, score_of
-from medgan_widgets.phantoms import KINDS
+from medgan_widgets.phantoms import KINDS, LARGEST, SMALLEST
 from medgan_widgets.requests import GenerateRequest, Measured, Score
+from medgan_widgets.seeds import SEED_LIMIT, whole_number
 
 CHUNK = 256  # images whose features are made, and cached, together
 IN_MEMORY = 2**28  # bytes of features; more lie in a file while they are needed
+PAIR = 2
 COMPARED = 128  # images of each side that MS-SSIM compares in pairs
 EXTRA = ("ms_ssim",)  # of images, not of features
+NAMES = {
+    "fd": "FD", "fd_infinity": "FD-infinity", "kid": "KID", "ks": "KS",
+    "wasserstein": "Wasserstein", "ms_ssim": "MS-SSIM",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,7 @@ def score(
     (20, 'canonical-1')
     """
     wanted = _checked_metrics(metrics)
+    seed = whole_number(seed, "seed", 0, SEED_LIMIT - 1)
     judged, reals = _both_sides(fake, real, engine or shared_engine, n, seed, read)
     extract = partial(
         feature_batches, extractor=extractor, weights=weights, cache=cache, device=device
@@ -121,11 +128,18 @@ def score(
                 for done in sides[-1].fill(extract):
                     tell(Progress(f"{stage} images", done, images.count))
         rows: list[Measured] = []
+        missed: list[str] = []
         psi = fake.truncation_psi if isinstance(fake, GenerateRequest) else None
         for place, metric in enumerate(wanted):
-            scores = _scores(metric, extractor, sides, seed)
+            try:
+                scores = _scores(metric, extractor, sides, seed)
+            except DataError as error:  # the other figures are worth having
+                missed.append(f"{metric} is not measured: {error}")
+                scores = [_without_value(metric, extractor, sides, missed[-1])]
             rows += [Measured(one, judged.what, reals.what, truncation_psi=psi) for one in scores]
             tell(Progress("scores", place + 1, len(wanted)))
+        if len(missed) == len(wanted):
+            raise DataError(" ".join(missed))
         notes = (*judged.notes, *reals.notes, *_remarks(sides[1], sides[0]))
     return Scores(tuple(rows), notes)
 
@@ -133,6 +147,12 @@ def score(
 def _scores(metric: str, extractor: Any, sides: Sequence[_Side], seed: int) -> list[Score]:
     real, fake = sides[:2]
     if metric in EXTRA:
+        for side, name in ((real, "real"), (fake, "synthetic")):
+            if len(side.shapes) > 1 and len(side.some()) < PAIR:
+                raise DataError(
+                    f"it compares images of one size, and the {side.images.count} {name} images "
+                    f"are of {len(side.shapes)} sizes."
+                )
         return ms_ssim_diversity(real.some(), fake.some(), seed=seed)
     return score_of(
         metric,
@@ -144,12 +164,23 @@ def _scores(metric: str, extractor: Any, sides: Sequence[_Side], seed: int) -> l
     )
 
 
+def _without_value(metric: str, extractor: Any, sides: Sequence[_Side], why: str) -> Score:
+    real, fake = (side.images.count for side in sides[:2])
+    name = NAMES.get(metric, metric)
+    return Score(name, None, real, fake, extractor_name(extractor), warning=why)
+
+
 def _checked_metrics(metrics: Sequence[str]) -> tuple[str, ...]:
-    given = (metrics,) if isinstance(metrics, str) else tuple(metrics)
     known = (*METRICS, *EXTRA)
+    given: tuple[Any, ...] = (metrics,)
+    if isinstance(metrics, Iterable) and not isinstance(metrics, str):
+        given = tuple(metrics)
     wrong = [one for one in given if one not in known]
     if wrong or not given:
-        raise RequestError(f"metrics must be some of {', '.join(known)}; got {wrong or given!r}.")
+        fid = " FID is 'fd' with extractor='inception-v3-compat'." if "fid" in wrong else ""
+        raise RequestError(
+            f"metrics must be some of {', '.join(known)}; got {wrong or given!r}.{fid}"
+        )
     return tuple(dict.fromkeys(given))
 
 
@@ -165,10 +196,9 @@ def _both_sides(
     ready: Callable[[], Engine] = engine if callable(engine) else (lambda: engine)
     judged = images_of(fake, engine=ready, n=n, seed=seed)
     condition = fake.condition if isinstance(fake, GenerateRequest) else {}
-    size = _side_of(fake, ready)
-    drawn = (
-        isinstance(real, str) and real in KINDS
-    )  # a phantom's kind is drawn, as many as are judged
+    # A phantom's kind is drawn, as many as are judged and as large.
+    drawn = isinstance(real, str) and real in KINDS
+    size = _side_of(fake, judged, ready) if drawn else None
     reals = images_of(
         real,
         engine=ready,
@@ -182,10 +212,14 @@ def _both_sides(
     return judged, reals
 
 
-def _side_of(fake: Any, engine: Callable[[], Engine]) -> int | None:
+def _side_of(fake: Any, judged: Images, engine: Callable[[], Engine]) -> int | None:
+    """Return how many pixels a side phantoms are drawn with."""
     if isinstance(fake, GenerateRequest):
         return engine().catalogue[fake.model_id].size[0]
-    return None
+    if isinstance(fake, str) and fake in KINDS:
+        return None
+    first = next(judged.batches(), None)
+    return None if first is None else min(max(*first.shape[1:3], SMALLEST), LARGEST)
 
 
 class _Side:

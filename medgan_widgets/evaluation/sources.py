@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from medgan_widgets.engine import Engine
 from medgan_widgets.errors import DataError, RequestError
 from medgan_widgets.phantoms import KINDS, draw_phantoms
 from medgan_widgets.requests import GenerateRequest
-from medgan_widgets.seeds import Value
+from medgan_widgets.seeds import SEED_LIMIT, Value, whole_number
 
 # Seeds of phantoms that nothing was trained on: reals, others for the floor, and to be judged.
 REALS, OTHERS, JUDGED = 2**40, 2**41, 2**44
@@ -104,8 +105,7 @@ def images_of(
     RequestError
         When ``source`` is nothing of all that.
     """
-    if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
-        raise RequestError(f"n must be a whole number of at least 1, got {n!r}.")
+    n = None if n is None else whole_number(n, "n", 1, SEED_LIMIT)
     if isinstance(source, GenerateRequest):
         return _of_request(source, engine, n)
     if isinstance(source, str) and source in KINDS:
@@ -182,7 +182,12 @@ def _of_path(place: Path, n: int | None, seed: int, read: Mapping[str, Any] | No
         found = [one for one in images_of_folder(place) if isinstance(one, Found)]
         if found and all(_is_eight_bits(one) for one in found):
             return _of_pictures(place, found, n, seed)
+    if read is not None and not isinstance(read, Mapping):
+        raise RequestError(f"read must be a dict of arguments of read_images, got {read!r:.60}.")
     chosen = {"test": 0, "labels": False, **(read or {})}
+    wrong = sorted(set(chosen) - set(signature(read_images).parameters))
+    if wrong:
+        raise RequestError(f"read_images has no argument {wrong[0]!r}; look at its help.")
     images = read_images(place, **chosen)
     told = images.preprocessing
     how = "" if told is None else f"{place.name}: read as for training, {told.size} pixels a side."

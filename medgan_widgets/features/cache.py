@@ -23,11 +23,11 @@ from medgan_widgets.files import write_whole
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 MOST = 2 * 2**30  # bytes; the files that were not used for longest leave
 LOOKED = 200  # files written between two looks at how much there is
 ABANDONED = 24 * 3600  # seconds after which what a killed process was writing is nobody's
-DIGEST = 32  # bytes of SHA-256 before the array
+DIGEST = 32  # bytes of SHA-256 before the array, of its name and itself
 
 
 class Extracts(Protocol):
@@ -80,7 +80,7 @@ class Cache:
         np.save(stream, made, allow_pickle=False)
         data = stream.getvalue()
         try:
-            write_whole(place, hashlib.sha256(data).digest() + data, parents=True)
+            write_whole(place, _digest(place, data) + data, parents=True)
         except SaveError as error:
             log.warning("features are not kept: %s", error)
             self._writes = False  # once is enough to be told, and to wait for
@@ -133,11 +133,16 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
+def _digest(place: Path, data: bytes) -> bytes:
+    """Return what tells that a file is whole, and lies under its own name."""
+    return hashlib.sha256(place.name.encode() + data).digest()
+
+
 def _read(place: Path, count: int) -> NDArray[Any] | None:
     try:
         raw = place.read_bytes()
         data = raw[DIGEST:]
-        if hashlib.sha256(data).digest() != raw[:DIGEST]:
+        if _digest(place, data) != raw[:DIGEST]:
             raise DataError("it is not what was written")
         found: NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
         if found.ndim != 2 or len(found) != count:

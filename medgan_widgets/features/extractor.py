@@ -196,13 +196,13 @@ class Ready:
         module.eval()  # with batch statistics an image's features would depend on its company
         try:
             return module(planes)
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        except Exception as error:  # somebody's own code: an assertion, a key, anything
             if is_out_of_memory(error):
                 raise
+            why = _first_line(error) or type(error).__name__
             raise WeightsError(
                 f"{self.about.name} cannot look at images of shape {tuple(planes.shape)}, floats "
-                f"0 … 1: {_first_line(error)}; wrap it in an Extractor with the size "
-                "and colours it takes."
+                f"0 … 1: {why}; wrap it in an Extractor with the size and colours it takes."
             ) from error
         finally:
             for part, training in was:

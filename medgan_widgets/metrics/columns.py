@@ -65,7 +65,10 @@ def distances_of_rows(
     for start in range(0, real.shape[1], step):
         columns = slice(start, start + step)
         values = np.concatenate([real[:, columns], fake[:, columns]]).astype(np.float64)
-        scale = np.asarray(real[:, columns], np.float64).std(axis=0, ddof=1)
+        reals = np.asarray(real[:, columns], np.float64)
+        # By the range: the deviation of equal values need not come out as 0.
+        varied = reals.max(axis=0) > reals.min(axis=0)
+        scale = np.where(varied, reals.std(axis=0, ddof=1), 0.0)
         order = np.argsort(values, axis=0, kind="stable")
         ordered = np.take_along_axis(values, order, axis=0)
         steps = np.diff(ordered, axis=0)
