@@ -173,6 +173,11 @@ def test_images_that_cannot_be_measured_are_refused(images, says):
         compare_anatomy("mammogram", images)
 
 
+def test_one_image_is_told_how_many_are_needed():
+    text = compare_anatomy("mammogram", drawn("mammogram", 64)[0].images[:1]).text
+    assert "Not compared, which needs at least 2 images on each side: density" in text
+
+
 def test_kinds_and_labels_that_do_not_fit_are_refused():
     images = drawn("mammogram", 64)[0].images[:3]
     with pytest.raises(RequestError, match="brain_mri, chest_xray, mammogram"):
@@ -185,6 +190,12 @@ def test_kinds_and_labels_that_do_not_fit_are_refused():
         compare_anatomy("mammogram", images, labels={"mass": (True,) * 2})
     with pytest.raises(DataError, match="must be one of False, True"):
         compare_anatomy("mammogram", images, labels={"mass": ("yes",) * 3})
+    for labels in ("T1", ["T1"] * 3):
+        with pytest.raises(DataError, match="labels must be a dict"):
+            compare_anatomy("brain_mri", images, labels=labels)
+    for values in (None, "T1", 3):
+        with pytest.raises(DataError, match="values of contrast must be a list"):
+            compare_anatomy("brain_mri", images, labels={"contrast": values})
     with pytest.raises(RequestError, match="n must be from 2"):
         compare_anatomy("mammogram", images, n=0)
     with pytest.raises(DataError, match="T1, T2, FLAIR"):

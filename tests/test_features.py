@@ -497,6 +497,8 @@ def test_weights_are_fetched_on_request_checked_and_kept(tmp_path):
     assert kept.read_bytes() == b"some weights"
     file.unlink()
     assert fetch_weights(DINOV2, sha256=digest, mirror=mirror) == kept, "once is enough"
+    with pytest.raises(WeightsError, match="all 64 hexadecimal digits, got"):
+        fetch_weights(DINOV2, sha256=digest[:1], mirror=mirror)
     with pytest.raises(WeightsError, match="come from its authors"):
         fetch_weights(RADIMAGENET)
     with pytest.raises(WeightsError, match="takes none"):

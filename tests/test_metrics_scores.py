@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from medgan_widgets.errors import DataError, RequestError
 from medgan_widgets.metrics import METRICS, frechet_distance, score_of
@@ -115,8 +116,16 @@ def test_an_interval_that_cannot_be_drawn_is_none_and_the_value_stands() -> None
         assert score.value is not None
     real, fake = points(2, 60, 2)
     assert score_of("kid", real, fake, extractor="e", draws=0)[0].interval is None
+    with pytest.raises(RequestError, match="metric must be one of fd"):
+        score_of(["fd"], real, fake, extractor="e")  # type: ignore[arg-type]
     with pytest.raises(DataError, match="at least 2 draws"):
         score_of("fd", real, fake, extractor="e", draws=1)
+
+
+def test_tensors_that_still_learn_are_features_too() -> None:
+    real, fake = points(2, 60, 2)
+    learning = torch.tensor(fake, requires_grad=True)
+    assert frechet_distance(real, learning) == frechet_distance(real, fake)
 
 
 @pytest.mark.parametrize("metric", METRICS)

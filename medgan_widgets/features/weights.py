@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +74,8 @@ def fetch_weights(
         published for download.
     sha256
         What the file must hash to. Only the beginning of Inception's hash is
-        published (in its name); for DINOv2 there is none, so give the one you trust.
+        published (in its name); for DINOv2 there is none, so give the one you trust,
+        all 64 hexadecimal digits.
     mirror
         A folder or address that holds the same file.
     progress
@@ -82,7 +84,7 @@ def fetch_weights(
     Raises
     ------
     WeightsError
-        For an extractor without weights to download.
+        For an extractor without weights to download, and a hash that is not whole.
     DownloadError
         When they cannot be fetched, or are not the expected file; nothing is kept.
     """
@@ -92,6 +94,12 @@ def fetch_weights(
     if source.url is None and mirror is None:
         raise WeightsError(
             f"the weights of {extractor} come from {source.where}; give the file as weights=."
+        )
+    if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", str(sha256)):
+        # Every sixteenth file would begin with a single digit.
+        raise WeightsError(
+            f"sha256 must be all 64 hexadecimal digits, got {sha256!r:.40}; leave it out to take "
+            "what is published."
         )
     return fetch_file(
         source.url or source.file,

@@ -22,6 +22,8 @@ def checked(
     features: ArrayLike, which: str, *, least: int = 2, largest: float = LARGEST
 ) -> Features:
     """Return the features as they are where they are an array: a file stays a file."""
+    if hasattr(features, "detach"):  # a tensor with a gradient, or on a GPU, is no array itself
+        features = features.detach().cpu()
     try:
         matrix = features if isinstance(features, np.ndarray) else np.asarray(features)
         if matrix.dtype.kind not in "fiub":

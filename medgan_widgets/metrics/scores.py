@@ -115,7 +115,7 @@ def score_of(
     >>> score.floor < score.interval[0] < 1.0 < score.interval[1], score.warning
     (True, '')
     """
-    if metric not in _METRICS:
+    if not isinstance(metric, str) or metric not in _METRICS:
         raise RequestError(f"metric must be one of {', '.join(METRICS)}; got {metric!r}.")
     kind = _METRICS[metric]
     limit = LARGEST_OF_KERNEL if metric == "kid" else LARGEST

@@ -16,6 +16,7 @@ from medgan_widgets.phantoms.anatomy.frame import Floats
 from medgan_widgets.phantoms.anatomy.measuring import (
     LESIONS,
     QUANTITIES,
+    check_labels,
     grey_images,
     measure_anatomy,
 )
@@ -127,13 +128,12 @@ def _checked(kind: str, images: Any) -> Any:
 def _checked_labels(
     kind: str, labels: Mapping[str, Sequence[Value]] | None, count: int
 ) -> dict[str, list[Value]]:
+    check_labels(labels, count)
     asked = {}
     for name, values in (labels or {}).items():
         if name not in KINDS[kind].factors:
             have = ", ".join(KINDS[kind].factors)
             raise DataError(f"{kind} phantoms have no class {name!r}; they have: {have}.")
-        if len(values) != count:
-            raise DataError(f"{count} images came with {len(values)} values of {name}.")
         known = KINDS[kind].factors[name]
         if any(one not in known for one in values):
             raise DataError(f"{name} must be one of {', '.join(map(repr, known))}.")

@@ -178,14 +178,29 @@ def grey_images(images: Any) -> NDArray[np.uint8]:
     return array
 
 
+def check_labels(labels: Any, count: int) -> None:
+    """Refuse labels that are not a list of one value an image for each class."""
+    if labels is not None and not isinstance(labels, Mapping):
+        raise DataError(
+            "labels must be a dict of class and values, e.g. {'contrast': ['T1', 'T2']} for two "
+            f"images; got {labels!r:.40}."
+        )
+    for name, values in (labels or {}).items():
+        if isinstance(values, str) or not isinstance(values, (Sequence, np.ndarray)):
+            raise DataError(
+                f"the values of {name} must be a list of one an image, got {values!r:.40}."
+            )
+        if len(values) != count:
+            raise DataError(f"{count} images came with {len(values)} values of {name}.")
+
+
 def _contrasts(
     kind: str, labels: Mapping[str, Sequence[Value]] | None, count: int
 ) -> Sequence[Value] | None:
+    check_labels(labels, count)
     if kind != "brain_mri" or not labels or "contrast" not in labels:
         return None
     told = list(labels["contrast"])
-    if len(told) != count:
-        raise DataError(f"{count} images came with {len(told)} contrasts; give one an image.")
     if unknown := sorted({str(one) for one in told} - set(CONTRASTS)):
         raise DataError(f"a contrast is one of {', '.join(CONTRASTS)}; got {unknown[0]!r}.")
     return told

@@ -126,8 +126,12 @@ class AnatomyReport:
                 f"No difference shown (n {self.n} / {self.n_phantoms}: a KS below {least:.2f} "
                 f"would not show): {', '.join(met)}."
             )
-        if blank := [_words(self.kind, row) for row in self.rows if row.met is None]:
+        if blank := [_words(self.kind, row) for row in self.rows if not row.n]:
             lines.append(f"Nothing to measure: {', '.join(blank)}.")
+        if few := [_words(self.kind, row) for row in self.rows if row.n and row.met is None]:
+            lines.append(
+                f"Not compared, which needs at least 2 images on each side: {', '.join(few)}."
+            )
         for words, (share, of_phantoms) in self.classes.items():
             lines.append(f"{words}: {share:.0%} (phantoms: {of_phantoms:.0%}).")
         if min(self.n, self.n_phantoms) < FEW:
