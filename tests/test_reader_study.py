@@ -206,6 +206,17 @@ def test_images_that_make_no_study_are_refused(tmp_path, real, synthetic, messag
     assert not (tmp_path / "study").exists(), "nothing half made is left"
 
 
+def test_a_copy_of_an_image_is_not_shown_again(tmp_path):
+    once = noise(1, 25)
+    study = prepare(tmp_path, real=np.repeat(once, 2, axis=0), synthetic=noise(2), trials=20)
+    shown = [study.pixels((row,)).tobytes() for trial in study.plan.trials for row in trial]
+    assert len(set(shown)) == 40
+    assert "25 copies among the real images are left out." in study.plan.notes
+    same = np.repeat(once[:1], 60, axis=0)
+    with pytest.raises(DataError, match="needs 20 real images and got 60, 1 of them different"):
+        prepare(tmp_path / "same", real=same, synthetic=noise(2), trials=20)
+
+
 def test_an_empty_folder_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError):

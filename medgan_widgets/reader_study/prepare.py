@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from medgan_widgets.errors import DataError, RequestError, SaveError
 from medgan_widgets.files import write_whole
 from medgan_widgets.reader_study.plan import CHOICES, IMAGES, PLAN, Plan, Source, shuffled
-from medgan_widgets.reader_study.sides import Side, alike, checked, two_sides
+from medgan_widgets.reader_study.sides import Side, alike, checked, hashes, two_sides
 from medgan_widgets.reader_study.study import Study, open_study
 from medgan_widgets.seeds import whole_number
 
@@ -40,7 +40,7 @@ def prepare(
 
     Readers first rate single images for realism, half of them synthetic, and then
     choose between images: two (one of them synthetic) or four. No image is in two
-    trials; those rated are others as far as there are enough.
+    trials, and of copies one is taken; those rated are others as far as there are enough.
 
     Parameters
     ----------
@@ -113,10 +113,15 @@ def prepare(
         phantom=phantom,
     )
     for side, share in zip(given, each, strict=True):
-        _check_enough(side, share * trials, ratings // 2)
+        _check_enough(side, len(side.images), share * trials, ratings // 2)
     ours, theirs = alike(*given, size=size, grey=grey)
     notes = checked(ours, theirs)
-    picks = [_picked(side, share * trials, ratings // 2, seed) for side, share in _zip(given, each)]
+    for side, share in zip((ours, theirs), each, strict=True):
+        _check_enough(side, len(set(hashes(side))), share * trials, ratings // 2)
+    picks = [
+        _picked(side, share * trials, ratings // 2, seed)
+        for side, share in zip((ours, theirs), each, strict=True)
+    ]
     pixels, rows = _in_rows((ours, theirs), picks, seed)
     plan = Plan(
         design=design,
@@ -145,22 +150,23 @@ def _checked_design(design: Any, find: Any) -> Literal["synthetic", "real"]:
     return "real" if find == "real" else "synthetic"
 
 
-def _check_enough(side: Side, chosen: int, rated: int) -> None:
+def _check_enough(side: Side, have: int, chosen: int, rated: int) -> None:
     need = max(chosen, rated)
-    if len(side.images) < need:
+    if have < need:
+        different = f", {have} of them different" if have < len(side.images) else ""
         raise DataError(
-            f"the study needs {need} {side.name} images and got {len(side.images)}; give more, or "
-            "ask for fewer trials or ratings."
+            f"the study needs {need} {side.name} images and got {len(side.images)}{different}; "
+            "give more, or ask for fewer trials or ratings."
         )
-
-
-def _zip(sides: tuple[Side, Side], each: tuple[int, int]) -> list[tuple[Side, int]]:
-    return list(zip(sides, each, strict=True))
 
 
 def _picked(side: Side, chosen: int, rated: int, seed: int) -> tuple[list[int], list[int]]:
     """Return which images of a side are chosen among, and which are rated: others, if there are."""
-    order = shuffled(range(len(side.images)), f"{seed}/{side.name}")
+    first = {one: place for place, one in reversed(list(enumerate(hashes(side))))}
+    alone = set(first.values())  # a copy of an image is not shown again
+    order = [
+        one for one in shuffled(range(len(side.images)), f"{seed}/{side.name}") if one in alone
+    ]
     return order[:chosen], (order[chosen:] + order[:chosen])[:rated]
 
 

@@ -172,7 +172,7 @@ def checked(real: Side, synthetic: Side) -> tuple[str, ...]:
     DataError
         For images of one grey value, and for images that are on both sides.
     """
-    hashes = []
+    found = []
     for side in (real, synthetic):
         flat = side.images.reshape(len(side.images), -1)
         empty = int((flat.min(axis=1) == flat.max(axis=1)).sum())
@@ -181,17 +181,17 @@ def checked(real: Side, synthetic: Side) -> tuple[str, ...]:
                 f"{empty} of {len(flat)} {side.name} images are of one value all over; leave "
                 "them out."
             )
-        hashes.append([hashlib.sha256(one.tobytes()).digest() for one in flat])
-    both = len(set(hashes[0]) & set(hashes[1]))
+        found.append(hashes(side))
+    both = len(set(found[0]) & set(found[1]))
     if both:
         raise DataError(
             f"{both} images are among the real and among the synthetic ones, so nobody can tell "
             "them apart; leave them out of one side."
         )
     notes = [
-        f"{len(found) - len(set(found))} {side.name} images are there more than once."
-        for side, found in zip((real, synthetic), hashes, strict=True)
-        if len(set(found)) < len(found)
+        f"{len(own) - len(set(own))} copies among the {side.name} images are left out."
+        for side, own in zip((real, synthetic), found, strict=True)
+        if len(set(own)) < len(own)
     ]
     if real.resampled != synthetic.resampled:
         notes.append("Only one side was brought to another size: its sharpness may give it away.")
@@ -199,6 +199,11 @@ def checked(real: Side, synthetic: Side) -> tuple[str, ...]:
         if side.enlarged:
             notes.append(f"Some {side.name} images were enlarged: their blur may give them away.")
     return (*notes, *_giveaways(real.images, synthetic.images))
+
+
+def hashes(side: Side) -> list[bytes]:
+    """Return a hash of each image's pixels."""
+    return [hashlib.sha256(one.tobytes()).digest() for one in side.images]
 
 
 def _stack(given: Any, name: str) -> NDArray[Any]:
