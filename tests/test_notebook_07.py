@@ -10,8 +10,12 @@ import papermill
 import pytest
 from PIL import Image
 
-from medgan_widgets.reader_study import open_study
+from medgan_widgets.reader_study import open_study, simulate_reader
 from tests.test_notebooks import run
+
+
+def printed(done):
+    return "".join(o.get("text", "") for c in done.cells for o in c.get("outputs", []))
 
 
 @pytest.fixture(scope="module")
@@ -33,17 +37,28 @@ def test_somebodys_folders_read_one_of_four(notebook, tmp_path):
     done = run(notebook, tmp_path / "out.ipynb", parameters)
     study = open_study(tmp_path / "study")
     assert (study.plan.design, study.plan.find, len(study.plan.trials)) == ("four", "real", 10)
-    assert study.readers == ("simulated 1", "simulated 2")
+    assert study.readers == (), "nobody simulated reads the study itself"
+    text = printed(done)
+    assert "say nothing about the images" in text
+    assert "Reader simulated 2 chose right" in text
+    assert "0 of 0 readers who began are done" in text
+    assert "take some that were held out" in text
+    saved = json.dumps(done.metadata["widgets"])
+    assert study.plan.id not in saved, "no truth and no pixels in what a reader may open"
+
+    simulate_reader(study, "simulated Zoë", skill=0.5)
+    simulate_reader(study, "simulated Yan", skill=0.5)
+    done = run(notebook, tmp_path / "again.ipynb", {**parameters, "simulated": 0})
     told = json.loads((tmp_path / "study" / "results.json").read_text("utf-8"))
     assert [one["share"]["n"] for one in told["readers"]] == [10, 10]
     assert told["readers"][0]["share"]["right"] == study.results().readers[0].share.right
-    text = "".join(o.get("text", "") for c in done.cells for o in c.get("outputs", []))
-    assert "say nothing about the images" in text
-    assert "chance 25%" in text
-    assert "take some that were held out" in text
-    assert "Phantoms stand in" not in text
-    saved = json.dumps(done.metadata["widgets"])
-    assert study.plan.id not in saved, "no truth and no pixels in what a reader may open"
+    assert "chance 25%" in printed(done)
+    assert "This trial run" not in printed(done)
+
+
+def test_a_real_study_needs_a_place_to_keep_answers(notebook, tmp_path):
+    with pytest.raises(papermill.PapermillExecutionError, match="give study_dir"):
+        run(notebook, tmp_path / "out.ipynb", {"full": True})
 
 
 def test_it_explains_its_parameters(notebook):
