@@ -175,8 +175,8 @@ class StudyOutcome:
             )
         elif better[REAL]:
             text = (
-                "Synthetic images helped against the reals alone, but that they help more than "
-                f"{_unbeaten(better)} is not shown."
+                "No gain by synthetic images is shown beyond more training steps: better than the "
+                f"reals alone, but not better than {_unbeaten(better)}."
             )
         elif worse:
             text = f"Synthetic images made it worse, at ratio {_list(worse)}."
