@@ -29,6 +29,7 @@ from medgan_widgets.errors import (
     DataError,
     ModelNotFoundError,
     RequestError,
+    SaveError,
     TrainingError,
     WeightsError,
 )
@@ -140,7 +141,7 @@ ALL = {(REAL, 0.0): 0.7, (MIXED, 1.0): 0.7, (DUPLICATED, 1.0): 0.7, (CLASSICAL, 
         ({**ALL, (MIXED, 1.0): 0.85}, "Synthetic images helped: at ratio 1", "not shown"),
         (
             {**ALL, (MIXED, 1.0): 0.8, (DUPLICATED, 1.0): 0.8, (CLASSICAL, 1.0): 0.7},
-            "help more than as many duplicated reals is not shown",
+            "but not better than as many duplicated reals",
             "classically",
         ),
         (
@@ -285,6 +286,7 @@ def test_a_colour_image_of_another_size_is_classified():
         (lambda: None, "function of \\(channels, classes, size\\)"),
         (lambda channels, classes, size: nn.Linear(3, classes), "failed with RuntimeError"),
         ("resnet", "failed with TypeError"),
+        (lambda channels, classes, size: {}["resnet"], "failed with KeyError: 'resnet'"),
     ],
 )
 def test_a_classifier_that_does_not_fit_is_refused_before_anything_is_trained(classifier, says):
@@ -299,6 +301,16 @@ def test_a_loss_that_is_no_number_ends_in_a_sentence():
 
     with pytest.raises(TrainingError, match="loss is nan"):
         list(study(classifier=Broken, seeds=1))
+
+
+def test_a_classifier_that_fails_while_it_learns_is_named():
+    class Odd(SmallCNN):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            assert not self.training, "only to look at"
+            return super().forward(images)
+
+    with pytest.raises(TrainingError, match=r"classifier Odd failed .* only to look at"):
+        list(study(classifier=Odd, seeds=1))
 
 
 # ------------------------------------------------------------ synthetic images
@@ -390,10 +402,16 @@ def test_synthetic_images_of_another_size_are_resized_and_it_is_said(tmp_path):
         ({"ratios": ("1",)}, "ratios must be numbers above 0"),
         ({"ratios": ()}, "ratios must be numbers above 0"),
         ({"ratios": (float("nan"),)}, "ratios must be numbers above 0"),
+        ({"ratios": None}, "ratios must be numbers above 0"),
+        ({"arms": 5}, "arms must be some of"),
         ({"seeds": 0}, "seeds must be from 1"),
+        ({"seeds": 1.5}, "seeds must be a whole number, got 1.5"),
+        ({"seeds": None}, "seeds must be a whole number"),
         ({"seeds": ()}, "seeds is empty"),
         ({"passes": 0}, "passes must be from 1"),
         ({"learning_rate": -1}, "learning_rate must be above 0"),
+        ({"learning_rate": "x"}, "learning_rate must be above 0"),
+        ({"classical": None}, "classical augmentations are"),
         ({"classical": ("sharpen",)}, "classical augmentations are"),
         ({"reals": 2}, "reals must be from 4"),
         ({"target": "tumour"}, "target must say which factor"),
@@ -445,6 +463,12 @@ def test_two_studies_do_not_share_a_folder(tmp_path):
     (tmp_path / "rows.jsonl").write_text("{}\nno row\n")
     with pytest.raises(DataError, match="is damaged"):
         list(study(folder=tmp_path))
+
+
+def test_a_file_in_place_of_the_folder_is_told(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(SaveError, match=r"notes\.txt is a file; a study needs a folder"):
+        study(folder=tmp_path / "notes.txt")
 
 
 def test_before_the_first_training_nothing_is_said():

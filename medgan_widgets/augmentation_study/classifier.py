@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medgan_widgets.augmentation_study.arms import Images, TrainingSet
+from medgan_widgets.devices import is_out_of_memory
 from medgan_widgets.errors import RequestError, TrainingError
 from medgan_widgets.training.augment import augmented
 from medgan_widgets.training.ranks import Draws
@@ -95,7 +96,7 @@ def trained(
     RequestError
         When the factory makes no network that turns such images into logits [N, classes].
     TrainingError
-        When its loss is no number any more.
+        When its loss is no number any more, or the classifier raises.
     """
     network = built(factory, learned.images, classes, seed).to(lesson.device)
     weights = [one for one in network.parameters() if one.requires_grad]
@@ -114,7 +115,7 @@ def trained(
                 optimiser.param_groups[0]["lr"] = lesson.learning_rate * rate
                 images = _shown(learned, rows, lesson, seed * 1_000_003 + step)
                 wanted = torch.from_numpy(learned.classes[rows]).to(lesson.device)
-                loss = F.cross_entropy(network(images).float(), wanted)
+                loss = F.cross_entropy(_asked(network, images).float(), wanted)
                 if not torch.isfinite(loss):
                     raise TrainingError(
                         f"the classifier's loss is {loss.item()} after {step} steps; give a lower "
@@ -131,7 +132,7 @@ def trained(
 def predicted(network: nn.Module, images: Images, lesson: Lesson) -> NDArray[np.int64]:
     """Return the class a classifier gives each image, [N]."""
     found = [
-        network(as_tensor(images[rows], lesson.device)).argmax(dim=1).cpu().numpy()
+        _asked(network, as_tensor(images[rows], lesson.device)).argmax(dim=1).cpu().numpy()
         for rows in _places(len(images), 256, None)
     ]
     return np.concatenate(found).astype(np.int64)
@@ -152,7 +153,9 @@ def built(factory: Factory, images: Images, classes: int, seed: int) -> nn.Modul
             network = factory(channels, classes, size)
             with torch.no_grad():
                 made = network.eval()(as_tensor(np.resize(images, (2, *images.shape[1:])), "cpu"))
-        except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+        except Exception as error:  # somebody's own code: an assertion, a key, anything
+            if is_out_of_memory(error):
+                raise
             raise RequestError(
                 "classifier must be a function of (channels, classes, size) that returns a torch "
                 f"module for images [N, {channels}, {size}, {size}]; it failed with "
@@ -165,6 +168,19 @@ def built(factory: Factory, images: Images, classes: int, seed: int) -> nn.Modul
             f"{list(shape) or type(made).__name__}."
         )
     return network
+
+
+def _asked(network: nn.Module, images: Tensor) -> Tensor:
+    try:
+        logits: Tensor = network(images)
+    except Exception as error:  # tried before, but not on these images, nor while learning
+        if is_out_of_memory(error):
+            raise
+        raise TrainingError(
+            f"the classifier {type(network).__name__} failed on images {list(images.shape)} with "
+            f"{type(error).__name__}: {error}; the rows so far are kept, so mend it and go on."
+        ) from error
+    return logits
 
 
 def as_tensor(images: Images, device: str) -> Tensor:

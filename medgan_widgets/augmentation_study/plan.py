@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Real
+from typing import Any
 
 from medgan_widgets.augmentation_study.arms import ARMS, REAL
 from medgan_widgets.augmentation_study.classifier import Lesson
@@ -33,17 +35,20 @@ class Plan:
 
 def checked_plan(arms: Sequence[str], ratios: Sequence[float], seeds: int | Sequence[int]) -> Plan:
     """Return what is trained, or a RequestError that says what cannot be."""
-    if isinstance(arms, str) or not arms or set(arms) - set(ARMS):
+    named = _listed(arms) or []
+    if not named or any(one not in ARMS for one in named):
         raise RequestError(f"arms must be some of {', '.join(map(repr, ARMS))}; got {arms!r}.")
-    given = [ratios] if isinstance(ratios, (int, float)) else list(ratios)
-    good = [one for one in given if isinstance(one, (int, float)) and not isinstance(one, bool)]
+    given: list[Any] = [ratios] if is_number(ratios) else _listed(ratios) or []
+    good = [one for one in given if is_number(one)]
     if not given or len(good) < len(given) or not all(0 < one <= 100 for one in good):
         raise RequestError(f"ratios must be numbers above 0, at most 100; got {ratios!r}.")
-    many = range(whole_number(seeds, "seeds", 1, 1000)) if isinstance(seeds, int) else seeds
+    # One number says how many, and what is neither a number nor several is told as one.
+    several = _listed(seeds)
+    many = range(whole_number(seeds, "seeds", 1, 1000)) if several is None else several
     drawn = tuple(dict.fromkeys(whole_number(one, "seed", 0, 2**31 - 1) for one in many))
     if not drawn:
         raise RequestError("seeds is empty: at least one training of each arm is needed.")
-    chosen = tuple(one for one in ARMS if one in arms)
+    chosen = tuple(one for one in ARMS if one in named)
     return Plan(chosen, tuple(sorted({float(one) for one in good})), drawn)
 
 
@@ -51,16 +56,26 @@ def checked_lesson(
     passes: int, batch: int, learning_rate: float, classical: Sequence[str], device: str
 ) -> Lesson:
     """Return how every classifier is trained, or a RequestError that says what cannot be."""
-    unknown = [one for one in classical if one not in AUGMENTATIONS]
-    if unknown or isinstance(classical, str):
+    kinds = _listed(classical)
+    if kinds is None or any(one not in AUGMENTATIONS for one in kinds):
         have = ", ".join(AUGMENTATIONS)
         raise RequestError(f"classical augmentations are {have}; got {classical!r}.")
-    if isinstance(learning_rate, bool) or not 0 < learning_rate < 10:
+    if not is_number(learning_rate) or not 0 < learning_rate < 10:
         raise RequestError(f"learning_rate must be above 0 and below 10, got {learning_rate!r}.")
     return Lesson(
         whole_number(passes, "passes", 1, 100_000), whole_number(batch, "batch", 2, 4096),
-        float(learning_rate), tuple(classical), device,
+        float(learning_rate), tuple(kinds), device,
     )  # fmt: skip
+
+
+def is_number(value: object) -> bool:
+    """Return whether a value is a number, also one of numpy; True and False are none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _listed(given: object) -> list[Any] | None:
+    """Return several as a list, or None where it is text or no series at all."""
+    return list(given) if isinstance(given, Iterable) and not isinstance(given, str) else None
 
 
 def check_source(needs: bool, model: str | None, train_generator: bool) -> None:

@@ -22,7 +22,12 @@ from medgan_widgets.augmentation_study.classifier import (
 )
 from medgan_widgets.augmentation_study.figures import figures
 from medgan_widgets.augmentation_study.outcome import StudyOutcome
-from medgan_widgets.augmentation_study.plan import check_source, checked_lesson, checked_plan
+from medgan_widgets.augmentation_study.plan import (
+    check_source,
+    checked_lesson,
+    checked_plan,
+    is_number,
+)
 from medgan_widgets.augmentation_study.reals import (
     checked_target,
     classes_of,
@@ -42,7 +47,7 @@ from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.datasets import TrainingImages
 from medgan_widgets.devices import checked_device
 from medgan_widgets.engine import Engine
-from medgan_widgets.errors import DataError, RequestError
+from medgan_widgets.errors import DataError, RequestError, SaveError
 from medgan_widgets.presets import preset_of
 from medgan_widgets.rows import append_row, rows_of
 from medgan_widgets.runs import Tick
@@ -104,6 +109,8 @@ class AugmentationStudy:
         For an arm, ratio, seed or model that cannot be, and synthetic arms without a source.
     DataError
         For data without classes or without a test side, and a folder of another study.
+    SaveError
+        When the folder is a file, or cannot be written to.
 
     Examples
     --------
@@ -161,9 +168,9 @@ class AugmentationStudy:
         if needs and train_generator:
             self._own = split_alone(self.data, self._rows, self.target)
             checked_own(self._own)
+            if not is_number(generator_kimg) or not generator_kimg > 0:
+                raise RequestError(f"generator_kimg must be above 0, got {generator_kimg!r:.40}.")
             self._generator = (float(generator_kimg), preset_of(generator_preset)[0])
-            if generator_kimg <= 0:
-                raise RequestError(f"generator_kimg must be above 0, got {generator_kimg!r}.")
         elif needs:
             self._source = source_of(
                 self._engine_of(None), str(model), self.data, self.target, condition
@@ -322,6 +329,10 @@ class AugmentationStudy:
             "lesson": repr(self._lesson),
             "source": self._mark_of_source(),
         }
+        if self.folder.exists() and not self.folder.is_dir():
+            raise SaveError(
+                f"{self.folder} is a file; a study needs a folder, so choose another place."
+            )
         place = self.folder / "study.jsonl"
         known = next(rows_of(place), None)
         if known is None:
