@@ -220,7 +220,7 @@ class Memory:
         flip, part = int(nearest.flips[place]), nearest.parts[place]
         said = [_FLIPS[flip]] if flip else []
         if min(part[1], part[3]) < 0.98:
-            said.append(f"cropped to {part[3]:.0%} × {part[1]:.0%} of the sides")
+            said.append(f"cropped to {min(part[3], 1):.0%} by {min(part[1], 1):.0%}")
         training = self._matcher.images[nearest.rows[place]][None].astype(np.float32)
         shown = warped(training, part[None])[0].ravel()
         wanted = flipped(grey[None], flip)[0].ravel()
@@ -228,7 +228,7 @@ class Memory:
         before = float(np.sqrt(np.mean((wanted - shown) ** 2)))
         after = float(np.sqrt(np.mean((wanted - gain * shown - offset) ** 2)))
         if before > 2 and after < 0.7 * before:
-            said.append(f"contrast × {gain:.2f}")
+            said.append(f"contrast {gain:.0%}")
         return ", ".join(said) or "as it is"
 
     def _keep(self, pair: Pair, image: NDArray[Any], seen: _Seen) -> None:
