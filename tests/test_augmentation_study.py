@@ -182,6 +182,15 @@ def test_intervals_hold_for_other_test_patients():
     assert wide == pytest.approx(half * np.sqrt(8), rel=0.3), "eight images of a patient are one"
 
 
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_a_single_test_patient_gives_no_verdict(seeds):
+    better = {**ALL, (REAL, 0.0): 0.0, (MIXED, 1.0): 1.0}
+    outcome = planted(better, tested=8, seeds=seeds, group=8)
+    assert "helped" not in outcome.conclusion
+    assert set(outcome.differences()["verdict"]) == {"no difference shown"}
+    assert "One test group only" in repr(outcome)
+
+
 def test_intervals_hold_for_other_seeds():
     """Four seeds right on all, one on none: nobody should be sure of that."""
     truth = np.arange(400) % 2

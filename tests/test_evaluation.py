@@ -193,6 +193,26 @@ def test_phantoms_are_drawn_as_large_as_what_is_judged(tmp_path):
         assert not [note for note in scores.notes if "pixels" in note]
 
 
+def test_images_that_no_phantom_is_like_are_told_what_phantoms_are():
+    wide = mw.draw_phantoms("brain_mri", range(20), size=48).images[:, :, :40]
+    scores = score(wide, real="brain_mri", metrics=["kid"], cache=False)
+    assert "48 x 40 pixels and real ones 48 x 48" in scores.notes[0]
+    assert "phantoms are square, 32 to 512 pixels a side" in scores.notes[0]
+
+
+def test_two_folders_that_are_read_in_two_ways_are_told(folder, tmp_path):
+    """The same pixels, of 16 bits in one: windowed, so not the same any more."""
+    deep = tmp_path / "deep"
+    deep.mkdir()
+    for file in folder.rglob("*.png"):
+        Image.fromarray(np.asarray(Image.open(file)).astype(np.uint16) * 257).save(deep / file.name)
+    scores = score(deep, real=folder, metrics=["kid"], cache=False)
+    (note,) = [note for note in scores.notes if "read as for training and" in note]
+    assert "real ones pixel by pixel" in note
+    asked = score(deep, real=folder, read={"size": 32}, metrics=["kid"], cache=False)
+    assert not [note for note in asked.notes if "pixel by pixel" in note]
+
+
 def test_one_figure_that_cannot_be_had_costs_no_other(tmp_path):
     for number in range(12):
         image = mw.draw_phantoms("mammogram", [number], size=32 + number).images[0]
@@ -202,7 +222,7 @@ def test_one_figure_that_cannot_be_had_costs_no_other(tmp_path):
     assert scores["KID"].value is not None
     assert scores["FD-infinity"].value is None
     assert "fd_infinity is not measured" in scores["FD-infinity"].warning
-    assert "12 sizes" in scores["MS-SSIM"].warning
+    assert "12 sizes; bring them to one" in scores["MS-SSIM"].warning
     assert "not measured" in str(scores)
     with pytest.raises(DataError, match=r"fd_infinity is not measured.*ms_ssim is not"):
         score(tmp_path, real="mammogram", metrics=metrics[1:], cache=False)

@@ -214,6 +214,18 @@ def test_a_module_that_answers_something_else_is_told(brains, answer, error, mes
         made(brains[:3], Means(answer))
 
 
+@pytest.mark.parametrize(
+    ("error", "told"), [(KeyError("foo"), "KeyError: 'foo'"), (AssertionError(), "AssertionError:")]
+)
+def test_a_module_that_raises_is_named(brains, error, told):
+    class Odd(nn.Module):
+        def forward(self, planes):
+            raise error
+
+    with pytest.raises(WeightsError, match=f"^Odd-.* cannot look .* {told}"):
+        made(brains[:2], Odd())
+
+
 def test_a_module_that_wants_other_images_is_wrapped(brains):
     wants = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 4))
     with pytest.raises(WeightsError, match="wrap it in an Extractor"):
@@ -357,6 +369,15 @@ def test_what_is_damaged_or_of_another_kind_is_made_again(brains, tmp_path, dama
         assert np.array_equal(features_from_images(brains[:5], cache=tmp_path), right)
     assert "made again" in caplog.text
     assert file.read_bytes() == data
+
+
+def test_features_of_other_images_are_not_taken_for_ones_own(brains, tmp_path):
+    right = features_from_images(brains[:5], cache=tmp_path)
+    (first,) = tmp_path.rglob("*.features")
+    features_from_images(brains[5:10], cache=tmp_path)
+    (other,) = set(tmp_path.rglob("*.features")) - {first}
+    first.write_bytes(other.read_bytes())
+    assert np.array_equal(features_from_images(brains[:5], cache=tmp_path), right)
 
 
 def test_a_full_disk_costs_time_and_nothing_else(brains, tmp_path, caplog):

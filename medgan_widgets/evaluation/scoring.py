@@ -140,7 +140,11 @@ def score(
             tell(Progress("scores", place + 1, len(wanted)))
         if len(missed) == len(wanted):
             raise DataError(" ".join(missed))
-        notes = (*judged.notes, *reals.notes, *_remarks(sides[1], sides[0]))
+        notes = (
+            *judged.notes,
+            *reals.notes,
+            *_remarks(sides[1], sides[0], chosen=read is not None),
+        )
     return Scores(tuple(rows), notes)
 
 
@@ -151,7 +155,7 @@ def _scores(metric: str, extractor: Any, sides: Sequence[_Side], seed: int) -> l
             if len(side.shapes) > 1 and len(side.some()) < PAIR:
                 raise DataError(
                     f"it compares images of one size, and the {side.images.count} {name} images "
-                    f"are of {len(side.shapes)} sizes."
+                    f"are of {len(side.shapes)} sizes; bring them to one."
                 )
         return ms_ssim_diversity(real.some(), fake.some(), seed=seed)
     return score_of(
@@ -167,7 +171,8 @@ def _scores(metric: str, extractor: Any, sides: Sequence[_Side], seed: int) -> l
 def _without_value(metric: str, extractor: Any, sides: Sequence[_Side], why: str) -> Score:
     real, fake = (side.images.count for side in sides[:2])
     name = NAMES.get(metric, metric)
-    return Score(name, None, real, fake, extractor_name(extractor), warning=why)
+    looked = None if metric in EXTRA else extractor_name(extractor)
+    return Score(name, None, real, fake, looked, warning=why)
 
 
 def _checked_metrics(metrics: Sequence[str]) -> tuple[str, ...]:
@@ -214,12 +219,13 @@ def _both_sides(
 
 def _side_of(fake: Any, judged: Images, engine: Callable[[], Engine]) -> int | None:
     """Return how many pixels a side phantoms are drawn with."""
-    if isinstance(fake, GenerateRequest):
-        return engine().catalogue[fake.model_id].size[0]
     if isinstance(fake, str) and fake in KINDS:
         return None
-    first = next(judged.batches(), None)
-    return None if first is None else min(max(*first.shape[1:3], SMALLEST), LARGEST)
+    if isinstance(fake, GenerateRequest):
+        side = engine().catalogue[fake.model_id].size[0]
+    else:
+        side = max(next(judged.batches()).shape[1:3])
+    return min(max(side, SMALLEST), LARGEST)  # else as near as can be, and a note tells
 
 
 class _Side:
@@ -267,14 +273,29 @@ class _Side:
             yield images
 
 
-def _remarks(fake: _Side, real: _Side) -> Iterator[str]:
-    """Yield what somebody should know before leaning on the figures."""
+def _remarks(fake: _Side, real: _Side, *, chosen: bool) -> Iterator[str]:
+    """Yield what somebody should know before leaning on the figures.
+
+    ``chosen`` says that a person said how the reals are read.
+    """
     sizes = [side.shapes.most_common(1)[0][0] for side in (fake, real)]
     if sizes[0][:2] != sizes[1][:2]:
+        drawn = real.images.others is not None
         yield (
             f"synthetic images are {_size(sizes[0])} and real ones {_size(sizes[1])}: each is "
-            "resized by the extractor, which alone moves a distance; read the reals as the model's "
-            "training did, with read={'size': …}."
+            "resized by the extractor, which alone moves a distance; "
+            + (
+                f"phantoms are square, {SMALLEST} to {LARGEST} pixels a side: give images like that."
+                if drawn
+                else "read the reals as the model's training did, with read={'size': …}."
+            )
+        )
+    ways = [side.images.way for side in (fake, real)]
+    if all(ways) and ways[0] != ways[1] and not chosen:
+        yield (
+            f"the synthetic images were read {ways[0]} and the real ones {ways[1]}, where grey "
+            "levels are windowed: this alone moves every figure; read both folders with read_images "
+            "and give what it returns, or bring their files to one bit depth."
         )
     if sizes[0][2] != sizes[1][2]:
         yield f"synthetic images have {sizes[0][2]} channels and real ones {sizes[1][2]}."

@@ -48,6 +48,8 @@ class Images:
         Further reals of the same kind for the floor, or None where these are all.
     notes
         What is to be said on how they were read.
+    way
+        ``"pixel by pixel"`` or ``"as for training"``, of files; else empty.
     """
 
     what: str
@@ -55,6 +57,7 @@ class Images:
     batches: Batches
     others: Images | None = None
     notes: tuple[str, ...] = ()
+    way: str = ""
 
 
 def phantom_kind(card: ModelCard) -> str | None:
@@ -105,6 +108,8 @@ def images_of(
     RequestError
         When ``source`` is nothing of all that.
     """
+    if read is not None and not isinstance(read, Mapping):
+        raise RequestError(f"read must be a dict of arguments of read_images, got {read!r:.60}.")
     n = None if n is None else whole_number(n, "n", 1, SEED_LIMIT)
     if isinstance(source, GenerateRequest):
         return _of_request(source, engine, n)
@@ -182,8 +187,6 @@ def _of_path(place: Path, n: int | None, seed: int, read: Mapping[str, Any] | No
         found = [one for one in images_of_folder(place) if isinstance(one, Found)]
         if found and all(_is_eight_bits(one) for one in found):
             return _of_pictures(place, found, n, seed)
-    if read is not None and not isinstance(read, Mapping):
-        raise RequestError(f"read must be a dict of arguments of read_images, got {read!r:.60}.")
     chosen = {"test": 0, "labels": False, **(read or {})}
     wrong = sorted(set(chosen) - set(signature(read_images).parameters))
     if wrong:
@@ -191,13 +194,14 @@ def _of_path(place: Path, n: int | None, seed: int, read: Mapping[str, Any] | No
     images = read_images(place, **chosen)
     told = images.preprocessing
     how = "" if told is None else f"{place.name}: read as for training, {told.size} pixels a side."
-    return replace(_of_array(images.images, place.name, n, seed), notes=(how,) if how else ())
+    found = _of_array(images.images, place.name, n, seed)
+    return replace(found, notes=(how,) if how else (), way="as for training" if how else "")
 
 
 def _of_pictures(place: Path, found: list[Found], n: int | None, seed: int) -> Images:
     if n is not None and n < len(found):
         found = [found[row] for row in _drawn_rows(len(found), n, seed)]
-    return Images(place.name, len(found), partial(_pictures, found))
+    return Images(place.name, len(found), partial(_pictures, found), way="pixel by pixel")
 
 
 def _pictures(found: Iterable[Found]) -> Iterator[NDArray[Any]]:

@@ -199,10 +199,9 @@ class Ready:
         except Exception as error:  # somebody's own code: an assertion, a key, anything
             if is_out_of_memory(error):
                 raise
-            why = _first_line(error) or type(error).__name__
             raise WeightsError(
                 f"{self.about.name} cannot look at images of shape {tuple(planes.shape)}, floats "
-                f"0 … 1: {why}; wrap it in an Extractor with the size and colours it takes."
+                f"0 … 1: {_first_line(error)}; wrap it in an Extractor with the size and colours it takes."
             ) from error
         finally:
             for part, training in was:
@@ -229,7 +228,8 @@ def _known(extractor: Any) -> Extractor:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:200]
+    told = str(error).splitlines()[0][:200] if str(error) else "it says no more"
+    return f"{type(error).__name__}: {told}"
 
 
 def _on(module: nn.Module, device: torch.device) -> nn.Module:
