@@ -207,7 +207,7 @@ def test_two_folders_that_are_read_in_two_ways_are_told(folder, tmp_path):
     for file in folder.rglob("*.png"):
         Image.fromarray(np.asarray(Image.open(file)).astype(np.uint16) * 257).save(deep / file.name)
     scores = score(deep, real=folder, metrics=["kid"], cache=False)
-    (note,) = [note for note in scores.notes if "read as for training and" in note]
+    (note,) = [note for note in scores.notes if "read as for training and the" in note]
     assert "real ones pixel by pixel" in note
     asked = score(deep, real=folder, read={"size": 32}, metrics=["kid"], cache=False)
     assert not [note for note in asked.notes if "pixel by pixel" in note]

@@ -215,7 +215,7 @@ def test_a_module_that_answers_something_else_is_told(brains, answer, error, mes
 
 
 @pytest.mark.parametrize(
-    ("error", "told"), [(KeyError("foo"), "KeyError: 'foo'"), (AssertionError(), "AssertionError:")]
+    ("error", "told"), [(KeyError("foo"), "KeyError: 'foo'"), (AssertionError(), "AssertionError;")]
 )
 def test_a_module_that_raises_is_named(brains, error, told):
     class Odd(nn.Module):

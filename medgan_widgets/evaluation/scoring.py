@@ -285,7 +285,7 @@ def _remarks(fake: _Side, real: _Side, *, chosen: bool) -> Iterator[str]:
             f"synthetic images are {_size(sizes[0])} and real ones {_size(sizes[1])}: each is "
             "resized by the extractor, which alone moves a distance; "
             + (
-                f"phantoms are square, {SMALLEST} to {LARGEST} pixels a side: give images like that."
+                f"phantoms are square, {SMALLEST} to {LARGEST} pixels a side; give such images."
                 if drawn
                 else "read the reals as the model's training did, with read={'size': …}."
             )
@@ -293,9 +293,9 @@ def _remarks(fake: _Side, real: _Side, *, chosen: bool) -> Iterator[str]:
     ways = [side.images.way for side in (fake, real)]
     if all(ways) and ways[0] != ways[1] and not chosen:
         yield (
-            f"the synthetic images were read {ways[0]} and the real ones {ways[1]}, where grey "
-            "levels are windowed: this alone moves every figure; read both folders with read_images "
-            "and give what it returns, or bring their files to one bit depth."
+            f"the synthetic images were read {ways[0]} and the real ones {ways[1]}; as for "
+            "training means windowed and resized, which alone moves every figure. Bring their files to one "
+            "bit depth, or give what read_images returns for each folder."
         )
     if sizes[0][2] != sizes[1][2]:
         yield f"synthetic images have {sizes[0][2]} channels and real ones {sizes[1][2]}."

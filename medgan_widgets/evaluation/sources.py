@@ -194,8 +194,8 @@ def _of_path(place: Path, n: int | None, seed: int, read: Mapping[str, Any] | No
     images = read_images(place, **chosen)
     told = images.preprocessing
     how = "" if told is None else f"{place.name}: read as for training, {told.size} pixels a side."
-    found = _of_array(images.images, place.name, n, seed)
-    return replace(found, notes=(how,) if how else (), way="as for training" if how else "")
+    side = _of_array(images.images, place.name, n, seed)
+    return replace(side, notes=(how,) if how else (), way="as for training" if how else "")
 
 
 def _of_pictures(place: Path, found: list[Found], n: int | None, seed: int) -> Images:

@@ -201,7 +201,8 @@ class Ready:
                 raise
             raise WeightsError(
                 f"{self.about.name} cannot look at images of shape {tuple(planes.shape)}, floats "
-                f"0 … 1: {_first_line(error)}; wrap it in an Extractor with the size and colours it takes."
+                f"0 … 1: {_first_line(error)}; wrap it in an Extractor with the size "
+                "and colours it takes."
             ) from error
         finally:
             for part, training in was:
@@ -228,8 +229,8 @@ def _known(extractor: Any) -> Extractor:
 
 
 def _first_line(error: Exception) -> str:
-    told = str(error).splitlines()[0][:200] if str(error) else "it says no more"
-    return f"{type(error).__name__}: {told}"
+    told = f": {str(error).splitlines()[0][:200]}" if str(error) else ""
+    return f"{type(error).__name__}{told}"
 
 
 def _on(module: nn.Module, device: torch.device) -> nn.Module:
