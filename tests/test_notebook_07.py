@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import nbformat
 import numpy as np
@@ -16,6 +17,16 @@ from tests.test_notebooks import run
 
 def printed(done):
     return "".join(o.get("text", "") for c in done.cells for o in c.get("outputs", []))
+
+
+def listed(done):
+    """Whose answers a table shows."""
+    tables = [
+        o for c in done.cells for o in c.get("outputs", []) if "text/html" in o.get("data", {})
+    ]
+    return {
+        name for one in tables for name in re.findall(r"simulated (\w+)", one["data"]["text/html"])
+    }
 
 
 @pytest.fixture(scope="module")
@@ -42,18 +53,35 @@ def test_somebodys_folders_read_one_of_four(notebook, tmp_path):
     assert "say nothing about the images" in text
     assert "Reader simulated 2 chose right" in text
     assert "0 of 0 readers who began are done" in text
+    assert "Reader Zoë is not done" in text
     assert "take some that were held out" in text
     saved = json.dumps(done.metadata["widgets"])
     assert study.plan.id not in saved, "no truth and no pixels in what a reader may open"
 
     simulate_reader(study, "simulated Zoë", skill=0.5)
     simulate_reader(study, "simulated Yan", skill=0.5)
-    done = run(notebook, tmp_path / "again.ipynb", {**parameters, "simulated": 0})
+    own = {**parameters, "simulated": 0, "reader": "simulated Zoë"}
+    done = run(notebook, tmp_path / "again.ipynb", own)
     told = json.loads((tmp_path / "study" / "results.json").read_text("utf-8"))
     assert [one["share"]["n"] for one in told["readers"]] == [10, 10]
     assert told["readers"][0]["share"]["right"] == study.results().readers[0].share.right
     assert "chance 25%" in printed(done)
     assert "This trial run" not in printed(done)
+    assert listed(done) == {"Zoë"}, "a reader's rows are that reader's own"
+
+
+def test_the_next_reader_sees_nothing_of_what_others_answered(notebook, tmp_path):
+    parameters = {"trials": 10, "ratings": 4, "study_dir": str(tmp_path / "study")}
+    run(notebook, tmp_path / "out.ipynb", {**parameters, "simulated": 0})
+    study = open_study(tmp_path / "study")
+    simulate_reader(study, "simulated Yan", skill=1.0)
+    done = run(notebook, tmp_path / "ben.ipynb", {**parameters, "reader": "Ben", "simulated": 0})
+    assert "1 of 1 readers who began are done.\nReader Ben is not done" in printed(done)
+    assert "Yan" not in printed(done)
+    assert "The marks come when the reading is done" in printed(done)
+    assert listed(done) == set()
+    assert study.plan.id not in json.dumps(done)
+    assert not (tmp_path / "study" / "results.csv").exists()
 
 
 def test_a_real_study_needs_a_place_to_keep_answers(notebook, tmp_path):
