@@ -294,8 +294,8 @@ def _remarks(fake: _Side, real: _Side, *, chosen: bool) -> Iterator[str]:
     if all(ways) and ways[0] != ways[1] and not chosen:
         yield (
             f"the synthetic images were read {ways[0]} and the real ones {ways[1]}; as for "
-            "training means windowed and resized, which alone moves every figure. Bring their files to one "
-            "bit depth, or give what read_images returns for each folder."
+            "training means windowed and resized, which alone moves every figure. Bring their "
+            "files to one bit depth, or give what read_images returns for each folder."
         )
     if sizes[0][2] != sizes[1][2]:
         yield f"synthetic images have {sizes[0][2]} channels and real ones {sizes[1][2]}."
