@@ -221,7 +221,10 @@ def test_one_figure_that_cannot_be_had_costs_no_other(tmp_path):
     scores = score(tmp_path, real="mammogram", metrics=metrics, cache=False)
     assert scores["KID"].value is not None
     assert scores["FD-infinity"].value is None
-    assert "fd_infinity is not measured" in scores["FD-infinity"].warning
+    assert scores["FD-infinity"].warning == (
+        "fd_infinity is not measured: it needs at least 30 images on each side, and there are 12 "
+        "real and 12 synthetic ones; give more."
+    )
     assert "12 sizes; bring them to one" in scores["MS-SSIM"].warning
     assert "not measured" in str(scores)
     with pytest.raises(DataError, match=r"fd_infinity is not measured.*ms_ssim is not"):

@@ -18,7 +18,7 @@ from medgan_widgets.errors import DataError, RequestError
 from medgan_widgets.evaluation.scores import Scores
 from medgan_widgets.evaluation.sources import REALS, Images, images_of
 from medgan_widgets.features import CANONICAL, extractor_name, feature_batches, masks_among
-from medgan_widgets.metrics import METRICS, ms_ssim_diversity, score_of
+from medgan_widgets.metrics import FEWEST, METRICS, ms_ssim_diversity, score_of
 from medgan_widgets.phantoms import KINDS, LARGEST, SMALLEST
 from medgan_widgets.requests import GenerateRequest, Measured, Score
 from medgan_widgets.seeds import SEED_LIMIT, whole_number
@@ -150,6 +150,12 @@ def score(
 
 def _scores(metric: str, extractor: Any, sides: Sequence[_Side], seed: int) -> list[Score]:
     real, fake = sides[:2]
+    least, here = FEWEST.get(metric, PAIR), (real.images.count, fake.images.count)
+    if min(here) < least:
+        raise DataError(
+            f"it needs at least {least} images on each side, and there are {here[0]} real and "
+            f"{here[1]} synthetic ones; give more."
+        )
     if metric in EXTRA:
         for side, name in ((real, "real"), (fake, "synthetic")):
             if len(side.shapes) > 1 and len(side.some()) < PAIR:

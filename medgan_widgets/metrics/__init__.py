@@ -11,10 +11,11 @@ from medgan_widgets.metrics.balls import density_coverage, precision_recall
 from medgan_widgets.metrics.columns import ColumnDistances, distribution_distances
 from medgan_widgets.metrics.gaussians import Gaussian, frechet_distance, frechet_infinity
 from medgan_widgets.metrics.kernels import kernel_distance
-from medgan_widgets.metrics.scores import METRICS, frechet_score, score_of
+from medgan_widgets.metrics.scores import FEWEST, METRICS, frechet_score, score_of
 from medgan_widgets.metrics.similarity import ms_ssim_diversity, ms_ssim_pairs
 
 __all__ = [
+    "FEWEST",
     "METRICS",
     "ColumnDistances",
     "Gaussian",

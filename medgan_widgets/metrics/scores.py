@@ -326,3 +326,4 @@ _METRICS: Mapping[str, Metric] = MappingProxyType(
     }
 )
 METRICS = tuple(_METRICS)
+FEWEST = MappingProxyType({name: one.least for name, one in _METRICS.items()})  # rows a side

@@ -135,7 +135,8 @@ class AnatomyReport:
         for words, (share, of_phantoms) in self.classes.items():
             lines.append(f"{words}: {share:.0%} (phantoms: {of_phantoms:.0%}).")
         if min(self.n, self.n_phantoms) < FEW:
-            lines.append(f"Only {self.n} images: differences may well be missed.")
+            only = f"Only {self.n} image{'s' * (self.n != 1)}"
+            lines.append(f"{only}: differences may well be missed.")
         return "\n".join(lines)
 
     def to_frame(self) -> pd.DataFrame:
