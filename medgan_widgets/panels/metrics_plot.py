@@ -112,8 +112,8 @@ class MetricsPlot(Panel):
             engine = shared_engine()
         if not isinstance(getattr(engine, "telemetry", None), Telemetry):
             raise RequestError(
-                f"engine must be an Engine, which keeps telemetry; got {engine!r:.80}. Scores go in "
-                "as MetricsPlot(scores=…)."
+                f"engine must be an Engine, which keeps telemetry; got {engine!r:.80}. Scores "
+                "go in as MetricsPlot(scores=…)."
             )
         self.engine = engine
         self.models = (models,) if isinstance(models, str) else models
