@@ -161,6 +161,26 @@ def test_the_conclusion_is_what_the_numbers_say(rights, says, not_):
     assert not_ not in last
 
 
+def test_a_gain_that_a_control_has_too_is_no_gain_and_both_are_told():
+    outcome = planted({**ALL, (MIXED, 1.0): 0.8, (DUPLICATED, 1.0): 0.8, (CLASSICAL, 1.0): 0.7})
+    last = outcome.conclusion.splitlines()[-1]
+    told = outcome.differences().set_index("against")
+    assert last.startswith("No gain by synthetic images is shown beyond more training steps: ")
+    for control, words in ((REAL, "the reals alone"), (DUPLICATED, "as many duplicated reals")):
+        value, low, high = told.loc[control, ["difference", "low", "high"]]
+        assert f"better than {words} ({value:+.3f} [{low:+.3f}, {high:+.3f}])" in last
+
+
+def test_two_controls_beaten_at_two_ratios_are_no_gain():
+    rights = {
+        **ALL, (MIXED, 1.0): 0.82, (CLASSICAL, 1.0): 0.82,
+        (MIXED, 0.5): 0.82, (DUPLICATED, 0.5): 0.82, (CLASSICAL, 0.5): 0.7,
+    }  # fmt: skip
+    last = planted(rights).conclusion.splitlines()[-1]
+    assert last.startswith("No gain by synthetic images is shown beyond")
+    assert "but at no ratio better than both controls" in last
+
+
 def test_a_sweep_names_the_ratio_and_asks_for_more():
     rights = {**ALL, (MIXED, 0.5): 0.7, (DUPLICATED, 0.5): 0.7, (CLASSICAL, 0.5): 0.7}
     one, two = planted({**ALL, (MIXED, 1.0): 0.85}), planted({**rights, (MIXED, 1.0): 0.85})

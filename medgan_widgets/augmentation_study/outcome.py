@@ -142,8 +142,8 @@ class StudyOutcome:
         added = self._arms[MIXED, ratio][0]["n_synthetic"]
         value, (low, high) = self._metrics(MIXED, ratio)["balanced_accuracy"]
         parts = []
-        for control, (more, least, most) in self._against(ratio).items():
-            parts.append(f"{more:+.3f} [{least:+.3f}, {most:+.3f}] against {CONTROLS[control]}")
+        for control, difference in self._against(ratio).items():
+            parts.append(f"{_signed(difference)} against {CONTROLS[control]}")
         text = (
             f"{added} synthetic images added (ratio {ratio:g}): balanced accuracy {value:.3f} "
             f"[{low:.3f}, {high:.3f}]; {'; '.join(parts) or 'no control was trained'}."
@@ -174,9 +174,11 @@ class StudyOutcome:
                 "do is open."
             )
         elif better[REAL]:
+            best = max(better[REAL], key=lambda ratio: found[ratio][REAL][0])
             text = (
-                "No gain by synthetic images is shown beyond more training steps: better than the "
-                f"reals alone, but not better than {_unbeaten(better)}."
+                "No gain by synthetic images is shown beyond more training steps: at ratio "
+                f"{best:g} better than the reals alone ({_signed(found[best][REAL])}), but "
+                f"{_unbeaten(better, found[best])}."
             )
         elif worse:
             text = f"Synthetic images made it worse, at ratio {_list(worse)}."
@@ -286,11 +288,20 @@ def _with_interval(name: str, value: float, interval: tuple[float, float]) -> di
     return {name: value, f"{name} low": interval[0], f"{name} high": interval[1]}
 
 
-def _unbeaten(better: Mapping[str, Sequence[float]]) -> str:
+def _unbeaten(
+    better: Mapping[str, Sequence[float]], found: Mapping[str, tuple[float, float, float]]
+) -> str:
     """Return the controls that no ratio which beats the reals beats as well, in words."""
-    both = (DUPLICATED, CLASSICAL)
-    left = [one for one in both if not set(better[REAL]) & set(better[one])] or both
-    return " or ".join(CONTROLS[one] for one in left)
+    left = [one for one in (DUPLICATED, CLASSICAL) if not set(better[REAL]) & set(better[one])]
+    if not left:
+        return "at no ratio better than both controls"
+    told = [f"{CONTROLS[one]} ({_signed(found[one])})" for one in left]
+    return f"not better than {' or '.join(told)}"
+
+
+def _signed(difference: tuple[float, float, float]) -> str:
+    value, low, high = difference
+    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def _verdict(low: float, high: float) -> str:
