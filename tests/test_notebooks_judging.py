@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import nbformat
 import numpy as np
 import papermill
 import pytest
@@ -104,6 +105,23 @@ def test_every_parameter_is_explained(root, name):
     parameters = papermill.inspect_notebook(str(root / "notebooks" / f"{name}.ipynb"))
     assert {"images", "seed", "full"} <= set(parameters)
     assert all(about["help"] and about["inferred_type_name"] for about in parameters.values())
+
+
+def test_as_saved_they_explain_what_a_stranger_would_misread(root):
+    saved = {
+        name: texts(nbformat.read(root / "notebooks" / f"{name}.ipynb", as_version=4))
+        for name in ("04_evaluate", "05_benchmark", "06_augmentation_study")
+    }
+    assert "By phantom-cnn-1, which sees the anatomy of phantoms, FD is" in saved["04_evaluate"]
+    benchmark = saved["05_benchmark"]
+    assert "4 with a warning" in benchmark
+    assert benchmark.count("KID is the better figure") == 4, "each warning is told"
+    groups = re.split(r"^against (\S+ phantoms)$", benchmark, flags=re.M)[1:]
+    assert groups[::2] == ["brain_mri phantoms", "chest_xray phantoms", "mammogram phantoms"]
+    assert "phantom-chest-xray" not in groups[1]
+    assert "phantom-styles" in groups[1]
+    study = saved["06_augmentation_study"]
+    assert study.count("the classifiers see 80") == 2, "also beside the conclusion"
 
 
 def test_what_the_notebooks_leave_on_paper_is_no_empty_sheet(root):
