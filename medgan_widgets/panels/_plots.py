@@ -299,12 +299,12 @@ class Curves:
         return Line(line.name, x, y, line.colour, line.dash, notes)
 
     def _send_axes(self, lines: Sequence[Line]) -> None:
-        for scale, axis, ticks in zip(
-            (self._x, self._y),
-            self._axes,
-            axes_of(lines, log=self._log, zero=self._zero, whole=self._whole),
-            strict=True,
-        ):
+        across, up = axes_of(lines, log=self._log, zero=self._zero, whole=self._whole)
+        counted = [line for line in lines if line.notes]  # a line across them is none of them
+        if self._whole and counted:
+            across, _ = axes_of(counted, log=self._log, whole=True)
+        both = zip((self._x, self._y), self._axes, (across, up), strict=True)
+        for scale, axis, ticks in both:
             if list(np.asarray(axis.tick_values if axis.tick_values is not None else [])) == ticks:
                 continue
             with scale.hold_sync():
