@@ -8,6 +8,7 @@ import pytest
 from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.engine import Engine
 from medgan_widgets.errors import ModelNotFoundError, NotRunnableError, RequestError
+from medgan_widgets.medigan.workers import end_workers
 from medgan_widgets.panels import GeneratorGrid, ModelExplorer, Studio
 from medgan_widgets.requests import GenerateRequest
 from tests.tiny import write_model
@@ -15,6 +16,7 @@ from tests.tiny import write_model
 
 @pytest.fixture
 def engine(tmp_path):
+    end_workers()  # medigan's, of tests before: they count as resident
     write_model(tmp_path, "tiny")
     write_model(tmp_path, "other", seed=1)
     return Engine(device="cpu", catalogue=Catalogue(tmp_path))
