@@ -188,7 +188,7 @@ def test_the_least_recently_used_model_leaves_when_memory_is_short(models: Path)
     assert "small-dcgan" in engine.resident
     assert "third" not in engine.resident
     engine.release()
-    assert engine.resident_bytes == 0
+    assert engine.resident == ()
     assert engine.resident_bytes == 0
 
 
