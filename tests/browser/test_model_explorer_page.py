@@ -26,6 +26,11 @@ TRAITS = (
     *("transfers", "packages", "lock_note"),
 )
 
+TYPED = """() => {
+  const box = document.activeElement;
+  return !box.matches('.mg-search') || box.value === model.get('search_text');
+}"""
+
 
 class Session:
     """A page and the kernel's half; `answer` carries over what the page asked, and the reply."""
@@ -42,7 +47,8 @@ class Session:
         return {name: getattr(self.explorer.view, name) for name in TRAITS}
 
     def answer(self) -> None:
-        self.page.wait_for_timeout(150)  # the search box waits for the next key
+        self.page.wait_for_function(TYPED)  # the search box waits for the next key
+        self.page.wait_for_timeout(50)
         saved, sent = self.widget.saved(), self.widget.sent()
         for changes in saved[self.read :]:
             self.explorer.view.set_state(changes)
