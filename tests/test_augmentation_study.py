@@ -433,6 +433,7 @@ def test_synthetic_images_of_another_size_are_resized_and_it_is_said(tmp_path):
         ({"ratios": (float("nan"),)}, "ratios must be numbers above 0"),
         ({"ratios": None}, "ratios must be numbers above 0"),
         ({"arms": 5}, "arms must be some of"),
+        ({"folder": 3}, "folder must be a path or None, got 3"),
         ({"seeds": 0}, "seeds must be from 1"),
         ({"seeds": 1.5}, "seeds must be a whole number, got 1.5"),
         ({"seeds": None}, "seeds must be a whole number"),

@@ -69,6 +69,8 @@ def test_copies_are_told_in_the_report_the_log_and_the_manifest(copying, known, 
     assert {seed for seed, mark in marks.items() if mark.startswith("a copy")} == {21, 30}
     private = tmp_path / "out_synthetic_pairs_private.png"
     assert len(np.unique(np.asarray(Image.open(private)))) > 20, "the pairs, beside the zip"
+    mw.export(REQUEST, tmp_path / "out", gate=None, engine=copying)
+    assert not private.exists(), "no pairs belong to the export that lies there now"
 
 
 def test_at_a_closed_gate_nothing_leaves_but_the_report_is_kept(copying, known, tmp_path):

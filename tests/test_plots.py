@@ -71,6 +71,26 @@ def test_axes_hold_all_points_between_round_ends(y: list[float]) -> None:
     assert np.allclose(np.diff(ticks), ticks[1] - ticks[0])
 
 
+@pytest.mark.parametrize("most", [1, 3, 8, 9, 100, 30_000])
+def test_a_count_has_whole_ticks(most: int) -> None:
+    ticks, _ = axes_of([Line("a", np.array([1.0, most]), np.ones(2))], log=False, x_is="count")
+    assert all(tick.is_integer() for tick in ticks)
+    assert ticks[0] <= 1 <= most <= ticks[-1]
+
+
+def test_things_beside_each_other_have_room_whatever_crosses_them() -> None:
+    three = Line("a", np.arange(1.0, 4.0), np.ones(3), notes=("a", "b", "c"))
+    floor = Line("floor", np.array([0.0, 4.0]), np.zeros(2))
+    assert axes_of([three, floor], log=False, x_is="place")[0] == [0, 1, 2, 3, 4]
+
+
+def test_paper_tells_every_place() -> None:
+    three = Line("a", np.arange(1.0, 4.0), np.ones(3), notes=("a", "b", "c"))
+    labels = np.asarray(drawn("", [three], x_is="place").convert("L"))[-17:, 60:-20]
+    inked = np.flatnonzero((labels < 128).any(0))
+    assert len(np.flatnonzero(np.diff(inked) > 30)) == 2, "1, 2 and 3 between the ends"
+
+
 def test_amounts_begin_at_nothing() -> None:
     assert axes_of([line([852, 855])], log=False)[1][0] > 800
     assert axes_of([line([852, 855])], log=False, zero=True)[1][0] == 0

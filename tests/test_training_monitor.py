@@ -452,8 +452,9 @@ def test_a_finished_run_is_looked_at_in_silence(monitor: TrainingMonitor) -> Non
     time.sleep(0.3)
     wire = Wire(monitor)
     looks: list[int] = []
-    plain = monitor.refresh
-    monitor.refresh = lambda: (looks.append(1), plain())  # type: ignore[method-assign]
+    watcher = monitor._watcher
+    plain = watcher._look
+    watcher._look = lambda: (looks.append(1), plain())
     until(lambda: len(looks) >= 5)
     assert wire.updates == []
 

@@ -150,6 +150,8 @@ class AugmentationStudy:
         engine: Engine | None = None,
         device: str = "auto",
     ) -> None:
+        if folder is not None and not isinstance(folder, (str, Path)):
+            raise RequestError(f"folder must be a path or None, got {folder!r:.40}.")
         self.plan = checked_plan(arms, ratios, seeds)
         self._device = str(checked_device(device))
         self._lesson = checked_lesson(passes, batch, learning_rate, classical, self._device)

@@ -82,6 +82,8 @@ def keep_report(report: Report, target: Path, gate: Gate | None) -> Path:
     pairs = stem.with_name(f"{stem.name}_pairs_private.png")
     if report.shown:
         write_whole(pairs, png_bytes(np.asarray(report.sheet())))
+    else:
+        pairs.unlink(missing_ok=True)  # of an earlier export of this name
     if gate is None:
         return place
     if report.copies or not report.assessed:

@@ -7,8 +7,14 @@ the page first: is the tab in front, and is the panel in it scrolled into view?
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
 import anywidget
 import traitlets
+
+from medgan_widgets.panels._plots import Curves
+from medgan_widgets.panels._watcher import Watcher
 
 _JS = """
 export default () => {
@@ -59,3 +65,22 @@ class Beacon(anywidget.AnyWidget):
     _esm = _JS
     _css = ".mg-beacon { position: absolute; width: 0; height: 0; overflow: hidden; }"
     visible = traitlets.Bool(False).tag(sync=True)
+
+
+def watched(
+    beacon: Beacon, look: Callable[[], object], every: float, curves: Callable[[], Iterable[Curves]]
+) -> Watcher:
+    """Return a watcher that looks, and lets these curves be sent, only while the light is on."""
+    watcher = Watcher(lambda: beacon.visible and look(), every)
+
+    def seen(change: Mapping[str, Any]) -> None:
+        """Stop at once: a hidden page keeps all that it is sent."""
+        for one in list(curves()):
+            one.paused = not change["new"]
+        if change["new"]:
+            watcher.wake()
+        else:
+            watcher.rest()
+
+    beacon.observe(seen, "visible")
+    return watcher

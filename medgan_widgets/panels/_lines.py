@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 Dash = Literal["solid", "dashed", "dotted", "dash_dotted"]
+X = Literal["amount", "count", "place"]  # of things; place: they stand beside each other
 # Each can be told from the others, and from white paper as well as from black.
 COLOURS = ("#2a7de1", "#e2711d", "#2f9e44", "#9c4dcc", "#e0453a", "#0f9aa8", "#b0792a", "#c2418f")
 _PAPER, _INK, _GREY = (255, 255, 255), (33, 33, 33), (216, 216, 216)
@@ -67,8 +68,10 @@ def thinned(x: NDArray[Any], y: NDArray[Any], most: int = 500) -> tuple[NDArray[
     return x[places], y[places]
 
 
-def nice_ticks(low: float, high: float, number: int = 4) -> list[float]:
+def nice_ticks(low: float, high: float, number: int = 4, *, whole: bool = False) -> list[float]:
     """Return round numbers, evenly spaced, from at most ``low`` to at least ``high``.
+
+    With ``whole`` there is no tick between two whole numbers: a quarter of an image is none.
 
     Examples
     --------
@@ -76,13 +79,16 @@ def nice_ticks(low: float, high: float, number: int = 4) -> list[float]:
     [0.0, 0.5, 1.0, 1.5, 2.0]
     >>> nice_ticks(3.0, 3.0)
     [2.0, 2.5, 3.0, 3.5, 4.0]
+    >>> nice_ticks(0, 8, whole=True)
+    [0.0, 2.0, 4.0, 6.0, 8.0]
     """
     if not high > low:
         spread = abs(low) / 3 or 1.0
         low, high = low - spread, high + spread
-    rough = (high - low) / number
+    rough = max((high - low) / number, 1.0 if whole else 0.0)
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(n * power for n in (1, 2, 2.5, 5, 10) if n * power >= rough * 0.999)
+    steps = [n * power for n in (1, 2, 2.5, 5, 10) if n * power >= rough * 0.999]
+    step = next(one for one in steps if one.is_integer() or not whole)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [float(f"{n * step:.10g}") for n in range(first, last + 1)]
 
@@ -110,17 +116,24 @@ def bounds(arrays: Sequence[NDArray[Any]], *, positive: bool = False) -> tuple[f
 
 
 def axes_of(
-    lines: Sequence[Line], *, log: bool, zero: bool = False, whole: bool = False
+    lines: Sequence[Line],
+    *,
+    log: bool,
+    zero: bool = False,
+    x_is: X = "amount",
 ) -> tuple[list[float], list[float]]:
     """Return the ticks of both axes; the first and the last are where the axis ends.
 
-    With ``zero`` the upright one begins at 0, for amounts; with ``whole`` x counts things.
+    With ``zero`` the upright one begins at 0; a count has whole ticks, places have room at
+    both ends.
     """
     across = bounds([line.x for line in lines]) or (0.0, 1.0)
     start = 0.0 if across[0] >= 0 and across[0] < 0.5 * across[1] else across[0]
-    x = nice_ticks(start, across[1])
-    if whole:
-        first, last = math.floor(across[0]), math.ceil(across[1])
+    x = nice_ticks(start, across[1], whole=x_is != "amount")
+    if x_is == "place":
+        # A line across them, as the floor is, has no notes and is none of them.
+        numbered = bounds([line.x for line in lines if line.notes]) or across
+        first, last = math.floor(numbered[0]), math.ceil(numbered[1])
         step = max(1, -(-(last - first + 2) // 10))
         x = [float(one) for one in range(first - 1, last + 1 + step, step)]
     up = bounds([line.y for line in lines], positive=log)
@@ -146,9 +159,15 @@ def latest(line: Line) -> str:
 
 
 def drawn(
-    title: str, lines: Sequence[Line], *, log: bool = False, width: int = 420, height: int = 220
+    title: str,
+    lines: Sequence[Line],
+    *,
+    log: bool = False,
+    x_is: X = "amount",
+    width: int = 420,
+    height: int = 220,
 ) -> Image.Image:
-    """Return the curves on paper, for a snapshot.
+    """Return the curves on paper, for a snapshot; the axes are those of `axes_of`.
 
     Examples
     --------
@@ -159,7 +178,7 @@ def drawn(
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
     pen.text((8, 4), title, fill=_INK, font=ImageFont.load_default(13))
     left, top, right, bottom = 52, 42, width - 12, height - 22
-    xs, ys = axes_of(lines, log=log)
+    xs, ys = axes_of(lines, log=log, x_is=x_is)
     scale = np.log10 if log else np.asarray
     low, high = float(scale(ys[0])), float(scale(ys[-1]))
 
@@ -171,10 +190,12 @@ def drawn(
         (_, y) = place(xs[0], tick)
         pen.line([(left, y), (right, y)], fill=_GREY)
         pen.text((left - 6, y), f"{tick:g}", fill=_INK, font=font, anchor="rm")
-    for tick in (xs[0], xs[-1]):
-        pen.text(
-            (place(tick, ys[0])[0], bottom + 4), f"{tick:g}", fill=_INK, font=font, anchor="mt"
-        )
+    ended = -math.inf  # where the label before ended
+    for tick in xs:
+        (x, _), half = place(tick, ys[0]), pen.textlength(f"{tick:g}", font=font) / 2
+        if x - half > ended + 6:
+            pen.text((x, bottom + 4), f"{tick:g}", fill=_INK, font=font, anchor="mt")
+            ended = x + half
     across = left
     for line in lines:
         _trace(pen, line, place, log)

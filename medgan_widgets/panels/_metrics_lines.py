@@ -74,7 +74,7 @@ def live(telemetry: Telemetry, models: Sequence[str]) -> dict[str, Shown]:
             lines[name] += found
     nothing = "nothing generated yet"
     return {
-        name: Shown(title, tuple(lines[name]), note if lines[name] else nothing)
+        name: Shown(title, tuple(lines[name]), note if lines[name] else nothing, "count")
         for name, (title, note) in LIVE.items()
     }
 
@@ -190,7 +190,7 @@ def quality(group: Group, measured: Sequence[Measured]) -> Shown:
         floor = np.full(2, float(np.median(np.array(floors, float))))
         lines.append(Line("floor", reach, floor, "#8a8a8a", "dotted"))
     title = f"{name} ({extractor or 'extractor not stated'}) against {against}"
-    return Shown(title, tuple(lines), _sizes(measured))
+    return Shown(title, tuple(lines), _sizes(measured), "place" if axis == COUNTED else "amount")
 
 
 def _called(one: Measured, axis: str) -> str:
@@ -300,7 +300,7 @@ def sheet(plots: Sequence[tuple[Shown, bool]], columns: int = 2) -> Image.Image:
 
 def _paper(shown: Shown, log: bool) -> Image.Image:
     """Return one plot on paper; a legend that is wider than the plot goes on below itself."""
-    plot = drawn(shown.title, shown.lines, log=log)
+    plot = drawn(shown.title, shown.lines, log=log, x_is=shown.x_is)
     font = ImageFont.load_default(12)
     entries: list[tuple[Line, int, int]] = []  # with row and place across
     row, across = 0, LEFT
@@ -313,7 +313,8 @@ def _paper(shown: Shown, log: bool) -> Image.Image:
             across += wide
     if not row:
         return plot
-    bare = drawn(shown.title, [replace(line, name="") for line in shown.lines], log=log)
+    nameless = [replace(line, name="") for line in shown.lines]
+    bare = drawn(shown.title, nameless, log=log, x_is=shown.x_is)
     more = (row + 1) * ROW - (BELOW - ABOVE)
     page = Image.new("RGB", (bare.width, bare.height + more), (255, 255, 255))
     page.paste(bare.crop((0, 0, bare.width, ABOVE)), (0, 0))

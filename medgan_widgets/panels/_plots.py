@@ -21,7 +21,7 @@ import numpy as np
 import traitlets
 from PIL import Image
 
-from medgan_widgets.panels._lines import Dash, Line, axes_of, drawn, latest, thinned
+from medgan_widgets.panels._lines import Dash, Line, X, axes_of, drawn, latest, thinned
 
 _MARGIN = {"top": 8, "bottom": 22, "left": 46}
 _LETTER = 7  # pixels, of what x is, beside the end of its axis
@@ -99,8 +99,8 @@ class Curves:
         Whether y begins at 0.
     height
         Of the plot without its title, in pixels.
-    whole
-        Whether x counts things, and has whole numbers only.
+    x_is
+        An amount, a count of things, or the place of each of them.
     dots
         Area of the dots that answer the pointer, in square pixels.
     least
@@ -132,14 +132,14 @@ class Curves:
         log: bool = False,
         zero: bool = False,
         height: int = 130,
-        whole: bool = False,
+        x_is: X = "amount",
         dots: int = 36,
         least: float = 0.2,
         most: int = 500,
     ) -> None:
         self.sent = 0
         self._log, self._zero, self._least, self._most = log, zero, least, most
-        self._whole = whole
+        self._x_is: X = x_is
         self._lock = threading.RLock()
         self._wanted: tuple[str, str, tuple[Line, ...]] = (title, "", ())
         self._last: object = None
@@ -224,7 +224,8 @@ class Curves:
 
     def picture(self, width: int = 420, height: int = 220) -> Image.Image:
         """Return the curves on paper."""
-        return drawn(self.title, self.lines, log=self._log, width=width, height=height)
+        shape = {"width": width, "height": height}
+        return drawn(self.title, self.lines, log=self._log, x_is=self._x_is, **shape)
 
     def close(self) -> None:
         """Take it off the page; twice does no harm."""
@@ -299,10 +300,7 @@ class Curves:
         return Line(line.name, x, y, line.colour, line.dash, notes)
 
     def _send_axes(self, lines: Sequence[Line]) -> None:
-        across, up = axes_of(lines, log=self._log, zero=self._zero, whole=self._whole)
-        counted = [line for line in lines if line.notes]  # a line across them is none of them
-        if self._whole and counted:
-            across, _ = axes_of(counted, log=self._log, whole=True)
+        across, up = axes_of(lines, log=self._log, zero=self._zero, x_is=self._x_is)
         both = zip((self._x, self._y), self._axes, (across, up), strict=True)
         for scale, axis, ticks in both:
             if list(np.asarray(axis.tick_values if axis.tick_values is not None else [])) == ticks:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan_widgets.panels._lines import COLOURS, Dash, Line
+from medgan_widgets.panels._lines import COLOURS, Dash, Line, X
 from medgan_widgets.panels._run_looks import Look
 from medgan_widgets.runs import Tick
 
@@ -60,6 +60,7 @@ class Shown:
     title: str
     lines: tuple[Line, ...]
     note: str = ""
+    x_is: X = "amount"
 
 
 def shown(looks: Sequence[Look]) -> dict[str, Shown]:

@@ -16,7 +16,7 @@ from PIL import Image
 from medgan_widgets.errors import RequestError
 from medgan_widgets.evaluation.scores import Scores
 from medgan_widgets.files import write_whole
-from medgan_widgets.panels._beacon import Beacon
+from medgan_widgets.panels._beacon import Beacon, watched
 from medgan_widgets.panels._metrics_lines import (
     AXES,
     COUNTED,
@@ -37,7 +37,6 @@ from medgan_widgets.panels._panel import Panel
 from medgan_widgets.panels._plots import Curves, side_by_side
 from medgan_widgets.panels._run_looks import Looker
 from medgan_widgets.panels._scripts import joined
-from medgan_widgets.panels._watcher import Watcher
 from medgan_widgets.requests import Measured
 from medgan_widgets.telemetry import Telemetry
 
@@ -140,8 +139,7 @@ class MetricsPlot(Panel):
         self._box.add_class("mg-metrics-box")
         super().__init__("Metrics", [self.beacon, self._box])
         self.add_class("mg-metrics-panel")
-        self._watcher = Watcher(self._watch, every)
-        self.beacon.observe(self._seen, "visible")
+        self._watcher = watched(self.beacon, self.refresh, every, lambda: self._all_curves)
         self.speed_table.observe(self._relog_speed, "log")
         self.score_table.observe(self._relog_scores, "log")
         self.speed_table.on_msg(self._asked_speed)
@@ -233,7 +231,7 @@ class MetricsPlot(Panel):
                     x_label=AXES[axis],
                     log=self.score_table.log,
                     height=150,
-                    whole=axis == COUNTED,
+                    x_is="place" if axis == COUNTED else "amount",
                 )
                 self._plots[key].paused = self._asleep
             shown = quality(key, rows)
@@ -243,7 +241,7 @@ class MetricsPlot(Panel):
     def _live_curves(self, name: str) -> Curves:
         title, _ = LIVE[name]
         log = self.speed_table.log and name in LOGS
-        return Curves(title, x_label="images", log=log, zero=True, dots=12)
+        return Curves(title, x_label="images", x_is="count", log=log, zero=True, dots=12)
 
     @property
     def _all_curves(self) -> list[Curves]:
@@ -283,18 +281,6 @@ class MetricsPlot(Panel):
         work = f"{count} model{'s' if known != 1 else ''} on {self.engine.device}" if models else ""
         figures = f"{len(self.scores)} score{'s' if len(self.scores) != 1 else ''}"
         return ", ".join(part for part in (work, figures) if part) + "."
-
-    def _seen(self, change: Mapping[str, Any]) -> None:
-        for curves in self._all_curves:
-            curves.paused = not change["new"]
-        if change["new"]:
-            self._watcher.wake()
-        else:
-            self._watcher.rest()
-
-    def _watch(self) -> None:
-        if self.beacon.visible:
-            self.refresh()
 
     def _relog_speed(self, _: object) -> None:
         """Draw speed again: a scale cannot become a logarithm."""

@@ -19,13 +19,12 @@ from medgan_widgets.cards import ModelCard
 from medgan_widgets.errors import MedganError, RequestError
 from medgan_widgets.jobs import Job
 from medgan_widgets.panels import _run_forms as forms
-from medgan_widgets.panels._beacon import Beacon
+from medgan_widgets.panels._beacon import Beacon, watched
 from medgan_widgets.panels._one_of_each import OneOfEach
 from medgan_widgets.panels._panel import Panel
 from medgan_widgets.panels._run_lines import PLOTS, shown
 from medgan_widgets.panels._run_looks import Look, Looker, first_run, known_runs
 from medgan_widgets.panels._run_page import Desk, Timeline, paper, show_desk
-from medgan_widgets.panels._watcher import Watcher
 from medgan_widgets.runs import Ask, RunState, ask, asked, run_state, start_process
 
 log = logging.getLogger(__name__)
@@ -95,8 +94,7 @@ class TrainingMonitor(Panel):
         self.add_class("mg-monitor-panel")
         self._box.add_class("mg-monitor-box")
         self._plots.add_class("mg-monitor-plots")
-        self._watcher = Watcher(self._watch, every)
-        self.beacon.observe(self._seen, "visible")
+        self._watcher = watched(self.beacon, self.refresh, every, lambda: self._curves.values())
         self.desk.on_msg(self._message)
         self.timeline.observe(self._asked_picture, "asked")
         if run is not None:
@@ -322,19 +320,6 @@ class TrainingMonitor(Panel):
         self.desk.made = card.id
         if self.on_model is not None:
             self.on_model(card)
-
-    def _seen(self, change: Mapping[str, Any]) -> None:
-        """Begin to watch, or stop at once: a hidden page keeps all that it is sent."""
-        for curves in list(self._curves.values()):
-            curves.paused = not change["new"]
-        if change["new"]:
-            self._watcher.wake()
-        else:
-            self._watcher.rest()
-
-    def _watch(self) -> None:
-        if self.beacon.visible:
-            self.refresh()
 
     def _message(self, _: object, content: Mapping[str, Any], __: object) -> None:
         """Hear the page, on whatever thread."""
