@@ -495,6 +495,18 @@ def test_two_studies_do_not_share_a_folder(tmp_path):
         list(study(folder=tmp_path))
 
 
+def test_two_unnamed_classifiers_are_told_apart(tmp_path):
+    def linear(width):
+        return lambda channels, classes, size: nn.Sequential(
+            nn.Flatten(), nn.LazyLinear(width), nn.Linear(width, classes)
+        )
+
+    list(study(folder=tmp_path, seeds=1, arms=(REAL,), classifier=linear(4)))
+    assert len(study(folder=tmp_path, seeds=1, arms=(REAL,), classifier=linear(4)).rows) == 1
+    with pytest.raises(DataError, match=r"another study \(its classifier differ\)"):
+        study(folder=tmp_path, seeds=1, arms=(REAL,), classifier=linear(5))
+
+
 def test_a_file_in_place_of_the_folder_is_told(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(SaveError, match=r"notes\.txt is a file; a study needs a folder"):

@@ -39,6 +39,18 @@ def planted(images: np.ndarray, change: str, seed: int = 0) -> np.ndarray:
     return np.stack(made)
 
 
+def clouds(seeds: range, side: int = 64) -> np.ndarray:
+    """Noise with the spectrum of natural images, uint8 [N, H, W]."""
+    across = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side)[None])
+    across[0, 0] = 1
+    made = []
+    for seed in seeds:
+        noise = np.fft.fft2(np.random.default_rng(seed).standard_normal((side, side)))
+        cloud = np.fft.ifft2(noise / across**1.5).real
+        made.append(128 + 40 * (cloud - cloud.mean()) / cloud.std())
+    return np.clip(np.rint(made), 0, 255).astype(np.uint8)
+
+
 @pytest.fixture(scope="module", params=KINDS)
 def memory(request):
     known = draw_phantoms(request.param, range(TRAINING), size=64).images
@@ -105,7 +117,7 @@ def test_training_images_with_doubles_hide_no_copy(double):
     report = looked.check(planted(known[:40], "noisy"))
     assert len(report.copies) == 40, report.text
     assert 0.2 < report.calibration.doubled < 0.6
-    assert "have a near duplicate" in report.text
+    assert "near duplicates, or so plain" in report.text
     fresh = draw_phantoms("brain_mri", range(10**6, 10**6 + 60), size=64).images
     assert looked.check(fresh).copy_rate <= 0.02
 
@@ -149,6 +161,46 @@ def test_without_enough_to_compare_nothing_is_said_to_be_clean():
     assert report.text.startswith("Memorisation: not assessed")
     same = Memory(known).check(known)
     assert "5 of 5 are copies all the same" in same.text
+
+
+def test_images_of_one_patient_do_not_say_what_is_alike_by_chance():
+    known = draw_phantoms("mammogram", range(40), size=32).images
+    fresh = draw_phantoms("mammogram", range(900, 912), size=32).images
+    for groups in (["p"] * 40, ["p"] * 39 + ["q"]):
+        report = Memory(known, groups=groups).check(fresh)
+        assert report.text.startswith("Memorisation: not assessed: too few training images")
+        assert not report.pairs
+    halves = Memory(known, groups=["p"] * 20 + ["q"] * 20).check(fresh)
+    assert halves.assessed
+    assert not halves.copies
+    others = draw_phantoms("mammogram", range(1000, 1060), size=32).images
+    held = Memory(known, groups=["p"] * 40, held_out=others).check(np.concatenate([known, fresh]))
+    assert len(held.copies) == 40, "held-out images say it as well"
+
+
+def test_images_of_twelve_bits_are_seen_in_all_their_greys():
+    known = clouds(range(60)).astype(np.uint16) * 16 + 7
+    fresh = clouds(range(500, 560)).astype(np.uint16) * 16 + 7
+    copies = np.concatenate([known[:20, ::-1], np.clip(known[20:40], 300, 3900)])
+    report = Memory(known).check(np.concatenate([copies, fresh]))
+    assert [pair.training for pair in sorted(report.copies, key=lambda one: one.index)] == [
+        *range(40)
+    ]
+    full = Memory(known).check(copies * np.uint16(15))
+    assert len(full.copies) == 40, "the same greys over all sixteen bits"
+    assert report.shown[0][0].max() > 150, "and pictures that can be looked at"
+
+
+def test_images_so_plain_that_all_look_alike_are_not_assessed():
+    rows, columns = np.mgrid[:64, :64]
+    turns = np.random.default_rng(0).uniform(0, np.pi, 160)
+    waves = [np.sin((np.cos(t) * rows + np.sin(t) * columns) / 3) for t in turns]
+    stripes = np.rint(127 + 100 * np.stack(waves)).astype(np.uint8)
+    report = Memory(stripes[:100]).check(stripes[100:])
+    assert not report.assessed
+    assert report.copy_rate is None
+    held = Memory(stripes[:60], held_out=stripes[60:]).check(stripes[:60])
+    assert not held.assessed
 
 
 def test_flat_images_other_sizes_and_colours_are_taken(memory):

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -333,7 +334,23 @@ def test_names_that_some_disks_take_for_one_are_refused(study):
     assert study.known("Zoë-2") == "Zoë-2"
 
 
-@pytest.mark.parametrize(("place", "seconds"), [(9, 1.0), (0, 1.0), (True, 1.0), (3, -1), (3, 1e9)])
+def test_nobody_is_called_as_all_of_them_are(study):
+    with pytest.raises(RequestError, match="choose another name"):
+        study.next("All readers")
+
+
+def test_what_was_not_asked_is_not_answered(study):
+    first = study.next("A")
+    for wrong in (replace(first, trial=99), replace(first, kind="choice"), None):
+        with pytest.raises(RequestError, match=r"answer what next\('A'\) returns"):
+            study.record("A", wrong, 1, 1.0)
+    assert study.answers("A").given == ()
+
+
+@pytest.mark.parametrize(
+    ("place", "seconds"),
+    [(9, 1.0), (0, 1.0), (True, 1.0), (1.5, 1.0), (3, -1), (3, 1e9), (3, "1"), (3, None)],
+)
 def test_an_answer_that_cannot_be_is_refused(study, place, seconds):
     with pytest.raises(RequestError):
         study.record("A", study.next("A"), place, seconds)  # a rating: 1 to 5

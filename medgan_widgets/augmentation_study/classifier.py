@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -168,6 +170,19 @@ def built(factory: Factory, images: Images, classes: int, seed: int) -> nn.Modul
             f"{list(shape) or type(made).__name__}."
         )
     return network
+
+
+def mark_of(network: nn.Module) -> str:
+    """Return a classifier's name with a digest of its layers and first weights.
+
+    A name alone does not tell two ``lambda`` from each other.
+    """
+    digest = hashlib.sha256(re.sub(r" at 0x\w+", "", repr(network)).encode())
+    for name, values in network.state_dict().items():
+        if isinstance(values, Tensor):
+            digest.update(f"{name} {tuple(values.shape)} {values.dtype}".encode())
+            digest.update(values.cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return f"{type(network).__name__} {digest.hexdigest()[:16]}"
 
 
 def _asked(network: nn.Module, images: Tensor) -> Tensor:

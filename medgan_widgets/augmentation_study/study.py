@@ -17,6 +17,7 @@ from medgan_widgets.augmentation_study.classifier import (
     Factory,
     SmallCNN,
     built,
+    mark_of,
     predicted,
     trained,
 )
@@ -164,7 +165,8 @@ class AugmentationStudy:
         self.data = read_reals(data, labels, group, size, read, reals, model, engine)
         self.target = checked_target(self.data, target)
         self._rows = drawn_reals(self.data, self.target, reals)
-        built(classifier, self.images[:2], len(self._values), seed=0)  # says early what is wrong
+        # Built once here, it says early what is wrong, and which one it is.
+        self._network = mark_of(built(classifier, self.images[:2], len(self._values), seed=0))
         self._own: TrainingImages | None = None
         self._source: Source | None = None
         if needs and train_generator:
@@ -325,9 +327,7 @@ class AugmentationStudy:
             "fingerprint": self.data.fingerprint,
             "target": self.target,
             "reals": len(self._rows),
-            "classifier": getattr(
-                self._classifier, "__qualname__", type(self._classifier).__name__
-            ),
+            "classifier": self._network,
             "lesson": repr(self._lesson),
             "source": self._mark_of_source(),
         }

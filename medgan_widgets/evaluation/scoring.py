@@ -228,10 +228,8 @@ def _side_of(fake: Any, judged: Images, engine: Callable[[], Engine]) -> int | N
     if isinstance(fake, str) and fake in KINDS:
         return None
     if isinstance(fake, GenerateRequest):
-        side = engine().catalogue[fake.model_id].size[0]
-    else:
-        side = max(next(judged.batches()).shape[1:3])
-    return min(max(side, SMALLEST), LARGEST)  # else as near as can be, and a note tells
+        return engine().catalogue[fake.model_id].size[0]
+    return int(max(next(judged.batches()).shape[1:3]))
 
 
 class _Side:

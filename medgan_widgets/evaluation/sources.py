@@ -20,7 +20,7 @@ from medgan_widgets.datasets.found import Found
 from medgan_widgets.datasets.kinds import kind_of
 from medgan_widgets.engine import Engine
 from medgan_widgets.errors import DataError, RequestError
-from medgan_widgets.phantoms import KINDS, draw_phantoms
+from medgan_widgets.phantoms import KINDS, LARGEST, SMALLEST, draw_phantoms
 from medgan_widgets.requests import GenerateRequest
 from medgan_widgets.seeds import SEED_LIMIT, Value, whole_number
 
@@ -99,7 +99,8 @@ def images_of(
         Arguments of `read_images` for files. Without them pictures of 8 bits are
         taken pixel by pixel in their own size; all else is read as for training.
     size, condition, first
-        For phantoms: pixels, classes that are held fixed, and the first seed.
+        For phantoms: pixels a side, as near to it as they can be drawn, classes that are
+        held fixed, and the first seed.
 
     Raises
     ------
@@ -115,7 +116,8 @@ def images_of(
         return _of_request(source, engine, n)
     if isinstance(source, str) and source in KINDS:
         known = {k: v for k, v in (condition or {}).items() if k in KINDS[source].factors}
-        return _of_phantoms(source, n or 1000, size or 128, known, first)
+        side = min(max(size or 128, SMALLEST), LARGEST)
+        return _of_phantoms(source, n or 1000, side, known, first)
     if isinstance(source, TrainingImages):
         return _of_array(source.images, source.source, n, seed)
     if isinstance(source, np.ndarray):

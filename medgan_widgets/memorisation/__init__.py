@@ -13,8 +13,8 @@
     pixels.py       images as small grey ones
 """
 
-from medgan_widgets.memorisation.calibration import Calibration
-from medgan_widgets.memorisation.memory import FEWEST, Memory, Step
+from medgan_widgets.memorisation.calibration import FEWEST, Calibration
+from medgan_widgets.memorisation.memory import Memory, Step
 from medgan_widgets.memorisation.report import NOT_ASSESSED, Pair, Report, not_assessed
 
 __all__ = [

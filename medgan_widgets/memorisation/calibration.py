@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medgan_widgets.errors import DataError
-from medgan_widgets.images import to_uint8
 from medgan_widgets.memorisation.individual import is_flat
 from medgan_widgets.memorisation.matching import AT_ONCE, Matcher
 from medgan_widgets.memorisation.pixels import Floats, flipped, small_greys
@@ -25,6 +24,8 @@ from medgan_widgets.memorisation.pixels import Floats, flipped, small_greys
 ASKED = 320  # real images that are looked up, at most
 PLANTED = 192  # copies made on purpose
 ENOUGH_HELD_OUT = 50
+FEWEST = 10  # training images: with fewer, nobody can say what is alike by chance
+OTHERS = 0.25  # of all: an image is compared with that many at least, or not looked up
 NOISE = 5.0  # grey levels
 SMALLEST_CROP = 0.8  # of the side
 GAMMAS = (0.8, 1.25)
@@ -49,7 +50,8 @@ class Calibration:
     source
         What it was found with, in words.
     asked
-        How many real images were looked up that are no near duplicates.
+        How many real images were looked up; without held-out ones those that are as like
+        another one as copies are do not count here.
     false_alarm_rate
         Share of those above the threshold, 0 … 1.
     planted
@@ -57,7 +59,7 @@ class Calibration:
     sensitivity
         Share of those that were above it and led to their training image, or its double.
     doubled
-        Share of the training images looked up that have a near duplicate among the others.
+        Share of the training images looked up that are as like another one as copies are.
     apart
         Whether real images and copies can be told apart well.
     """
@@ -78,7 +80,7 @@ class Calibration:
 
 def iter_calibrate(
     matcher: Matcher,
-    originals: NDArray[Any],
+    originals: NDArray[np.uint8],
     held_out: Floats | None = None,
     groups: NDArray[np.intp] | None = None,
     seed: int = 0,
@@ -90,7 +92,7 @@ def iter_calibrate(
     matcher
         The training images.
     originals
-        The same in full size and colour, which copies are made from: [N, H, W, C].
+        The same in full size and colour, which copies are made from: uint8 [N, H, W, C].
     held_out
         Real images of others, [M, 64, 64].
     groups
@@ -102,15 +104,22 @@ def iter_calibrate(
     Raises
     ------
     DataError
-        When no training image shows anything.
+        When these images cannot say what is alike by chance: none shows anything, or too
+        few have others to be compared with and there are too few held-out ones.
     """
     random = np.random.default_rng(seed)
     told = np.flatnonzero(~is_flat(matcher.images.astype(np.float32)))
     if not len(told):
-        raise DataError("no training image shows anything: each is of one grey level.")
+        raise DataError("no training image shows anything: each is of one grey level")
     apart = _apart(matcher.images, groups)
-    rows = np.sort(random.choice(told, min(len(told), ASKED), replace=False))
-    own: list[Floats] = []
+    useful = told[_others(apart)[told] >= OTHERS * len(matcher.images)]
+    if len(useful) < FEWEST and (held_out is None or len(held_out) < ENOUGH_HELD_OUT):
+        raise DataError(
+            f"too few training images ({len(useful)}) have images enough of other groups to be "
+            f"compared with: {FEWEST} are needed, or {ENOUGH_HELD_OUT} held-out images"
+        )
+    rows = np.sort(random.choice(useful, min(len(useful), ASKED), replace=False))
+    own: list[Floats] = [np.zeros(0, np.float32)]
     for some in _few(rows):
         images = matcher.images[some].astype(np.float32)
         own.append(matcher.nearest(images, _themselves(some, apart)).likeness)
@@ -150,6 +159,15 @@ def _apart(
     return (equal.ravel(),) if groups is None else (equal.ravel(), groups)
 
 
+def _others(apart: tuple[NDArray[np.intp], ...]) -> NDArray[np.intp]:
+    """Return how many images each is compared with, [N]."""
+    both = np.stack(apart)
+    _, pairs = np.unique(both, axis=1, return_inverse=True)
+    sizes = [np.bincount(numbers)[numbers] for numbers in (*apart, pairs.ravel())]
+    shared = sizes[0] if len(apart) == 1 else sizes[0] + sizes[1] - sizes[2]
+    return np.asarray(both.shape[1] - shared)
+
+
 def _themselves(rows: NDArray[np.intp], apart: tuple[NDArray[np.intp], ...]) -> NDArray[np.bool_]:
     """Return for each image which training images do not count, [n, N]."""
     same = [numbers == numbers[rows][:, None] for numbers in apart]
@@ -186,7 +204,7 @@ def _threshold(
     cut = min(high + UPWARDS * max(top - high, 0), most)
     apart = bool(cut >= middle + 2 * spread and cut >= np.quantile(usual, 0.98))
     if not apart:
-        cut = float(np.quantile(usual, RARELY))
+        cut = float(np.quantile(real, RARELY))  # nor can doubles be told from what is alike
     counted = real if judging or not apart else real[real <= max(cut, most)]
     words = (
         f"{len(held_out):,} held-out images against the training images"
@@ -200,14 +218,14 @@ def _threshold(
         false_alarm_rate=float((counted > cut).mean()) if len(counted) else 0.0,
         planted=len(copies),
         sensitivity=float(((planted > cut) & ((doubles == 1) | (_z(doubles) > cut))).mean()),
-        doubled=float(((_z(own) > cut) | twins).mean()) if apart else float(twins.mean()),
+        doubled=float(((_z(own) > cut) & apart | twins).mean()) if len(twins) else 0.0,
         apart=apart,
     )
 
 
-def _planted(images: NDArray[Any], random: np.random.Generator) -> NDArray[np.uint8]:
+def _planted(images: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
     """Return images [n, H, W, C] with one change each, or two, as copies may have them."""
-    changed = to_uint8(images).copy()
+    changed = images.copy()
     for place, image in enumerate(changed.astype(np.float32)):
         kind = place % 6
         if kind in (1, 5):

@@ -13,15 +13,19 @@ from numpy.typing import NDArray
 
 from medgan_widgets.datasets import TrainingImages
 from medgan_widgets.errors import DataError
-from medgan_widgets.images import to_uint8
 from medgan_widgets.memorisation.alignment import warped
-from medgan_widgets.memorisation.calibration import Calibration, iter_calibrate
+from medgan_widgets.memorisation.calibration import FEWEST, Calibration, iter_calibrate
 from medgan_widgets.memorisation.individual import is_flat
 from medgan_widgets.memorisation.matching import AT_ONCE, Matcher, Nearest
-from medgan_widgets.memorisation.pixels import Floats, checked_images, flipped, small_greys
-from medgan_widgets.memorisation.report import USABLE, Pair, Report
+from medgan_widgets.memorisation.pixels import (
+    Floats,
+    checked_images,
+    flipped,
+    in_bytes,
+    small_greys,
+)
+from medgan_widgets.memorisation.report import ALARMS, USABLE, Pair, Report
 
-FEWEST = 10  # training images: with fewer, nobody can say what is alike by chance
 SHOWN = 16  # pairs in the picture
 LARGEST = 256  # pixels a side of a picture that is kept
 _FLIPS = ("", "flipped left-right", "flipped top-bottom", "turned upside down")
@@ -110,9 +114,12 @@ class Memory:
             training_images = training_images.images
         self._originals = checked_images(training_images, "training images")
         self._held = None if held_out is None else checked_images(held_out, "held-out images")
+        sixteen = self._originals.dtype == np.uint16 and len(self._originals)
+        self._white = int(self._originals.max()) if sixteen else 2**16 - 1
         self._groups = _numbered(groups, len(self._originals))
         self._seed = seed
         self._calibration: Calibration | None = None
+        self._unable = ""  # why there is none
 
     def __len__(self) -> int:
         return len(self._originals)
@@ -154,7 +161,11 @@ class Memory:
 
     @cached_property
     def _greys(self) -> NDArray[np.uint8]:
-        return np.rint(small_greys(self._originals)).astype(np.uint8)
+        return np.rint(small_greys(self._shown)).astype(np.uint8)
+
+    @cached_property
+    def _shown(self) -> NDArray[np.uint8]:
+        return in_bytes(self._originals, self._white)
 
     @cached_property
     def _telling(self) -> int:
@@ -175,15 +186,22 @@ class Memory:
     def _calibrating(self) -> Iterator[None]:
         if self._calibration is not None:
             return
-        held = None if self._held is None or not len(self._held) else small_greys(self._held)
-        for found in iter_calibrate(self._matcher, self._originals, held, self._groups, self._seed):
-            self._calibration = found
-            yield None
+        held = None
+        if self._held is not None and len(self._held):
+            held = small_greys(in_bytes(self._held, self._white))
+        steps = iter_calibrate(self._matcher, self._shown, held, self._groups, self._seed)
+        try:
+            for found in steps:
+                self._calibration = found
+                yield None
+        except DataError as error:
+            self._unable = str(error)
 
     def _look(
         self, images: NDArray[Any], seeds: Sequence[int | None], seen: _Seen
     ) -> tuple[Pair, ...]:
-        greys = small_greys(images)
+        shown = in_bytes(images, self._white)
+        greys = small_greys(shown)
         flat = is_flat(greys)
         seen.flat += int(flat.sum())
         pairs = []
@@ -192,7 +210,7 @@ class Memory:
             pair = self._pair(place, images, greys, nearest, seen.done, seeds[place])
             if pair is not None:
                 pairs.append(pair)
-                self._keep(pair, images[place], seen)
+                self._keep(pair, shown[place], seen)
         return tuple(pairs)
 
     def _pair(
@@ -231,7 +249,7 @@ class Memory:
             said.append(f"contrast {gain:.0%}")
         return ", ".join(said) or "as it is"
 
-    def _keep(self, pair: Pair, image: NDArray[Any], seen: _Seen) -> None:
+    def _keep(self, pair: Pair, image: NDArray[np.uint8], seen: _Seen) -> None:
         """Keep copies, the nearest of the others, and pictures of the first of both."""
         where = seen.copies if pair.copy else seen.others
         where.append(pair)
@@ -240,13 +258,13 @@ class Memory:
             del where[SHOWN:]
         first = sorted([*seen.copies, *seen.others], key=_order)[:SHOWN]
         if pair in first:
-            seen.shown[pair.index] = (_picture(image), _picture(self._originals[pair.training]))
+            seen.shown[pair.index] = (_picture(image), _picture(self._shown[pair.training]))
             kept = {one.index for one in first}
             for index in set(seen.shown) - kept:
                 del seen.shown[index]
 
     def _report(self, seen: _Seen) -> Report:
-        reason = ""
+        reason = self._unable
         known = self._calibration
         if self._telling < FEWEST:
             reason = (
@@ -257,6 +275,11 @@ class Memory:
             reason = (
                 f"only {known.sensitivity:.0%} of {known.planted} copies made on purpose were "
                 "found among these training images"
+            )
+        elif known is not None and known.false_alarm_rate > ALARMS:
+            reason = (
+                f"{known.false_alarm_rate:.0%} of {known.asked} real images that are no copies "
+                "were taken for one"
             )
         return Report(
             n_generated=seen.done,
@@ -301,9 +324,9 @@ def _digest(image: NDArray[Any]) -> bytes:
     return hashlib.blake2b(told + np.ascontiguousarray(image).tobytes(), digest_size=16).digest()
 
 
-def _picture(image: NDArray[Any]) -> NDArray[np.uint8]:
+def _picture(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return an image for the sheet: grey or RGB, not too large."""
     step = max(1, max(image.shape[:2]) // LARGEST)
-    small = to_uint8(image)[::step, ::step]
+    small = image[::step, ::step]
     channels = small.shape[2]
     return np.array(small[..., : {2: 1, 4: 3}.get(channels, channels)])

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgan_widgets.errors import DataError
-from medgan_widgets.images import to_uint8
 
 SIDE = 64  # pixels along each side while images are compared
 BLOCK = 256  # images at a time
@@ -66,8 +65,25 @@ def sampling(offset: Any, length: Any, to: int, of: int) -> Floats:
     return np.asarray(rows / rows.sum(axis=-1, keepdims=True), np.float32)
 
 
+def in_bytes(images: NDArray[Any], white: int) -> NDArray[np.uint8]:
+    """Return images [N, H, W, C] as uint8; of uint16 ``white`` becomes 255, or what is brighter.
+
+    Scanners give 12 bits of the 16: by the upper byte alone 16 greys of 4,096 would be left.
+
+    Examples
+    --------
+    >>> in_bytes(np.array([[[[0], [2048], [4095]]]], np.uint16), white=4095).ravel()
+    array([  0, 128, 255], dtype=uint8)
+    """
+    if images.dtype == np.uint8:
+        return images
+    brightest = np.maximum(images.reshape(len(images), -1).max(axis=1), max(white, 1))
+    scale = (255 / brightest).astype(np.float32)[:, None, None, None]
+    return np.asarray(np.rint(images * scale), np.uint8)
+
+
 def small_greys(images: NDArray[Any], side: int = SIDE) -> Floats:
-    """Return images [N, H, W, C] as grey ones of ``side`` pixels, float32 0 … 255 [N, side, side].
+    """Return uint8 [N, H, W, C] as grey images of ``side`` pixels, float32 [N, side, side].
 
     Colours are averaged; a fourth channel, or a second one, is opacity and left out.
 
@@ -81,7 +97,7 @@ def small_greys(images: NDArray[Any], side: int = SIDE) -> Floats:
     grey = np.empty((count, side, side), np.float32)
     rows, columns = sampling(0, 1, side, height), sampling(0, 1, side, width)
     for start in range(0, count, BLOCK):
-        part = to_uint8(images[start : start + BLOCK])[..., :colours]
+        part = images[start : start + BLOCK, ..., :colours]
         plain = part[..., 0] if colours == 1 else part.mean(axis=3, dtype=np.float32)
         plain = plain.astype(np.float32)
         same = (height, width) == (side, side)

@@ -17,6 +17,7 @@ from medgan_widgets.memorisation.sheet import pairs_side_by_side
 NOT_ASSESSED = "Memorisation: not assessed"
 SENSITIVE = 0.95  # share of planted copies below which there is a warning …
 USABLE = 0.5  # … and below which nothing can be said
+ALARMS = 0.1  # share of real images taken for copies above which nothing can be said
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ class Report:
     def assessed(self) -> bool:
         """Whether anything can be said."""
         known = self.calibration
-        return bool(known and known.sensitivity >= USABLE and self.n_generated > self.n_flat)
+        usable = known and known.sensitivity >= USABLE and known.false_alarm_rate <= ALARMS
+        return bool(usable and self.n_generated > self.n_flat)
 
     @property
     def copies(self) -> tuple[Pair, ...]:
@@ -153,8 +155,9 @@ class Report:
             )
         if known and known.doubled > 0:
             said.append(
-                f"{known.doubled:.1%} of the training images have a near duplicate among the "
-                "others."
+                f"{known.doubled:.1%} of the training images are as like another one as a copy is: "
+                "near duplicates, or so plain that chance makes them alike; then as many images "
+                "that are no copies may be called copies."
             )
         if self.note:
             said.append(self.note)

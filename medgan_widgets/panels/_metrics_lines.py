@@ -190,13 +190,15 @@ def quality(group: Group, measured: Sequence[Measured]) -> Shown:
         floor = np.full(2, float(np.median(np.array(floors, float))))
         lines.append(Line("floor", reach, floor, "#8a8a8a", "dotted"))
     title = f"{name} ({extractor or 'extractor not stated'}) against {against}"
+    title = " ".join(title.split())
     return Shown(title, tuple(lines), _sizes(measured), "place" if axis == COUNTED else "amount")
 
 
 def _called(one: Measured, axis: str) -> str:
     """Return what a curve is called; truncated images of a training are a curve of their own."""
+    name = " ".join(one.of.split())  # a folder's name may have lines
     cut = axis == "kimg" and one.truncation_psi is not None
-    return f"{one.of}, psi {one.truncation_psi:g}" if cut else one.of
+    return f"{name}, psi {one.truncation_psi:g}" if cut else name
 
 
 def _at(one: Measured, axis: str, place: float) -> float:

@@ -25,7 +25,8 @@ from medgan_widgets.reader_study.answers import (
     readers_in,
 )
 from medgan_widgets.reader_study.plan import IMAGES, PLAN, RATINGS, Plan, plan_from, shuffled
-from medgan_widgets.reader_study.results import Results, results_of
+from medgan_widgets.reader_study.results import POOLED, Results, results_of
+from medgan_widgets.seeds import whole_number
 
 LOCK_SECONDS = 10.0
 SIMULATED = "simulated"  # how the names of readers begin who are none
@@ -92,10 +93,12 @@ class Study:
         Raises
         ------
         RequestError
-            When it is no name, or differs from a known reader in capitals alone: on
-            some disks both would be one file.
+            When it is no name, or one that means all readers, or differs from a known
+            reader in capitals alone: on some disks both would be one file.
         """
         name = reader_name(reader)
+        if name.casefold() == POOLED:
+            raise RequestError(f"{name!r} is what results call all of them; choose another name.")
         for other in self.readers:
             if other != name and other.casefold() == name.casefold():
                 raise RequestError(
@@ -169,14 +172,15 @@ class Study:
             When it cannot be written.
         """
         name = self.known(reader)
-        allowed = range(len(asked.rows)) if asked.kind == "choice" else RATINGS
-        if isinstance(place, bool) or place not in allowed:
+        if asked not in self.asked(name):
             raise RequestError(
-                f"an answer is a number from {allowed[0]} to {allowed[-1]}, got {place!r}."
+                f"reader {name} is not asked {asked!r:.80}; answer what next({name!r}) returns."
             )
-        if not 0 <= seconds <= LONGEST:
+        allowed = range(len(asked.rows)) if asked.kind == "choice" else RATINGS
+        place = whole_number(place, "an answer", allowed[0], allowed[-1])
+        if not isinstance(seconds, (int, float, np.number)) or not 0 <= seconds <= LONGEST:
             raise RequestError(f"an answer takes 0 to {LONGEST:g} seconds, got {seconds!r}.")
-        chosen = int(place)
+        chosen = place
         if asked.kind == "choice":
             chosen = self.plan.trials[asked.trial].index(asked.rows[place])
         answer = Answer(
@@ -185,7 +189,7 @@ class Study:
             kind=asked.kind,
             trial=asked.trial,
             chosen=chosen,
-            place=int(place),
+            place=place,
             seconds=round(float(seconds), 3),
             at=datetime.now(UTC).isoformat(timespec="seconds"),
             resumed=resumed,
