@@ -208,7 +208,7 @@ def test_a_single_test_patient_gives_no_verdict(seeds):
     outcome = planted(better, tested=8, seeds=seeds, group=8)
     assert "helped" not in outcome.conclusion
     assert set(outcome.differences()["verdict"]) == {"no difference shown"}
-    assert "One test group only" in repr(outcome)
+    assert "Only 1 test group, too few" in repr(outcome)
 
 
 def test_intervals_hold_for_other_seeds():
@@ -241,6 +241,28 @@ def test_intervals_of_five_seeds_hold_as_often_as_they_say():
         low, high = outcome._metrics(REAL, 0.0)["accuracy"][1]
         held += low <= 0.75 <= high
     assert held / 120 >= 0.9
+
+
+def test_a_few_test_images_prove_nothing_however_clear_they_are():
+    always = {(REAL, 0.0): 0.0, (MIXED, 1.0): 1.0, (DUPLICATED, 1.0): 0.0, (CLASSICAL, 1.0): 0.0}
+    few = planted(always, tested=4)
+    assert "No gain by synthetic images is shown" in few.conclusion
+    assert "Only 4 test groups, too few for an interval" in " ".join(few.all_notes)
+    assert few.summary().iloc[0][["accuracy low", "accuracy high"]].tolist() == [0, 1]
+    more = planted(always, tested=40).summary().iloc[1]
+    assert (more["accuracy"], more["accuracy high"]) == (1, 1)
+    assert more["accuracy low"] == pytest.approx(1 - 0.0876, abs=1e-3), "Wilson: 0 of 40 wrong"
+    assert more["recall yes low"] == pytest.approx(1 - 0.1611, abs=1e-3), "20 of them are yes"
+
+
+def test_a_class_that_nobody_tests_has_no_recall_and_no_warning(recwarn):
+    rows = [{"arm": REAL, "ratio": 0.0, "seed": seed, "n_train": 9, "n_synthetic": 0,
+             **figures(np.zeros(8, int), np.zeros(8, int), 2), "predicted": [0] * 8}
+            for seed in range(5)]  # fmt: skip
+    row = StudyOutcome(tuple(rows), (0,) * 8, tuple(range(8)), ("no", "yes")).summary().iloc[0]
+    assert np.isnan(row["recall yes"])
+    assert np.isnan(row["recall yes low"])
+    assert not [one for one in recwarn if one.category is RuntimeWarning]
 
 
 def test_what_limits_a_study_is_said():

@@ -270,3 +270,14 @@ def test_reading_one_file_serves_as_well(tmp_path):
     path = save(tmp_path / "a.png")
     assert [one.name for one in images_of_folder(path)] == ["a.png"]
     assert (read_image(path) == RAMP).all()
+
+
+def test_a_picture_taken_lying_stands_as_its_camera_says(tmp_path):
+    upright = np.zeros((48, 64), np.uint8)
+    upright[:8] = 200
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned a quarter to the right
+    Image.fromarray(np.rot90(upright)).save(tmp_path / "a.png", exif=exif)
+    (found,) = images_of_folder(tmp_path)
+    assert found.shape == (48, 64)
+    assert np.array_equal(found.read(), upright)

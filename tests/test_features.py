@@ -183,7 +183,8 @@ class Means(nn.Module):
         answers = {
             "rows": rows, "planes": rows[..., None, None], "one": (rows,), "text": "no",
             "flat": rows[:, 0], "none": rows[:, :0], "full": None, "fewer": rows[1:],
-            "nan": rows / 0 - rows / 0,
+            "nan": rows / 0 - rows / 0, "sparse": rows.to_sparse(), "meta": rows.to("meta"),
+            "waves": rows.to(torch.complex64), "dice": rows + torch.rand_like(rows),
         }  # fmt: skip
         return answers[self.answer]
 
@@ -193,7 +194,7 @@ def test_any_module_that_answers_rows_is_an_extractor(brains, answer):
     mine = Means(answer)
     rows = made(brains[:3], mine)
     assert rows.shape == (3, 5)
-    assert mine.seen == [((3, 1, 64, 64), pytest.approx(brains[:3].max() / 255))]
+    assert mine.seen[-1] == ((3, 1, 64, 64), pytest.approx(brains[:3].max() / 255))
     assert mine.training, "and it stays in the mode it was in"
     assert mine.norm.num_batches_tracked == 0, "looking taught it nothing"
 
@@ -205,6 +206,10 @@ def test_any_module_that_answers_rows_is_an_extractor(brains, answer):
         ("flat", WeightsError, r"\[3, D\], got \(3,\)"),
         ("fewer", WeightsError, r"got \(2, 5\)"),
         ("none", WeightsError, r"got \(3, 0\)"),
+        ("sparse", WeightsError, "must answer plain real numbers"),
+        ("meta", WeightsError, "plain real numbers.* on meta"),
+        ("waves", WeightsError, "plain real numbers.*complex64"),
+        ("dice", WeightsError, "gives other features for the same images"),
         ("nan", DataError, "not finite for 3 of 3 images"),
         ("full", DeviceMemoryError, "cpu has no room for 3 images in Means-"),
     ],
@@ -257,7 +262,9 @@ def test_a_name_means_one_thing(brains):
     [
         ({"name": ""}, "must have a name"),
         ({"colours": "blue"}, "one of grey, rgb, as they are; got 'blue'"),
-        ({"size": 0}, "at least 1 pixel"),
+        ({"size": 0}, "a whole number of pixels from 1, or None; got 0"),
+        ({"size": "3"}, "a whole number of pixels from 1, or None; got '3'"),
+        ({"size": 3.5}, "a whole number of pixels"),
     ],
 )
 def test_an_extractor_that_cannot_be_is_refused_at_once(about, message):
@@ -270,6 +277,9 @@ def test_other_weights_are_another_name():
     assert extractor_name(one) != extractor_name(two)
     two.load_state_dict(one.state_dict())
     assert extractor_name(one) == extractor_name(two)
+    for module, shift in ((one, 0.0), (two, 1.0)):  # what is not saved counts as well
+        module.register_buffer("shift", torch.tensor([shift]), persistent=False)
+    assert extractor_name(one) != extractor_name(two)
 
 
 # ---------------------------------------------------------------- kept on disk

@@ -279,6 +279,13 @@ def test_it_is_a_frame_a_csv_and_a_picture(plot, engine, tmp_path):
     assert "image/png" in plot._repr_mimebundle_()[0]
 
 
+def test_a_name_of_several_lines_is_drawn_in_one(plot):
+    plot.add(scored(of="line one\nline two"))
+    assert plot.snapshot() is not None
+    (curves,) = plot._plots.values()
+    assert curves.lines[0].name == "1 line one line two"
+
+
 def test_the_page_asks_for_either_table_as_csv_and_gets_it(plot, engine):
     plot.add(scored())
     work(engine, "a")

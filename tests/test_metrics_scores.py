@@ -122,6 +122,17 @@ def test_an_interval_that_cannot_be_drawn_is_none_and_the_value_stands() -> None
         score_of("fd", real, fake, extractor="e", draws=1)
 
 
+@pytest.mark.parametrize("metric", ["precision", "recall", "coverage", "ks"])
+def test_what_every_half_agrees_on_is_not_known_for_certain(metric: str) -> None:
+    far = score_of(metric, points(20, 2), points(20, 2, seed=1) + 99, extractor="e")[0]
+    low, high = far.interval or (0.0, 0.0)
+    far_value = round(far.value or 0.0, 9)
+    assert far_value in (0, 1)
+    assert (low, high) == pytest.approx((0, 0.161) if far_value == 0 else (0.839, 1), abs=1e-3)
+    density = score_of("density", points(20, 2), points(20, 2, seed=1) + 99, extractor="e")[0]
+    assert (density.value, density.interval) == (0, None)
+
+
 def test_tensors_that_still_learn_are_features_too() -> None:
     real, fake = points(2, 60, 2)
     learning = torch.tensor(fake, requires_grad=True)

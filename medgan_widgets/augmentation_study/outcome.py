@@ -18,6 +18,7 @@ from medgan_widgets.augmentation_study.figures import Floats, weighted
 DRAWS = 1000
 DRAWN_BY = 7_405_926  # no seed that anybody trains with, so nothing is drawn alike
 FEWEST_SEEDS = 5
+FEWEST_GROUPS = 5
 FEWEST_TESTED = 100
 CONTROLS = {
     REAL: "the reals alone",
@@ -116,11 +117,14 @@ class StudyOutcome:
             )
         if len(self.truth) < FEWEST_TESTED:
             found.append(f"Only {len(self.truth)} test images: differences may well be missed.")
-        if len(set(self.groups)) < 2:
-            found.append("One test group only: nobody can say how far the figures would vary with "
-                         "others, so intervals are as wide as can be.")  # fmt: skip
-        elif len(set(self.groups)) < 20:
-            found.append(f"Only {len(set(self.groups))} test groups: intervals are too narrow.")
+        groups = len(set(self.groups))
+        if groups < FEWEST_GROUPS:
+            found.append(
+                f"Only {groups} test group{'s' * (groups != 1)}, too few for an interval: nobody "
+                "can say how far the figures would vary with others."
+            )
+        elif groups < 20:
+            found.append(f"Only {groups} test groups: intervals are too narrow.")
         if any(count == 0 for count in np.bincount(self.truth, minlength=len(self.classes))):
             found.append("A class has no test image; it counts in no mean.")
         if (REAL, 0.0) in self._arms:
@@ -230,12 +234,19 @@ class StudyOutcome:
         """Return each metric's mean and interval."""
         found = self._found[arm, ratio]
 
-        def told(values: Floats) -> tuple[float, tuple[float, float]]:
-            low, high = self._interval(values, 0.05)
+        def told(values: Floats, groups: int) -> tuple[float, tuple[float, float]]:
+            low, high = self._interval(values, groups, 0.05)
             return float(values[0].mean()), (max(low, 0.0), min(high, 1.0))
 
-        plain = {name: told(found[name]) for name in ("accuracy", "balanced_accuracy", "macro_f1")}
-        return {**plain, "recall": [told(one) for one in found["recall"]]}
+        names, every = ("accuracy", "balanced_accuracy", "macro_f1"), len(set(self.groups))
+        own: list[set[int]] = [set() for _ in self.classes]  # groups in which a class is
+        for place, group in zip(self.truth, self.groups, strict=True):
+            own[place].add(group)
+        recalls = zip(found["recall"], own, strict=True)
+        return {
+            **{name: told(found[name], every) for name in names},
+            "recall": [told(values, len(some)) for values, some in recalls],
+        }
 
     def _against(self, ratio: float) -> dict[str, tuple[float, float, float]]:
         told = {}
@@ -250,8 +261,9 @@ class StudyOutcome:
             difference = mixed - self._found[key]["balanced_accuracy"][:, pairs[1]]
             tried = max(1, len(self._ratios))
             told[control] = (
-                float(difference[0].mean()), *self._interval(difference, 0.05 / tried)
-            )  # fmt: skip
+                float(difference[0].mean()),
+                *self._interval(difference, len(set(self.groups)), 0.05 / tried),
+            )
         return told
 
     def _paired(self, one: tuple[str, float], other: tuple[str, float]) -> list[list[int]]:
@@ -260,17 +272,22 @@ class StudyOutcome:
         both = [seed for seed in seeds[0] if seed in seeds[1]]
         return [[some.index(seed) for seed in both] for some in seeds]
 
-    def _interval(self, values: Floats, left_out: float) -> tuple[float, float]:
-        """Return the interval of a mean; of values [draws, seeds] the first row has all."""
-        seeds, groups = values.shape[1], len(set(self.groups))
-        if groups < 2:  # nothing says how far others would be: all that can be
+    def _interval(self, values: Floats, groups: int, left_out: float) -> tuple[float, float]:
+        """Return the interval of a mean; of values [draws, seeds] the first row has all.
+
+        Below five test groups nothing says how far others would be: all that can be.
+        """
+        seeds, middle = values.shape[1], float(values[0].mean())
+        if not np.isfinite(middle):  # a class without a test image
+            return np.nan, np.nan
+        if groups < FEWEST_GROUPS:
             return -1.0, 1.0
-        middle = float(values[0].mean())
         of_seeds = float(values[0].var(ddof=1)) / seeds if seeds > 1 else 0.0
         of_groups = float(np.nanvar(values[1:].mean(axis=1), ddof=1))
         both = of_seeds + of_groups
-        if not both > 0:  # all are right, or nothing is there
-            return middle, middle
+        if not both > 0:  # all agree; Wilson (1927): what that many groups can say at most
+            ends = stats.binomtest(0, groups).proportion_ci(1 - left_out, method="wilson")
+            return middle - float(ends.high), middle + float(ends.high)
         freedom = both**2 / (of_seeds**2 / max(seeds - 1, 1) + of_groups**2 / max(groups - 1, 1))
         half = float(stats.t.ppf(1 - left_out / 2, freedom)) * float(np.sqrt(both))
         return middle - half, middle + half

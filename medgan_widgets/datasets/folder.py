@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from medgan_widgets.datasets.found import Found, Refused, Values, checked_values, named_files
 from medgan_widgets.datasets.table import Annotations, Rows, Table, read_table
@@ -18,6 +18,7 @@ _BROKEN = (
     *(OSError, SyntaxError, ValueError, EOFError),
     *(UnidentifiedImageError, Image.DecompressionBombError),
 )
+LYING = range(5, 9)  # EXIF orientations that swap height and width
 _GREY = ("1", "L", "LA")
 
 
@@ -68,6 +69,8 @@ def images_of_folder(
 def read_image(path: Path) -> Values:
     """Return an image file's values: float32 [H, W] where it is grey, else uint8 [H, W, 3].
 
+    A picture that its camera took lying is turned as its EXIF says.
+
     Raises
     ------
     DataError
@@ -78,6 +81,7 @@ def read_image(path: Path) -> Values:
             if getattr(image, "n_frames", 1) > 1:
                 raise DataError(f"{path.name} holds several pictures; save them one by one.")
             image.load()
+            ImageOps.exif_transpose(image, in_place=True)
             return pixels_of(image, path.name)
     except DataError:
         raise
@@ -105,7 +109,9 @@ def _header(path: Path) -> tuple[tuple[int, int] | None, bool]:
     try:
         with Image.open(path) as image:
             grey = image.mode in _GREY or image.mode.startswith("I") or image.mode == "F"
-            return (image.height, image.width), not grey
+            height, width = image.height, image.width
+            lying = image.getexif().get(ExifTags.Base.Orientation, 1) in LYING
+            return (width, height) if lying else (height, width), not grey
     except _BROKEN:
         return None, False
 

@@ -122,11 +122,11 @@ def images_of(
         return _of_array(source.images, source.source, n, seed)
     if isinstance(source, np.ndarray):
         return _of_array(source, "array", n, seed)
-    if isinstance(source, (str, Path)):
+    if isinstance(source, Path) or (isinstance(source, str) and source.strip()):
         return _of_path(Path(source).expanduser(), n, seed, read)
     raise RequestError(
         "images must be a GenerateRequest, a phantom's kind, a folder, an array or "
-        f"TrainingImages, got {type(source).__name__}."
+        f"TrainingImages, got {source!r:.40}."
     )
 
 
@@ -180,17 +180,17 @@ def _of_array(array: NDArray[Any], what: str, n: int | None, seed: int) -> Image
 
 
 def _of_path(place: Path, n: int | None, seed: int, read: Mapping[str, Any] | None) -> Images:
-    if not place.exists():
+    if not _is_there(place):
         raise DataError(
-            f"{str(place)!r} is no phantom's kind ({', '.join(KINDS)}) and there is no such folder "
-            "or file; for a model give GenerateRequest(model_id, seeds=range(1000))."
+            f"{str(place)[:80]!r} is no phantom's kind ({', '.join(KINDS)}) and there is no such "
+            "folder or file; for a model give GenerateRequest(model_id, seeds=range(1000))."
         )
     if read is None and kind_of(place) == "folder":
         found = [one for one in images_of_folder(place) if isinstance(one, Found)]
         if found and all(_is_eight_bits(one) for one in found):
             return _of_pictures(place, found, n, seed)
     chosen = {"test": 0, "labels": False, **(read or {})}
-    wrong = sorted(set(chosen) - set(signature(read_images).parameters))
+    wrong = sorted(set(chosen) - set(list(signature(read_images).parameters)[1:]))
     if wrong:
         raise RequestError(f"read_images has no argument {wrong[0]!r}; look at its help.")
     images = read_images(place, **chosen)
@@ -198,6 +198,13 @@ def _of_path(place: Path, n: int | None, seed: int, read: Mapping[str, Any] | No
     how = "" if told is None else f"{place.name}: read as for training, {told.size} pixels a side."
     side = _of_array(images.images, place.name, n, seed)
     return replace(side, notes=(how,) if how else (), way="as for training" if how else "")
+
+
+def _is_there(place: Path) -> bool:
+    try:
+        return place.exists()
+    except OSError:  # no name of a file at all, as one of 5,000 letters
+        return False
 
 
 def _of_pictures(place: Path, found: list[Found], n: int | None, seed: int) -> Images:

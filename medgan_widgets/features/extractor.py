@@ -78,8 +78,10 @@ class Extractor:
             raise WeightsError(
                 f"colours must be one of {', '.join(get_args(Colours))}; got {self.colours!r}."
             )
-        if self.size is not None and self.size < 1:
-            raise WeightsError(f"size must be at least 1 pixel, or None; got {self.size}.")
+        if self.size is not None and (not isinstance(self.size, int) or self.size < 1):
+            raise WeightsError(
+                f"size must be a whole number of pixels from 1, or None; got {self.size!r}."
+            )
 
 
 _RESIZED = "bilinear with antialias to {} x {}"
@@ -125,7 +127,8 @@ def extractor_name(extractor: str | Extractor | nn.Module) -> str:
 def module_hash(module: nn.Module) -> str:
     """Return the SHA-256 over a module's printed form and weights, 64 hexadecimal digits."""
     digest = hashlib.sha256(repr(module).encode())
-    for name, tensor in module.state_dict().items():
+    # Buffers that are not saved are no part of the state, and features depend on them.
+    for name, tensor in {**dict(module.named_buffers()), **module.state_dict()}.items():
         if isinstance(tensor, nn.UninitializedParameter | nn.UninitializedBuffer):
             raise WeightsError(
                 f"{type(module).__name__} has layers without weights ({name}); run it once first."
@@ -150,6 +153,7 @@ class Ready:
         self.named = not isinstance(extractor, nn.Module)
         self._look: Look | None = None
         self._module: nn.Module | None = None
+        self._tried = False
         if weights is not None and self.about.needs is None:
             raise WeightsError(f"{self.about.name} takes no weights; leave weights out.")
         if self.about.module is not None:
@@ -195,7 +199,8 @@ class Ready:
         was = [(part, part.training) for part in module.modules()]
         module.eval()  # with batch statistics an image's features would depend on its company
         try:
-            return module(planes)
+            self._tried = self._tried or _is_steady(module, planes[:2])
+            answer = module(planes)
         except Exception as error:  # somebody's own code: an assertion, a key, anything
             if is_out_of_memory(error):
                 raise
@@ -207,6 +212,21 @@ class Ready:
         finally:
             for part, training in was:
                 part.training = training
+        if not self._tried:
+            raise WeightsError(
+                f"{self.about.name} gives other features for the same images when it is asked "
+                "again; take what is drawn at random out of it."
+            )
+        return answer
+
+
+def _is_steady(module: nn.Module, planes: Tensor) -> bool:
+    """Return whether a module answers the same twice, as near as devices do."""
+    one, two = module(planes), module(planes)
+    both = isinstance(one, Tensor) and isinstance(two, Tensor) and one.layout is torch.strided
+    if not both or one.is_meta or one.shape != two.shape:
+        return True  # what is wrong with the answer is told where it is looked at
+    return bool(torch.allclose(one, two, rtol=1e-3, atol=1e-5, equal_nan=True))
 
 
 def _known(extractor: Any) -> Extractor:
@@ -253,6 +273,11 @@ def _checked_answer(answer: Any, count: int, name: str) -> NDArray[Any]:
         answer = answer[0]
     if not isinstance(answer, Tensor):
         raise WeightsError(f"{name} must answer a tensor [N, D], got {type(answer).__name__}.")
+    if answer.is_complex() or answer.is_meta or answer.layout is not torch.strided:
+        raise WeightsError(
+            f"{name} must answer plain real numbers [N, D], got {answer.dtype} {answer.layout} "
+            f"on {answer.device}; turn them into such."
+        )
     rows = answer.detach().float().cpu()
     while rows.ndim > 2 and rows.shape[-1] == 1:
         rows = rows[..., 0]

@@ -39,6 +39,7 @@ from medgan_widgets.seeds import SEED_LIMIT, whole_number
 FID_EXTRACTOR = "inception-v3-compat"  # with any other weights it is no FID
 DRAWS, FEW_DRAWS, WIDE = 40, 10, 256  # fewer draws where a draw takes seconds
 SURE = 0.975  # both tails leave 95 %
+SHARE = (0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ def score_of(
     whole varies by about the truth (the delete-half jackknife, Shao and Wu 1989; Politis,
     Romano and Wolf 1999). Drawing with replacement repeats images, and repeats bias
     distances. KID's error comes from its own subsets of m rows, times sqrt(m/(n - m)).
+    Where all halves agree, a share has Wilson's interval and other figures have none.
     The interval is for the figure at this n: it does not undo FD's bias, FD-infinity does.
 
     Parameters
@@ -136,7 +138,7 @@ def score_of(
             n_real=len(real),
             n_fake=len(fake),
             extractor=extractor,
-            interval=_interval(found, kind.bounds),
+            interval=_interval(found, kind.bounds, min(len(real), len(fake))),
             floor=floors.get(found.name),
             floor_n=floor_n,
             warning=warning,
@@ -207,11 +209,23 @@ def _named(name: str, extractor: str) -> str:
     return name
 
 
-def _interval(found: Found, bounds: tuple[float, float]) -> tuple[float, float] | None:
+def _interval(found: Found, bounds: tuple[float, float], n: int) -> tuple[float, float] | None:
+    """Return value and margin; where all halves agree, what n images can say at most.
+
+    A share of 0 or 1 in every half does not vary, and is not known for certain either:
+    Wilson's (1927) interval of 0 or n out of n images stands there. Other figures that do
+    not vary have none.
+    """
     if found.error is None or not np.isfinite(found.value):
         return None
-    margin = float(stats.t.ppf(SURE, found.draws - 1)) * found.error
     low, high = bounds
+    if not found.error > 1e-12 * abs(found.value):
+        share = round(found.value, 9)
+        if (low, high) != SHARE or share not in SHARE:
+            return None
+        ends = stats.binomtest(round(share * n), n).proportion_ci(method="wilson")
+        return float(ends.low), float(ends.high)
+    margin = float(stats.t.ppf(SURE, found.draws - 1)) * found.error
     return max(found.value - margin, low), min(found.value + margin, high)
 
 
@@ -317,11 +331,11 @@ _METRICS: Mapping[str, Metric] = MappingProxyType(
         "fd": Metric(_frechet, 2, (0.0, np.inf)),
         "fd_infinity": Metric(_frechet_infinity, 2 * POINTS, (-np.inf, np.inf)),
         "kid": Metric(_kernel, 4, (-np.inf, np.inf)),
-        "precision": Metric(_in_balls("precision", PRECISION_K), PRECISION_K + 1, (0.0, 1.0)),
-        "recall": Metric(_in_balls("recall", PRECISION_K), PRECISION_K + 1, (0.0, 1.0)),
+        "precision": Metric(_in_balls("precision", PRECISION_K), PRECISION_K + 1, SHARE),
+        "recall": Metric(_in_balls("recall", PRECISION_K), PRECISION_K + 1, SHARE),
         "density": Metric(_in_balls("density", DENSITY_K), DENSITY_K + 1, (0.0, np.inf)),
-        "coverage": Metric(_in_balls("coverage", DENSITY_K), DENSITY_K + 1, (0.0, 1.0)),
-        "ks": Metric(_by_column("KS"), 2, (0.0, 1.0)),
+        "coverage": Metric(_in_balls("coverage", DENSITY_K), DENSITY_K + 1, SHARE),
+        "ks": Metric(_by_column("KS"), 2, SHARE),
         "wasserstein": Metric(_by_column("Wasserstein"), 2, (0.0, np.inf)),
     }
 )

@@ -169,12 +169,11 @@ def _not_met(kind: str, row: Compared) -> str:
             f"Not met: {_words(kind, row)}; a {LESIONS[kind]} is seen in {row.mean:.0%} of the "
             f"images and in {row.phantom_mean:.0%} of phantoms."
         )
-    low, high = row.interval or (float("nan"), float("nan"))
-    floor = float("nan") if row.floor is None else row.floor
+    ends = "" if row.interval is None else f" [{row.interval[0]:.2f}, {row.interval[1]:.2f}]"
+    floor = "" if row.floor is None else f", floor {row.floor:.2f}"
     told = (
         f"Not met: {_words(kind, row)}, {row.mean:.3g} ± {row.spread:.2g} against "
-        f"{row.phantom_mean:.3g} ± {row.phantom_spread:.2g} {unit} (KS {row.ks:.2f} "
-        f"[{low:.2f}, {high:.2f}], floor {floor:.2f})"
+        f"{row.phantom_mean:.3g} ± {row.phantom_spread:.2g} {unit} (KS {row.ks:.2f}{ends}{floor})"
     )
     notes = []
     if row.quantity not in ("turn", "contrast") and row.phantom_mean > 0:
