@@ -194,7 +194,7 @@ def test_any_module_that_answers_rows_is_an_extractor(brains, answer):
     mine = Means(answer)
     rows = made(brains[:3], mine)
     assert rows.shape == (3, 5)
-    assert mine.seen[-1] == ((3, 1, 64, 64), pytest.approx(brains[:3].max() / 255))
+    assert mine.seen[0] == ((3, 1, 64, 64), pytest.approx(brains[:3].max() / 255))
     assert mine.training, "and it stays in the mode it was in"
     assert mine.norm.num_batches_tracked == 0, "looking taught it nothing"
 
