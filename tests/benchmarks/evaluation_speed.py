@@ -1,6 +1,6 @@
 """Our evaluation against torch-fidelity's, side by side in one run.
 
-    OMP_NUM_THREADS=2 python tests/benchmarks/evaluation_speed.py            # some ten minutes
+    OMP_NUM_THREADS=2 python tests/benchmarks/evaluation_speed.py            # some eight minutes
     OMP_NUM_THREADS=2 python tests/benchmarks/evaluation_speed.py --quick    # one or two
 
 Three tables. **One FD**: features that are there already, like a network's (never negative,
