@@ -66,8 +66,8 @@ class Memory:
 
     Found are images that are the same pixel by pixel, flipped, noisy (5 grey levels), cropped
     to 80 % of the side or more and enlarged again, of other contrast (gamma 0.8 to 1.25, gain
-    and offset), and most mixtures of these. Not looked for: images turned by other angles,
-    bent, put together from several, or copies of a part smaller than that.
+    and offset), and most mixtures of these. Not looked for: images shifted, turned by other
+    angles, bent, put together from several, or copies of a part smaller than that.
 
     Parameters
     ----------

@@ -159,6 +159,11 @@ class Report:
                 "near duplicates, or so plain that chance makes them alike; then as many images "
                 "that are no copies may be called copies."
             )
+        if self.n_held_out:
+            said.append(
+                f"{self.n_held_out:,} held-out images helped to find the threshold and were not "
+                "looked through themselves."
+            )
         if self.note:
             said.append(self.note)
         if self.n_flat:

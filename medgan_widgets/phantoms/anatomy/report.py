@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
@@ -119,12 +120,11 @@ class AnatomyReport:
                 f"(phantoms: {self.unlike[1]} of {self.n_phantoms})."
             )
         lines += [_not_met(self.kind, row) for row in self.rows if row.met is False]
-        if met := [_words(self.kind, row) for row in self.rows if row.met]:
-            # The 5 % point of Smirnov's statistic for two large samples.
-            least = 1.36 * (1 / max(self.n, 1) + 1 / max(self.n_phantoms, 1)) ** 0.5
+        if met := [row for row in self.rows if row.met]:
+            told = [f"{_words(self.kind, row)} {_least(row, len(self.rows)):.2f}" for row in met]
             lines.append(
-                f"No difference shown (n {self.n} / {self.n_phantoms}: a KS below {least:.2f} "
-                f"would not show): {', '.join(met)}."
+                f"No difference shown (n {self.n} / {self.n_phantoms}; behind each the KS below "
+                f"which none would show): {', '.join(told)}."
             )
         if blank := [_words(self.kind, row) for row in self.rows if not row.n]:
             lines.append(f"Nothing to measure: {', '.join(blank)}.")
@@ -156,6 +156,12 @@ class AnatomyReport:
     def _repr_html_(self) -> str:
         table = self.to_frame().to_html(index=False, float_format="{:.3g}".format, border=0)
         return table + "".join(f"<p>{html.escape(line)}</p>" for line in self.text.splitlines())
+
+
+def _least(row: Compared, tests: int) -> float:
+    """Return Smirnov's 5 % point for two large samples, at this row's n, of so many tests."""
+    point = math.sqrt(-math.log(0.05 / tests / 2) / 2)
+    return min(1.0, point * math.sqrt(1 / max(row.n, 1) + 1 / max(row.n_phantoms, 1)))
 
 
 def _words(kind: str, row: Compared) -> str:
