@@ -151,6 +151,7 @@ def test_the_features_stay_cached_when_somebody_gives_up_half_way(folder, tmp_pa
         ({"real": "no/such/folder"}, "is no phantom's kind"),
         ({"real": 3.0}, "got 3.0"),
         ({"real": ""}, "got ''"),
+        ({"real": np.zeros((96, 96, 3), np.uint8)}, "one colour image"),
         ({"real": "x" * 5000}, "is no phantom's kind"),
         ({"real": ".", "read": {"data": 1}}, "read_images has no argument 'data'"),
         ({"real": np.zeros((4, 8, 8))}, "uint8 or uint16"),

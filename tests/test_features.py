@@ -219,6 +219,11 @@ def test_a_module_that_answers_something_else_is_told(brains, answer, error, mes
         made(brains[:3], Means(answer))
 
 
+def test_one_colour_image_is_not_taken_for_many_grey_ones():
+    with pytest.raises(DataError, match="one colour image"):
+        made(np.zeros((96, 96, 3), np.uint8))
+
+
 @pytest.mark.parametrize(
     ("error", "told"), [(KeyError("foo"), "KeyError: 'foo'"), (AssertionError(), "AssertionError;")]
 )

@@ -220,6 +220,22 @@ def test_what_is_no_image_is_refused(memory, bad):
         memory[2].check(bad)
 
 
+def test_one_colour_image_is_not_taken_for_many(memory):
+    with pytest.raises(DataError, match=r"one colour image, it seems; give \[1, H, W, C\]"):
+        memory[2].check(np.zeros((96, 96, 3), np.uint8))
+    with pytest.raises(DataError, match="read files by read_images"):
+        Memory("some/folder")
+
+
+def test_held_out_images_are_not_looked_through_and_that_is_said():
+    images = draw_phantoms("mammogram", range(60), size=32).images
+    data = mw.read_images(images, labels=False)
+    assert data.held_out is not None
+    report = Memory(data).check(data.held_out.images)
+    assert f"{len(data.held_out)} held-out images helped to find the threshold" in report.text
+    assert len(Memory(data).check(data).copies) == len(data.training)
+
+
 def test_it_can_be_left_half_way_and_asked_again(memory):
     _, known, looked = memory
     steps = looked.iter_check(known)

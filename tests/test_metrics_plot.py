@@ -16,6 +16,7 @@ from PIL import Image
 from medgan_widgets.errors import RequestError, SaveError
 from medgan_widgets.panels import MetricsPlot
 from medgan_widgets.panels import _metrics_lines as lines
+from medgan_widgets.panels._lines import axes_of
 from medgan_widgets.panels.metrics_plot import KEPT, LISTED, PLOTTED
 from medgan_widgets.requests import Measured, Score
 from medgan_widgets.runs import Tick, record_tick
@@ -100,12 +101,6 @@ def test_a_training_and_a_finished_model_share_no_axis(plot):
     assert axes["kimg"].lines[0].x.tolist() == [20.0, 40.0]
     plot.add([scored(of="run", kimg=20.0, truncation_psi=0.5)])
     assert "run, psi 0.5" in [line.name for line in axes["kimg"].lines]
-
-
-def test_one_model_judged_twice_is_two_points_beside_each_other(plot):
-    plot.add([scored(0.2), scored(0.3), scored(0.4, of="other")])
-    (curves,) = plot._plots.values()
-    assert curves.lines[0].x.tolist() == [0.8, 1.2]
 
 
 def test_a_runs_scores_are_drawn_against_kimg_and_grow_with_it(engine, tmp_path):
@@ -277,6 +272,15 @@ def test_it_is_a_frame_a_csv_and_a_picture(plot, engine, tmp_path):
     picture = Image.open(io.BytesIO(plot.snapshot()._repr_png_()))
     assert len(np.unique(np.asarray(picture.convert("L")))) > 10, "curves and words"
     assert "image/png" in plot._repr_mimebundle_()[0]
+
+
+def test_figures_of_one_model_stand_beside_each_other_and_no_line_joins_them(plot):
+    plot.add([scored(4.0, n_fake=60), scored(0.2, n_fake=3000), scored(0.4, of="other")])
+    (curves,) = plot._plots.values()
+    figures = [line for line in curves.lines if line.notes]
+    assert [line.name for line in figures] == ["1 m", "", "2 other"]
+    assert [line.x.tolist() for line in figures] == [[0.8], [1.2], [2.0]]
+    assert axes_of(curves.lines, log=False, x_is="place")[0] == [0, 1, 2, 3]
 
 
 def test_a_name_of_several_lines_is_drawn_in_one(plot):

@@ -165,6 +165,8 @@ def _of_phantoms(
 
 
 def _of_array(array: NDArray[Any], what: str, n: int | None, seed: int) -> Images:
+    if array.ndim == 3 and array.shape[2] in (3, 4):
+        raise DataError(f"{array.shape} is one colour image, it seems; give [N, H, W, C].")
     if array.ndim == 3:
         array = array[..., None]
     if array.ndim != 4 or array.dtype not in (np.uint8, np.uint16):

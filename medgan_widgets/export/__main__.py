@@ -11,7 +11,7 @@ import argparse
 import json
 import logging
 
-from medgan_widgets.errors import MedganError
+from medgan_widgets.errors import MedganError, RequestError
 from medgan_widgets.export.entry import export
 from medgan_widgets.requests import GenerateRequest
 
@@ -23,8 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = _parsed(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        first, _, last = given.seeds.partition(":")
-        seeds = range(int(first), int(last)) if last else [int(first)]
+        seeds = _seeds(given.seeds)
         request = GenerateRequest(
             given.model_id,
             seeds=seeds,
@@ -45,6 +44,14 @@ def main(arguments: list[str] | None = None) -> int:
     log.info("%d images in %s", done.count, done.path)
     log.info("%s", done.report.text)
     return 0
+
+
+def _seeds(text: str) -> range:
+    first, _, last = text.partition(":")
+    try:
+        return range(int(first), int(last) if last else int(first) + 1)
+    except ValueError:
+        raise RequestError(f"--seeds must be like 0:16 or 7, got {text!r}.") from None
 
 
 def _parsed(arguments: list[str] | None) -> argparse.Namespace:

@@ -30,6 +30,8 @@ def checked_images(images: Any) -> NDArray[Any]:
     """
     if not isinstance(images, np.ndarray):
         raise DataError(f"images must be {SHAPES}, got {type(images).__name__}.")
+    if images.ndim == 3 and images.shape[2] in (3, 4):
+        raise DataError(f"{images.shape} is one colour image, it seems; give [1, H, W, C].")
     shaped = images[..., None] if images.ndim == 3 else images
     if 0 in images.shape:
         raise DataError(f"there are no pixels in images of shape {images.shape}.")

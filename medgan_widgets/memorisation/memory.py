@@ -146,6 +146,7 @@ class Memory:
 
     def iter_check(self, generated: Any, seeds: Iterable[int] | None = None) -> Iterator[Step]:
         """Yield the same in small steps, a few dozen images each; the last one has the report."""
+        generated = _batches(generated)
         seen = _Seen()
         numbers = iter(seeds) if seeds is not None else None
         if self._telling >= FEWEST:
@@ -297,13 +298,22 @@ def _order(pair: Pair) -> tuple[bool, float, int]:
     return not pair.copy, -pair.likeness, pair.index
 
 
-def _in_parts(generated: Any) -> Iterator[NDArray[Any]]:
-    """Yield a few images at a time, of an array or of batches."""
-    batches = [generated] if isinstance(generated, np.ndarray) else generated
-    if isinstance(batches, (str, bytes)) or not isinstance(batches, Iterable):
+def _batches(generated: Any) -> Iterable[Any]:
+    """Return batches of what was given; what is none is told before anything is looked for."""
+    if isinstance(generated, TrainingImages):
+        generated = generated.images
+    if isinstance(generated, np.ndarray):
+        return [checked_images(generated, "generated images")]
+    if isinstance(generated, (str, bytes)) or not isinstance(generated, Iterable):
         raise DataError(
-            f"generated images must be an array or batches of arrays, got {type(batches).__name__}."
+            "generated images must be an array or batches of arrays, got "
+            f"{type(generated).__name__}; read files by read_images(folder, test=0)."
         )
+    return generated
+
+
+def _in_parts(batches: Iterable[Any]) -> Iterator[NDArray[Any]]:
+    """Yield a few images at a time."""
     for batch in batches:
         images = checked_images(batch, "generated images")
         for start in range(0, len(images), AT_ONCE):

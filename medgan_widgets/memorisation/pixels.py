@@ -30,7 +30,12 @@ def checked_images(images: Any, what: str) -> NDArray[Any]:
     """
     if not isinstance(images, np.ndarray) or images.dtype not in (np.uint8, np.uint16):
         got = images.dtype if isinstance(images, np.ndarray) else type(images).__name__
-        raise DataError(f"{what} must be an array of uint8 or uint16, got {got}; scale them first.")
+        raise DataError(
+            f"{what} must be an array of uint8 or uint16, got {got}; scale numbers first, read "
+            "files by read_images(folder, test=0).images."
+        )
+    if images.ndim == 3 and images.shape[2] in (3, 4):
+        raise DataError(f"{what} {images.shape} are one colour image, it seems; give [1, H, W, C].")
     shaped = images[..., None] if images.ndim == 3 else images
     if shaped.ndim != 4 or 0 in shaped.shape[1:] or shaped.shape[3] > 4:
         raise DataError(f"{what} must be [N, H, W] or [N, H, W, 1 to 4], got {images.shape}.")

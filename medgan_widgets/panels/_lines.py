@@ -133,7 +133,7 @@ def axes_of(
     if x_is == "place":
         # A line across them, as the floor is, has no notes and is none of them.
         numbered = bounds([line.x for line in lines if line.notes]) or across
-        first, last = math.floor(numbered[0]), math.ceil(numbered[1])
+        first, last = round(numbered[0]), round(numbered[1])  # several of one stand around it
         step = max(1, -(-(last - first + 2) // 10))
         x = [float(one) for one in range(first - 1, last + 1 + step, step)]
     up = bounds([line.y for line in lines], positive=log)

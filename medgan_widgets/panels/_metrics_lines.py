@@ -178,8 +178,13 @@ def quality(group: Group, measured: Sequence[Measured]) -> Shown:
         at = np.array([_at(one, axis, place + 1.0) for one in own])
         if axis == COUNTED and len(own) > 1:  # beside each other, so that each can be seen
             at += np.linspace(-0.2, 0.2, len(own))
-        title = f"{place + 1} {model}" if axis == COUNTED else model
-        lines += _with_intervals(title, own, at, COLOURS[place % len(COLOURS)])
+        colour = COLOURS[place % len(COLOURS)]
+        if axis == COUNTED:  # no line between two figures that stand for nothing in between
+            for number, (one, x) in enumerate(zip(own, at, strict=True)):
+                called = "" if number else f"{place + 1} {model}"
+                lines += _with_intervals(called, [one], np.array([x]), colour)
+        else:
+            lines += _with_intervals(model, own, at, colour)
     floors = [one.score.floor for one in measured if _finite(one.score.floor)]
     if floors:
         ends = np.concatenate([line.x for line in lines])
