@@ -144,6 +144,9 @@ def test_images_that_were_enlarged_or_resampled_on_one_side_are_noted(tmp_path):
     )
     assert any("real images were enlarged" in note for note in study.plan.notes)
     assert any("Only one side was brought to another size" in note for note in study.plan.notes)
+    assert any("at 32 × 32 pixels; their files have up to 20 × 20" in n for n in study.plan.notes)
+    with pytest.raises(DataError, match=r"give size=16 .* files have up to 20 × 20\. Give arrays"):
+        prepare(tmp_path / "b", real=folder, synthetic=noise(6, 8, (20, 20)), trials=4, ratings=0)
 
 
 def test_phantoms_in_place_of_reals_are_said_to_be_phantoms(tmp_path):

@@ -40,6 +40,8 @@ class Side:
         Whether they are phantoms.
     resampled, enlarged
         Whether any had another size in its file, and whether any was smaller there.
+    read
+        What a path's files have and what they were brought to, where that differs, in words.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Side:
     phantom: bool
     resampled: bool = False
     enlarged: bool = False
+    read: str = ""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -82,18 +85,24 @@ def side_of(given: Any, name: str, *, size: int | None, words: str, phantom: boo
     if isinstance(given, (str, Path)):
         power = size is not None and size & (size - 1) == 0 and size >= 16
         given = read_images(given, size=size if power else None, test=0.0)
-    resampled = enlarged = False
+    resampled, enlarged, read = False, False, ""
     if isinstance(given, TrainingImages):
         height, width = given.images.shape[1:3]
         resampled = any((wide, high) != (width, height) for wide, high, _ in given.sizes)
         enlarged = any(max(wide, high) < max(height, width) for wide, high, _ in given.sizes)
+        if resampled:
+            wide, high = max((wide, high) for wide, high, _ in given.sizes)
+            read = (
+                f"The {name} images were read as for training, at {height} × {width} pixels; their "
+                f"files have up to {high} × {wide}. Give arrays to show these."
+            )
         held = given.held_out
         about = f"{given.source}, fingerprint {given.fingerprint[:12]}"
         about += ", held out" if held else ""
         phantom = given.phantom if phantom is None else phantom
         words, given = words or about, (held or given).images
     images = _stack(given, name)
-    return Side(name, images, words or "not stated", bool(phantom), resampled, enlarged)
+    return Side(name, images, words or "not stated", bool(phantom), resampled, enlarged, read)
 
 
 def phantom_side(kind: str, name: str, *, size: int, count: int, seed: int, words: str) -> Side:
@@ -193,6 +202,7 @@ def checked(real: Side, synthetic: Side) -> tuple[str, ...]:
         for side, own in zip((real, synthetic), found, strict=True)
         if len(set(own)) < len(own)
     ]
+    notes += [side.read for side in (real, synthetic) if side.read]
     if real.resampled != synthetic.resampled:
         notes.append("Only one side was brought to another size: its sharpness may give it away.")
     for side in (real, synthetic):
@@ -237,10 +247,11 @@ def _sized(side: Side, size: int | None, other: Side) -> Side:
     if size is None:
         if side.size == other.size:
             return side
+        told = "".join(f" {one.read}" for one in (side, other) if one.read)
         raise DataError(
             f"the {side.name} images are {height} × {width} pixels and the {other.name} ones "
             f"{other.size[0]} × {other.size[1]}, so size alone would tell them apart; give size="
-            f"{min(max(side.size), max(other.size))} to show both at the smaller one."
+            f"{min(max(side.size), max(other.size))} to show both at the smaller one.{told}"
         )
     if height * other.size[1] != width * other.size[0]:
         raise DataError(
