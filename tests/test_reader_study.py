@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 from scipy.stats import binomtest
 
 from medgan_widgets.datasets import read_images
@@ -24,7 +25,12 @@ from medgan_widgets.reader_study import (
     simulate_reader,
 )
 from medgan_widgets.reader_study.answers import file_of
-from medgan_widgets.reader_study.statistics import agreement, interval_by_trial, share_of
+from medgan_widgets.reader_study.statistics import (
+    agreement,
+    interval_by_trial,
+    p_by_trial,
+    share_of,
+)
 from medgan_widgets.requests import GenerateRequest
 
 # The worked example of Fleiss 1971 as it is usually taught: 10 subjects, 14 raters, 5 categories.
@@ -187,6 +193,11 @@ def test_what_a_plain_number_tells_is_noted_and_never_shown(tmp_path):
     bright = noise(2) // 4 + 180
     study = prepare(tmp_path, real=noise(1), synthetic=bright, trials=10)
     assert any("mean brightness alone tells 100% of pairs" in note for note in study.plan.notes)
+    soft = np.stack([ndimage.gaussian_filter(one.astype(float), 0.6) for one in noise(2)])
+    soft = np.rint((soft - soft.mean()) * noise(1).std() / soft.std() + noise(1).mean())
+    blurred = np.clip(soft, 0, 255).astype(np.uint8)
+    study = prepare(tmp_path / "soft", real=noise(1), synthetic=blurred, trials=10)
+    assert any(note.startswith("The sharpness") for note in study.plan.notes)
     fair = prepare(tmp_path / "fair", real=noise(1), synthetic=noise(2), trials=10)
     assert fair.plan.notes == ()
 
@@ -450,6 +461,18 @@ def test_an_interval_with_trials_kept_together_is_wider_where_readers_see_the_sa
     alone = share_of(int(truth.sum() * 5), 200, 0.5).interval
     assert together[1] - together[0] > 1.5 * (alone[1] - alone[0])
     assert interval_by_trial([[1.0, 0.0]]) is None
+
+
+def test_readers_who_answer_alike_are_better_by_chance_as_rarely_as_one_is():
+    """At a level of 5 %, with 5 readers who all guess the same in each of 20 trials."""
+    random = np.random.default_rng(2)
+    called = 0
+    for _ in range(400):
+        guess = (random.random(20) < 0.5).astype(float)
+        wavering = np.where(random.random((20, 5)) < 0.9, guess[:, None], 1 - guess[:, None])
+        called += p_by_trial(wavering, 0.5) < 0.05
+    assert called / 400 <= 0.085
+    assert p_by_trial(np.ones((8, 5)), 0.5) == binomtest(8, 8, 0.5).pvalue
 
 
 # ---------------------------------------------------------------- results

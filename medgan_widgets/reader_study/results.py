@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from medgan_widgets.reader_study.statistics import (
     Share,
     agreement,
     interval_by_trial,
+    p_by_trial,
     share_of,
 )
 
@@ -214,12 +215,16 @@ def _reading(plan: Plan, answers: Sequence[Answers], reader: str) -> Reading:
         for side in (False, True)
     }
     asked = len(answers) * (len(plan.trials) + len(plan.ratings))
-    several = len(answers) > 1
+    several = len(answers) > 1 and bool(choices)
+    share = share_of(right, len(choices), plan.chance)
+    table = _table(plan, answers, _right)
+    if several and share.p_value is not None:
+        share = replace(share, p_value=max(share.p_value, p_by_trial(table, plan.chance)))
     return Reading(
         reader=reader,
         simulated=any(one.simulated for one in given),
-        share=share_of(right, len(choices), plan.chance),
-        by_trial=interval_by_trial(_table(plan, answers, _right)) if several else None,
+        share=share,
+        by_trial=interval_by_trial(table) if several else None,
         seconds=float(np.median(times)) if times else None,
         real=sides[False],
         synthetic=sides[True],

@@ -279,7 +279,7 @@ def _giveaways(real: NDArray[np.uint8], synthetic: NDArray[np.uint8]) -> list[st
         return []
     found = []
     for name, measure in _MEASURES.items():
-        ours, theirs = (measure(one.reshape(len(one), -1)) for one in (real, synthetic))
+        ours, theirs = measure(real), measure(synthetic)
         share = float(mannwhitneyu(ours, theirs).statistic) / (len(ours) * len(theirs))
         if max(share, 1 - share) >= GIVEAWAY:
             found.append(
@@ -289,9 +289,13 @@ def _giveaways(real: NDArray[np.uint8], synthetic: NDArray[np.uint8]) -> list[st
     return found
 
 
+_EACH = (1, 2, 3)
 _MEASURES: dict[str, Callable[[NDArray[np.uint8]], NDArray[Any]]] = {
-    "mean brightness": lambda flat: flat.mean(axis=1),
-    "contrast (standard deviation)": lambda flat: flat.std(axis=1),
-    "darkest value": lambda flat: flat.min(axis=1),
-    "brightest value": lambda flat: flat.max(axis=1),
+    "mean brightness": lambda images: images.mean(axis=_EACH),
+    "contrast (standard deviation)": lambda images: images.std(axis=_EACH),
+    "darkest value": lambda images: images.min(axis=_EACH),
+    "brightest value": lambda images: images.max(axis=_EACH),
+    "sharpness (difference of neighbours)": lambda images: np.abs(
+        np.diff(images.astype(np.int16), axis=2)
+    ).mean(axis=_EACH),
 }

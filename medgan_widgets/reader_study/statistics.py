@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest
+from scipy.stats import binomtest, ttest_1samp
 
 from medgan_widgets.errors import DataError
 
@@ -29,7 +29,8 @@ class Share:
         Wilson's score interval, 95 %, each answer taken as independent of the others;
         None for no answers.
     p_value
-        Exact two-sided binomial test against chance; None for no answers.
+        Exact two-sided binomial test against chance; of several readers together the
+        larger of it and of a test that has trials as its units. None for no answers.
     """
 
     n: int
@@ -117,6 +118,33 @@ def interval_by_trial(right: ArrayLike, *, seed: int = 0) -> tuple[float, float]
     sums, counts = np.nansum(table, axis=1), (~np.isnan(table)).sum(axis=1)
     low, high = np.quantile(sums[picks].sum(axis=1) / counts[picks].sum(axis=1), [0.025, 0.975])
     return float(low), float(high)
+
+
+def p_by_trial(right: ArrayLike, chance: float) -> float:
+    """Return the p value against chance of several readers' answers, trials as units.
+
+    Student's t test of the share of right answers in each trial: readers who answer alike
+    do not make more evidence. Where all trials agree, the binomial test of as many answers
+    as there are trials.
+
+    Parameters
+    ----------
+    right
+        [trials, readers]; 1 for right, 0 for wrong, NaN for not answered.
+    chance
+        The share that guessing gets right.
+
+    Examples
+    --------
+    >>> round(p_by_trial([[1, 1, 1], [0, 0, 0], [1, 1, 1], [1, 1, 0]], 0.5), 2)
+    0.53
+    """
+    table = np.asarray(right, np.float64)
+    table = table[~np.isnan(table).all(axis=1)]
+    shares = np.nanmean(table, axis=1)
+    if len(shares) < 2 or np.ptp(shares) == 0:
+        return float(binomtest(round(shares.sum()), len(shares), chance).pvalue)
+    return float(ttest_1samp(shares, chance).pvalue)
 
 
 def fleiss_kappa(counts: ArrayLike) -> float:
