@@ -36,7 +36,10 @@ function render({ model, el }) {
     note.textContent = model.get('more');
     note.hidden = !note.textContent;
     body.replaceChildren(...rows.map((row) => h('tr', { class: row[warning] ? 'mg-warned' : null },
-      ...row.map((text, k) => (k ? cell('td', k, null, text) : cell('th', k, 'row', text))))));
+      ...row.map((text, k) => {
+        if (k === warning && text) return h('td', {}, h('span', { class: 'mg-clamp', title: text }, text));
+        return k ? cell('td', k, null, text) : cell('th', k, 'row', text);
+      }))));
   };
   let forget = 0;
   const say = (text) => {
