@@ -96,7 +96,7 @@ def test_sizes_modes_and_masks_that_differ_are_told(folder):
     scores = score(rgb, real=folder, metrics=["kid"], cache=False)
     notes = " ".join(scores.notes)
     assert "64 x 64 pixels and real ones 48 x 48" in notes
-    assert "3 channels and real ones 1" in notes
+    assert "3 channels and real ones 1 channel." in notes
     assert "5 of 40 synthetic images look like masks" in notes
 
 

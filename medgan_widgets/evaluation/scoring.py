@@ -302,7 +302,8 @@ def _remarks(fake: _Side, real: _Side, *, chosen: bool) -> Iterator[str]:
             "files to one bit depth, or give what read_images returns for each folder."
         )
     if sizes[0][2] != sizes[1][2]:
-        yield f"synthetic images have {sizes[0][2]} channels and real ones {sizes[1][2]}."
+        one, other = (f"{size[2]} channel{'s' * (size[2] != 1)}" for size in sizes)
+        yield f"synthetic images have {one} and real ones {other}."
     for side, name in ((fake, "synthetic"), (real, "real")):
         if len(side.shapes) > 1:
             yield f"{len(side.shapes)} sizes are mixed among the {name} images."
