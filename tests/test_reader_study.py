@@ -153,6 +153,8 @@ def test_images_that_were_enlarged_or_resampled_on_one_side_are_noted(tmp_path):
     assert any("at 32 × 32 pixels; their files have up to 20 × 20" in n for n in study.plan.notes)
     with pytest.raises(DataError, match=r"give size=16 .* files have up to 20 × 20\. Give arrays"):
         prepare(tmp_path / "b", real=folder, synthetic=noise(6, 8, (20, 20)), trials=4, ratings=0)
+    with pytest.raises(DataError, match=r"at most size=16\. .* files have up to 20 × 20\. Give"):
+        prepare(tmp_path / "b", real=folder, synthetic=noise(6), trials=4, ratings=0, size=20)
 
 
 def test_phantoms_in_place_of_reals_are_said_to_be_phantoms(tmp_path):

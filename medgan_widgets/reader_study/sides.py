@@ -244,10 +244,10 @@ def _plain(side: Side, grey: bool) -> Side:
 
 def _sized(side: Side, size: int | None, other: Side) -> Side:
     height, width = side.size
+    told = "".join(f" {one.read}" for one in (side, other) if one.read)
     if size is None:
         if side.size == other.size:
             return side
-        told = "".join(f" {one.read}" for one in (side, other) if one.read)
         raise DataError(
             f"the {side.name} images are {height} × {width} pixels and the {other.name} ones "
             f"{other.size[0]} × {other.size[1]}, so size alone would tell them apart; give size="
@@ -256,12 +256,12 @@ def _sized(side: Side, size: int | None, other: Side) -> Side:
     if height * other.size[1] != width * other.size[0]:
         raise DataError(
             f"{side.name} images of {height} × {width} pixels and {other.name} ones of "
-            f"{other.size[0]} × {other.size[1]} differ in shape; cut both to one shape first."
+            f"{other.size[0]} × {other.size[1]} differ in shape; cut both to one shape first.{told}"
         )
     if size > max(height, width):
         raise DataError(
             f"size={size} would enlarge the {side.name} images of {height} × {width} pixels, and "
-            f"blur tells them apart; give at most size={max(height, width)}."
+            f"blur tells them apart; give at most size={max(height, width)}.{told}"
         )
     share = size / max(height, width)
     goal = (max(1, round(width * share)), max(1, round(height * share)))
