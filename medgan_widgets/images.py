@@ -39,6 +39,72 @@ def to_uint8(images: NDArray[Any]) -> NDArray[np.uint8]:
     raise DataError(f"images must be uint8 or uint16, got {images.dtype}; scale them first.")
 
 
+def checked_pixels(images: Any, what: str = "images") -> NDArray[Any]:
+    """Return images as uint8 or uint16 [N, H, W, C], C of 1, 3 or 4.
+
+    Parameters
+    ----------
+    images
+        An array [N, H, W] or [N, H, W, C].
+    what
+        What they are called in an error.
+
+    Raises
+    ------
+    DataError
+        When they are no such array, are none, or have no pixels.
+
+    Examples
+    --------
+    >>> checked_pixels(np.zeros((2, 8, 8), np.uint8)).shape
+    (2, 8, 8, 1)
+    """
+    expected = f"{what} must be uint8 or uint16 [N, H, W] or [N, H, W, 1, 3 or 4]"
+    if not isinstance(images, np.ndarray):
+        raise DataError(f"{expected}, got {type(images).__name__}.")
+    if images.dtype not in (np.uint8, np.uint16):
+        raise DataError(
+            f"{expected}, got {images.dtype} {images.shape}; scale them to whole grey levels first."
+        )
+    if images.ndim == 3 and images.shape[2] in (3, 4):
+        raise DataError(f"{what} of shape {images.shape} are one colour image; give [1, H, W, C].")
+    shaped = images[..., None] if images.ndim == 3 else images
+    if shaped.ndim != 4 or shaped.shape[3] not in (1, 3, 4):
+        raise DataError(f"{expected}, got {images.dtype} {images.shape}.")
+    if 0 in shaped.shape:
+        raise DataError(f"there are no pixels in {what} of shape {images.shape}.")
+    return shaped
+
+
+def top_of(images: NDArray[Any]) -> float:
+    """Return what counts as white in images of 16 bits: the 99.99th percentile of all of them.
+
+    255 for eight bits. Files rarely use all 65,536 levels, scanners give 12 bits of the 16.
+
+    Examples
+    --------
+    >>> top_of(np.arange(4096, dtype=np.uint16)), top_of(np.zeros(3, np.uint8))
+    (4094.5905000000002, 255.0)
+    """
+    return 255.0 if images.dtype == np.uint8 else float(np.percentile(images, 99.99)) or 1.0
+
+
+def to_levels(images: NDArray[Any], top: float) -> NDArray[np.uint8]:
+    """Return images as uint8, any shape: of 16 bits ``top`` and what is brighter becomes 255.
+
+    Examples
+    --------
+    >>> to_levels(np.array([0, 2048, 4095], np.uint16), top=4095).tolist()
+    [0, 128, 255]
+    """
+    if images.dtype == np.uint8:
+        return images
+    scaled: NDArray[np.uint8] = np.rint(
+        np.minimum(images * np.float32(255 / top), np.float32(255))
+    ).astype(np.uint8)
+    return scaled
+
+
 def windowed(images: NDArray[Any], center: float, width: float) -> NDArray[np.uint8]:
     """Return grey values as seen through a window, uint8, the shape unchanged.
 

@@ -2,41 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from medgan_widgets.datasets.dicom import images_of_dicom
-from medgan_widgets.datasets.folder import images_of_folder
-from medgan_widgets.datasets.found import Found, Refused
-from medgan_widgets.datasets.kinds import kind_of, kind_of_file, only_array
+from medgan_widgets.datasets.dicom import PATIENT, check_keyword, open_dicom
+from medgan_widgets.datasets.listing import (
+    Listing,
+    folder_labels,
+    list_files,
+    own_split,
+)
 from medgan_widgets.datasets.memory import images_of_array, images_of_dataset
-from medgan_widgets.datasets.nifti import NO_TABLE, images_of_nifti
+from medgan_widgets.datasets.nifti import PLANES, open_nifti
 from medgan_widgets.datasets.npz import images_of_npz
-from medgan_widgets.datasets.phantom import HELD_OUT, read_phantoms
+from medgan_widgets.datasets.phantom import HELD_OUT, phantom_named, read_phantoms
+from medgan_widgets.datasets.pictures import decode_picture
+from medgan_widgets.datasets.pixels import Pixels
+from medgan_widgets.datasets.preprocessing import FILE, Preprocessing
 from medgan_widgets.datasets.reading import Reading, images_from
-from medgan_widgets.datasets.table import FOLDER, Rows, Table, read_table
+from medgan_widgets.datasets.records import ImageFile, ImageRecord, Refused, first_names
+from medgan_widgets.datasets.table import FOLDER, Annotations, Said, plain_value, read_table
 from medgan_widgets.datasets.training_images import TrainingImages
-from medgan_widgets.errors import DataError
-from medgan_widgets.phantoms import KINDS as PHANTOMS
+from medgan_widgets.errors import DataError, RequestError
 
-PIXELS = (127.5, 255.0)  # the window through which pixels stay what they are
+KINDS = {"folder": "PNG, JPEG or TIFF", "dicom": "DICOM", "nifti": "NIfTI", "npz": "arrays"}
+KEPT = (0.2, 0.8)  # which part of a volume's slices: the ends show little
+VOLUMES = (
+    "each volume is a group of its own; pass group= with a table where several are of one patient"
+)
 
 
 def read_images(
     data: Any,
     *,
+    like: Any = None,
     labels: Any = None,
     group: Any = None,
-    table: str | Path | Rows | None = None,
+    table: Any = None,
     kind: str | None = None,
-    plane: str = "axial",
+    plane: str | None = None,
     size: int | None = None,
-    window: Sequence[float] | None = None,
-    percentiles: Sequence[float] = (0.5, 99.5),
+    window: Sequence[float] | Literal["file"] | None = None,
+    percentiles: Sequence[float] | None = None,
     fit: Literal["pad", "crop"] = "pad",
     channels: Literal[1, 3] | None = None,
     test: float = 0.2,
@@ -44,23 +58,28 @@ def read_images(
     seed: int = 0,
     skip_unreadable: bool = False,
     most: int | None = None,
+    cache: str | Path | None = None,
 ) -> TrainingImages:
     """Read images to train on, with their classes, some of them held back by patient.
 
-    One image is read at a time; what stays in memory is the uint8 result. File
-    names are kept in the run directory, so that a split can be shared, and go
+    Each file is opened once. What is left out, guessed or changed stands in the summary.
+    File names are kept in the run directory, so that a split can be shared, and go
     into no model; patients are kept as hashes with a key of your own; no DICOM
     tag but the one asked for as class is copied.
 
     Parameters
     ----------
     data
-        A phantom's kind (``"brain_mri"``); a path: a folder of PNG, JPEG, TIFF,
-        DICOM or NIfTI files, or one ``.npz`` or ``.npy`` file; a map-style
-        Dataset; an array uint8 [N, H, W] or [N, H, W, C]; or what this returns.
+        A path: a folder of PNG, JPEG, TIFF, DICOM or NIfTI files, or one ``.npz`` or
+        ``.npy`` file; a phantom's kind, ``"phantom:brain_mri"``, or ``"brain_mri"`` where
+        no such path is; a map-style Dataset; an array uint8 or uint16 [N, H, W] or
+        [N, H, W, C]; or what this returns.
+    like
+        A model's card, a `TrainingImages` or a `Preprocessing`: the images are prepared
+        just as those were. Leave out size, window, percentiles, fit, channels and plane then.
     labels
-        Where classes come from. ``"folder"``: the sub-folder; a column of the
-        table; a DICOM keyword; an array of the npz file (``labels`` by default,
+        Where classes come from. ``"folder"``: the level of folders that has few names with
+        many images; a column of the table; a DICOM keyword; an array of the npz file (``labels`` by default,
         a number for one of several findings); for what is in memory a function
         of the index or one value an image, for a Dataset also which place of an
         item. False for none.
@@ -69,26 +88,29 @@ def read_images(
         PatientID, and each NIfTI volume.
     table
         A CSV or JSONL file with a column ``file_name``, by default ``metadata``
-        in the folder; or its rows, and then only the files they name are read.
+        in the folder; or its rows or a DataFrame, and then only the files they name are read.
     kind
         ``"folder"``, ``"dicom"``, ``"nifti"`` or ``"npz"`` where a folder holds several.
     plane
-        How NIfTI volumes are sliced: ``"axial"``, ``"coronal"`` or ``"sagittal"``.
+        How NIfTI volumes are sliced: ``"axial"``, ``"coronal"`` or ``"sagittal"``; by
+        default across their thickest axis.
     size
         Pixels along each side, a power of two of at least 16; by default the one
         next below the median of the shorter sides, at most 256.
     window
-        (center, width) in the values' own unit; wins over percentiles. Arrays and
-        Datasets are pixels already and stay so without it.
+        (center, width) in the values' own unit, or ``"file"`` for the window or VOI LUT of
+        each DICOM file; wins over percentiles. Arrays and Datasets are pixels already and
+        stay so without it. Values in HU or SUV get one window for all images by default.
     percentiles
-        What becomes black and white, of each image by itself.
+        What becomes black and white, of each image by itself; 0.5 and 99.5 by default, for
+        values without a unit.
     fit
         ``"pad"`` keeps all of an image, on black; ``"crop"`` its middle square.
     channels
         1 or 3; by default 3 only where most files show colour.
     test
-        The share of groups that is held back; 0 for none. A file that has parts
-        of its own keeps those.
+        The share of groups that is held back; 0 for none. Data that have parts of their own,
+        as ``train`` and ``test`` folders, keep those.
     split
         Another run, or its ``split.csv``: the sides are those.
     seed
@@ -97,6 +119,9 @@ def read_images(
         Go on without files that cannot be read; they are kept in ``refused``.
     most
         So many images at most; how many phantoms to draw (20,000).
+    cache
+        A folder for pixels that are larger together than half of the free memory; by
+        default a temporary one that goes with the images.
 
     Returns
     -------
@@ -121,88 +146,362 @@ def read_images(
     """
     if isinstance(data, TrainingImages):
         return data
+    prepared = like_of(like)
+    if prepared is not None:
+        chosen = {"size": size, "window": window, "percentiles": percentiles,
+                  "channels": channels, "plane": plane}  # fmt: skip
+        if doubled := [name for name, value in chosen.items() if value is not None]:
+            raise RequestError(
+                f"like= says how images are prepared; leave out {', '.join(doubled)}="
+                " or like=."
+            )
+        plane = prepared.plane
+    if isinstance(window, str) and window != FILE:
+        raise DataError(f"window must be (center, width) or 'file', got {window!r}.")
     reading = Reading(
-        size, _two(window, "window"), _two(percentiles, "percentiles") or (0.5, 99.5), fit,
-        channels, test, split, seed, skip_unreadable, most,
+        size, window if isinstance(window, str) else _two(window, "window"),
+        _two(percentiles, "percentiles"), fit, channels, plane, test, split, seed,
+        skip_unreadable, most, prepared, None if cache is None else Path(cache),
     )  # fmt: skip
-    if isinstance(data, str) and data in PHANTOMS:
+    if phantom := phantom_named(data):
         if group is not None or split is not None or table is not None:
             raise DataError("phantoms are no patients: leave out group=, split= and table=.")
+        if prepared is not None:
+            size = prepared.size
         held = HELD_OUT if test else 0
-        return read_phantoms(data, size=size, most=most, held_out=held, labels=labels)
+        return read_phantoms(phantom, size=size, most=most, held_out=held, labels=labels)
     if isinstance(data, (str, Path)):
-        return _of_path(Path(data).expanduser(), reading, kind, labels, group, table, plane)
+        return _of_path(Path(data).expanduser(), reading, kind, labels, group, table)
     if table is not None or kind is not None:
         raise DataError("table= and kind= are for files; leave them out for images in memory.")
     return _of_memory(data, reading, labels, group)
 
 
-def _of_path(
+def like_of(like: Any) -> Preprocessing | None:
+    """Return the preprocessing that a card, images or a mapping carry; None where not known.
+
+    Raises
+    ------
+    RequestError
+        For what carries none by its kind.
+    """
+    if like is None or isinstance(like, Preprocessing):
+        return like
+    if not isinstance(like, Mapping) and not hasattr(like, "preprocessing"):
+        raise RequestError(
+            f"like must be a model's card, TrainingImages or a Preprocessing, got {like!r:.60}."
+        )
+    kept = like if isinstance(like, Mapping) else like.preprocessing
+    return Preprocessing.from_dict(kept) if isinstance(kept, Mapping) and kept else kept or None
+
+
+def files_of(
     place: Path,
-    reading: Reading,
-    kind: str | None,
-    labels: Any,
-    group: Any,
-    table: str | Path | Rows | None,
-    plane: str,
-) -> TrainingImages:
-    source = kind_of(place, kind)
+    *,
+    labels: Any = None,
+    group: Any = None,
+    table: Any = None,
+    kind: str | None = None,
+    reading: Reading | None = None,
+) -> FilesBelow:
+    """Return the files of a place, listed and not opened yet; the arguments of `read_images`."""
+    reading = Reading(test=0) if reading is None else reading
+    listing = list_files(place)
+    source = _kind_of(place, listing, kind)
     if source == "npz":
         if table is not None:
             raise DataError("table= is for folders; an npz file holds its own classes and groups.")
-        file = place if place.is_file() else only_array(place)
-        return images_from(images_of_npz(file, labels=labels, group=group), reading, source=source)
+        return FilesBelow(place, listing, source, reading, None, None, None)
     labels = None if labels is False else labels
     for what, said in (("labels", labels), ("group", group)):
         if said is not None and not isinstance(said, str):
             raise DataError(f"{what}= must be a name for files, got {said!r}.")
-    known = read_table(place, table, (labels, group))
-    found: Iterable[Found | Refused]
-    note = None
-    if source == "dicom":
-        about = reading.window[0] if reading.window else None
-        found = images_of_dicom(place, labels=labels, group=group, table=known, about=about)
-    elif source == "nifti":
-        found = images_of_nifti(place, plane=plane, labels=labels, group=group, table=known)
-        note = NO_TABLE if group is None else None
-    else:
-        found = images_of_folder(place, labels=labels, group=group, table=known)
-    if kind is not None:  # the person chose: other kinds beside it are left alone
-        found = _of_kind(found, place, source)
-    said_classes = set() if reading.most is not None else _told(known, labels)
-    return images_from(found, reading, source=source, told_classes=said_classes, note=note)
+    if reading.plane is not None and reading.plane not in PLANES:
+        raise DataError(f"plane must be one of {', '.join(PLANES)}; got {reading.plane!r}.")
+    return FilesBelow(place, listing, source, reading, labels, group, table)
+
+
+def _of_path(
+    place: Path, reading: Reading, kind: str | None, labels: Any, group: Any, table: Any
+) -> TrainingImages:
+    below = files_of(
+        place, labels=labels, group=group, table=table, kind=kind, reading=reading
+    )
+    if below.source != "npz":
+        return below.read()
+    arrays = [below.listing.files[name] for name, one in below.listing.kinds.items() if one == "npz"]
+    if len(arrays) != 1:
+        raise DataError(f"{place} holds {len(arrays)} files of arrays; give the path of one.")
+    files = list(images_of_npz(arrays[0], labels=labels, group=group))
+    return images_from(files, reading, source="npz")
 
 
 def _of_memory(data: Any, reading: Reading, labels: Any, group: Any) -> TrainingImages:
-    own = reading.window is not None
-    if not own:
-        reading = replace(reading, window=PIXELS)
+    raw = reading.window is not None
+    reading = replace(reading, as_pixels=not raw)
     if isinstance(data, np.ndarray):
-        found: Iterable[Found] = images_of_array(data, labels=labels, group=group)
-        return images_from(found, reading, source="array")
+        files = list(images_of_array(data, labels=labels, group=group))
+        return images_from(files, reading, source="array")
     if not hasattr(data, "__getitem__"):
         raise DataError(
             "data must be a phantom's kind, a path, an array, a Dataset or TrainingImages, got "
             f"{type(data).__name__}."
         )
-    found = images_of_dataset(data, labels=labels, group=group, raw=own)
-    return images_from(found, reading, source="dataset")
+    files = list(images_of_dataset(data, labels=labels, group=group, raw=raw))
+    return images_from(files, reading, source="dataset")
 
 
-def _of_kind(
-    found: Iterable[Found | Refused], place: Path, source: str
-) -> Iterable[Found | Refused]:
-    for one in found:
-        path = place if place.is_file() else place / one.name
-        if isinstance(one, Found) or kind_of_file(path) in (None, source):
+def _kind_of(place: Path, listing: Listing, kind: str | None) -> str:
+    """Return the kind of data in a place: said, or the only one that is there."""
+    if kind is not None:
+        if kind not in KINDS:
+            raise DataError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}.")
+        return kind
+    counted: dict[str, int] = {}
+    for name, one in listing.kinds.items():
+        if one is not None and name not in listing.masks:
+            counted[one] = counted.get(one, 0) + 1
+    if not counted:
+        unknown = sum(one is None for one in listing.kinds.values())
+        beside = f"; {unknown} files are of no kind known here" if unknown else ""
+        raise DataError(
+            f"there is nothing to learn from in {place}: no {', '.join(KINDS.values())}{beside}."
+        )
+    if len(counted) > 1:
+        said = " and ".join(f"{KINDS[one]} ({count})" for one, count in sorted(counted.items()))
+        choice = " or ".join(f"kind={one!r}" for one in sorted(counted))
+        raise DataError(f"{place} holds {said}; say which to learn from with {choice}.")
+    return next(iter(counted))
+
+
+class FilesBelow:
+    """Files of one kind below a place, with what tables and folders say of them."""
+
+    def __init__(
+        self,
+        place: Path,
+        listing: Listing,
+        source: str,
+        reading: Reading,
+        labels: str | None,
+        group: str | None,
+        table: Any,
+    ) -> None:
+        self.source, self.reading, self.listing = source, reading, listing
+        self.note: str | None = None
+        self.notes = list(listing.notes)
+        self.left_out = [Refused(one.name, one.reason) for one in listing.left_out]
+        self.asked_group = group
+        self.keywords: dict[str, str] = {}
+        self.table = read_table(place, table, (labels, group))
+        names = [name for name, one in listing.kinds.items() if one == source]
+        names = [name for name in names if name not in listing.masks]
+        self._tell_masks()
+        if source == "dicom":
+            self._find_keywords(labels, group)
+        self.folders = folder_labels(names) if labels == FOLDER else None
+        if self.folders is not None:
+            self.left_out += [
+                Refused(name, f"{name} lies beside the folders of the classes")
+                for name in self.folders.strays
+            ]
+            names = [name for name in names if name in self.folders.classes]
+            self.notes += [self.folders.note] if self.folders.note else []
+        columns = [None if what in self.keywords else said
+                   for what, said in (("labels", labels), ("group", group))]  # fmt: skip
+        self.labels = labels
+        self.annotations = Annotations(names, self.table, columns[0], columns[1])
+        self._tell_table(names)
+        self.sides = None
+        if reading.split is None and reading.test > 0 and (parts := own_split(names)):
+            self.sides = parts
+            self.notes.append("the split is the data's own: its train and test folders.")
+        self.names = names
+
+    def files(self) -> list[ImageFile]:
+        """Return the files that the table, or its absence, chooses."""
+        files = []
+        for name in self.names:
+            said = self.annotations.of(name)
+            if isinstance(said, Refused):
+                files.append(ImageFile(name, partial(_refuse, said)))
+            elif said is not None:
+                files.append(self._file(name, self.listing.files[name], said))
+        return files
+
+    def read(self) -> TrainingImages:
+        """Read the files as training takes them."""
+        column = self.labels not in (None, FOLDER) and "labels" not in self.keywords
+        told = self.table.values(str(self.labels)) if column and self.reading.most is None else ()
+        images = images_from(
+            self.files(),
+            self.reading,
+            source=self.source,
+            told_classes=told,
+        )
+        # Opening files tells more than listing them did.
+        return replace(
+            images,
+            left_out=tuple(self.left_out),
+            notes=(*self.notes, *images.notes),
+            note=self.note,
+        )
+
+    def _file(self, name: str, path: Path, said: Said) -> ImageFile:
+        open_it: Callable[..., Iterator[ImageRecord | Refused]]
+        open_it = {"folder": self._picture, "dicom": self._dicom, "nifti": self._volume}[self.source]
+        count = None if self.source == "folder" else partial(self._count, name, path)
+        return ImageFile(name, partial(self._opened, open_it, name, path, said), count)
+
+    def _opened(
+        self,
+        open_it: Callable[..., Iterator[ImageRecord | Refused]],
+        name: str,
+        path: Path,
+        said: Said,
+        rows: set[int] | None,
+    ) -> Iterator[ImageRecord | Refused]:
+        """Read a file's bytes once, hash them, and yield the images in them."""
+        data = _bytes(path, name)
+        whole = ImageRecord(
+            name, _NONE, said.labels, said.group, path, hashlib.sha256(data).hexdigest(),
+            (self.sides or {}).get(name),
+        )  # fmt: skip
+        if self.folders is not None and whole.group is None and self.folders.groups:
+            whole = replace(whole, group=self.folders.groups.get(name))
+        mask = self.masks.get(name)
+        for one in open_it(data, whole, rows):
+            if mask and isinstance(one, ImageRecord):
+                part = one.name.removeprefix(name).lstrip("#")
+                one = replace(one, mask=partial(self._mask, mask, int(part or 0), one.pixels.aspect))
             yield one
 
+    def _picture(self, data: bytes, whole: ImageRecord, _: set[int] | None) -> Iterator[ImageRecord]:
+        yield replace(whole, pixels=decode_picture(data, whole.name))
 
-def _told(table: Table, labels: str | None) -> set[str]:
-    """Return the classes a table speaks of; rows given by hand are a choice of files anyway."""
-    if labels is None or labels == FOLDER or not table.has(labels):
-        return set()
-    return table.values(labels)
+    def _dicom(
+        self, data: bytes, whole: ImageRecord, rows: set[int] | None
+    ) -> Iterator[ImageRecord | Refused]:
+        name = whole.name
+        file = open_dicom(data, name)
+        if file.not_image:
+            self.left_out.append(Refused(name, f"{name} is {file.not_image}"))
+            return
+        labels, group = dict(whole.labels), whole.group
+        for what, keyword in self.keywords.items():
+            value = plain_value(file.keyword(keyword))
+            if what == "labels":
+                if value is None:
+                    yield Refused(name, f"{name} has no {keyword} to take its class from.")
+                    return
+                labels = {keyword: value}
+            elif value is None and self.asked_group is not None:
+                yield Refused(name, f"{name} has no {keyword} to say what belongs together.")
+                return
+            elif group is None:
+                # Frames of one file are of one patient, also where nobody says which.
+                group = str(value) if value is not None else name if file.frames > 1 else None
+        own_window = (self.reading.like or self.reading).window == FILE
+        for frame in sorted(rows) if rows is not None else range(file.frames):
+            part = f"{name}#{frame}" if file.frames > 1 else name
+            pixels = file.frame(frame, window_file=own_window)
+            yield replace(whole, name=part, pixels=pixels, labels=labels, group=group)
+
+    def _volume(
+        self, data: bytes, whole: ImageRecord, rows: set[int] | None
+    ) -> Iterator[ImageRecord]:
+        name, plane = whole.name, self.reading.plane
+        volume = open_nifti(data, name)
+        if volume.looks_like_labels:
+            self._note_once("labels", f"{name} looks like a map of labels; it is read as an image.")
+        group = whole.group if whole.group is not None else name
+        if self.asked_group is None:
+            self.note = VOLUMES
+        shown = kept_slices(volume.slices(plane))
+        for number in shown if rows is None else [shown[row] for row in sorted(rows)]:
+            pixels = volume.slice(number, plane)
+            yield replace(whole, name=f"{name}#{number}", pixels=pixels, group=group)
+
+    def _count(self, name: str, path: Path) -> int:
+        """Return how many images a file holds."""
+        data = _bytes(path, name)
+        if self.source == "dicom":
+            file = open_dicom(data, name)
+            return 0 if file.not_image else file.frames
+        return len(kept_slices(open_nifti(data, name).slices(self.reading.plane)))
+
+    def _mask(
+        self, names: Sequence[str], part: int, aspect: float, prepared: Preprocessing
+    ) -> NDArray[np.uint8]:
+        """Return the mask of an image; of several the largest value at each place."""
+        read = []
+        for name in names:
+            data = _bytes(self.listing.files[name], name)
+            kind = self.listing.kinds[name]
+            if kind == "nifti":
+                values = open_nifti(data, name).slice(part, self.reading.plane).values
+            elif kind == "dicom":
+                values = open_dicom(data, name).frame(part).values
+            else:
+                values = decode_picture(data, name).values
+            read.append(values if values.ndim == 2 else values.max(axis=2))
+        return prepared.mask_pixels(np.maximum.reduce(read), aspect)
+
+    def _tell_masks(self) -> None:
+        self.masks: dict[str, list[str]] = {}
+        for mask, image in self.listing.masks.items():
+            self.masks.setdefault(image, []).append(mask)
+        if masks := list(self.listing.masks):
+            self.notes.append(
+                f"{len(masks):,} files look like masks of images beside them ({first_names(masks)}); "
+                "they are no images here, and kept as masks."
+            )
+
+    def _find_keywords(self, labels: str | None, group: str | None) -> None:
+        """Find out which of labels and group are DICOM keywords."""
+        for what, said in (("labels", labels), ("group", group or PATIENT)):
+            if said is not None and said != FOLDER and not self.table.has(said):
+                check_keyword(said, tells_nobody=what == "labels", table=self.table.name)
+                self.keywords[what] = said
+
+    def _tell_table(self, names: Sequence[str]) -> None:
+        """Say which files a table names that are not there, and which it does not name."""
+        if not self.table.rows:
+            return
+        name = self.table.name
+        if missing := self.table.missing(names):
+            self.notes.append(
+                f"{len(missing):,} of {len(self.table.rows):,} files that {name} names are missing: "
+                f"{first_names(missing)}."
+            )
+        if unnamed := self.table.unnamed(names):
+            left = " and are left out" if self.table.chosen else ""
+            self.notes.append(
+                f"{len(unnamed):,} files are not named by {name}{left}: {first_names(unnamed)}."
+            )
+
+    def _note_once(self, start: str, note: str) -> None:
+        if not any(start in one for one in self.notes):
+            self.notes.append(note)
+
+
+_NONE = Pixels(np.zeros((2, 2), np.uint8))
+
+
+def kept_slices(count: int) -> range:
+    """Return which of a volume's slices are read: the ends show little."""
+    return range(round(KEPT[0] * count), max(1, round(KEPT[1] * count)))
+
+
+def _refuse(said: Refused, _: set[int] | None) -> Iterator[Refused]:
+    yield said
+
+
+def _bytes(path: Path, name: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{name} cannot be read ({error.strerror}).") from error
 
 
 def _two(values: Sequence[float] | None, name: str) -> tuple[float, float] | None:

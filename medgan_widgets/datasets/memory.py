@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from medgan_widgets.datasets.folder import pixels_of
-from medgan_widgets.datasets.found import Found, Values, checked_values
+from medgan_widgets.datasets.pictures import pixels_of_pillow
+from medgan_widgets.datasets.pixels import Pixels, grey_or_colour
+from medgan_widgets.datasets.records import ImageFile, ImageRecord
 from medgan_widgets.datasets.table import plain_value
 from medgan_widgets.errors import DataError
+from medgan_widgets.images import checked_pixels
 from medgan_widgets.seeds import Value
 
 Told = Callable[[int], Any] | Sequence[Any] | NDArray[Any]
@@ -21,13 +23,13 @@ Told = Callable[[int], Any] | Sequence[Any] | NDArray[Any]
 
 def images_of_array(
     array: NDArray[Any], *, labels: Told | None = None, group: Told | None = None
-) -> Iterator[Found]:
+) -> Iterator[ImageFile]:
     """Yield the images of one array.
 
     Parameters
     ----------
     array
-        uint8 [N, H, W] or [N, H, W, C], C of 1 or 3.
+        uint8 or uint16 [N, H, W] or [N, H, W, C], C of 1 or 3.
     labels, group
         One value an image, or a function of the image's index; None for none.
 
@@ -41,24 +43,32 @@ def images_of_array(
     >>> [one.name for one in images_of_array(np.zeros((2, 8, 8), np.uint8))]
     ['0', '1']
     """
-    colour = array.ndim == 4 and array.shape[3] == 3
-    if array.dtype != np.uint8 or not (array.ndim == 3 or colour or array.shape[3:] == (1,)):
-        raise DataError(
-            f"an array of images must be uint8 [N, H, W] or [N, H, W, 1 or 3], got {array.dtype} "
-            f"{array.shape}; scale or slice it first, or save it as .npz."
-        )
-    said = _told("labels", labels, len(array)), _told("group", group, len(array))
-    for place in range(len(array)):
-        name = str(place)
-        yield Found(
-            name, partial(_row, array, place), _labels(said[0], place), _group(said[1], place),
-            array.shape[1:3], colour,
-        )  # fmt: skip
+    images = checked_pixels(array, "an array of images")
+    said = _told("labels", labels, len(images)), _told("group", group, len(images))
+    for place in range(len(images)):
+        yield _in_memory(str(place), partial(_row, images, place, *said))
+
+
+def _row(
+    images: NDArray[Any],
+    place: int,
+    labels: Callable[[int], Any] | None,
+    group: Callable[[int], Any] | None,
+) -> ImageRecord:
+    pixels = grey_or_colour(images[place], f"image {place}")
+    return ImageRecord(str(place), pixels, _labels(labels, place), _group(group, place))
+
+
+def _in_memory(name: str, make: Callable[[], ImageRecord]) -> ImageFile:
+    def read(_: set[int] | None) -> Iterator[ImageRecord]:
+        yield make()
+
+    return ImageFile(name, read)
 
 
 def images_of_dataset(
     dataset: Any, *, labels: Any = None, group: Told | None = None, raw: bool = False
-) -> Iterator[Found]:
+) -> Iterator[ImageFile]:
     """Yield the images of a Dataset: whatever has a length and gives items by number.
 
     Parameters
@@ -67,7 +77,7 @@ def images_of_dataset(
         Items are an image, a tuple of an image and its label, or a dictionary with
         ``image`` and ``label``. An image is a Pillow image, an array [H, W] or
         [H, W, 3], or a tensor [C, H, W]; floats go from 0 to 1, whole numbers from
-        0 to 255.
+        0 to 255, or over more than eight bits in all items alike.
     labels
         Which place or key of an item is the label (1 or ``label`` by default, False
         for none), a function of the item's index, or one value an item.
@@ -83,9 +93,9 @@ def images_of_dataset(
 
     Examples
     --------
-    >>> found = list(images_of_dataset([(np.ones((8, 8)), "T1")]))
-    >>> found[0].read().max(), found[0].labels
-    (np.float32(255.0), {'class': 'T1'})
+    >>> (file,) = images_of_dataset([(np.ones((8, 8)), "T1")])
+    >>> [(one.pixels.values.max(), one.labels) for one in file.read(None)]
+    [(np.float32(255.0), {'class': 'T1'})]
     """
     try:
         count = len(dataset)
@@ -98,22 +108,20 @@ def images_of_dataset(
     said = _told("labels", given, count), _told("group", group, count)
     from_item = labels is not False and given is None
     for place in range(count):
-        known: dict[str, Value] = _labels(said[0], place)
-        read = partial(
-            _item, dataset, place, known if from_item else None, at, labels is not None, raw
-        )
-        yield Found(str(place), read, known, _group(said[1], place))
+        make = partial(_item, dataset, place, *said, at if from_item else None, labels, raw)
+        yield _in_memory(str(place), make)
 
 
 def _item(
     dataset: Any,
     place: int,
-    labels: dict[str, Value] | None,
-    at: int | str,
-    must: bool,
+    labels: Callable[[int], Any] | None,
+    group: Callable[[int], Any] | None,
+    at: int | str | None,
+    asked: Any,
     raw: bool,
-) -> Values:
-    """Return an item's image and note its label; a Dataset tells both at once."""
+) -> ImageRecord:
+    """Return an item's image and class; ``at`` is where an item itself has its class."""
     try:
         item = dataset[place]
     except DataError:
@@ -122,13 +130,15 @@ def _item(
         raise DataError(
             f"item {place} of the Dataset cannot be read ({type(error).__name__}: {error})."
         ) from error
-    image, label = _parts(item, place, at)
-    if labels is not None:
+    image, label = _parts(item, place, 1 if at is None else at)
+    known = _labels(labels, place)
+    if at is not None:
         if label is not None:
-            labels["class"] = _value(label, f"item {place}")
-        elif must:
+            known = {"class": _value(label, f"item {place}")}
+        elif asked is not None:
             raise DataError(f"item {place} of the Dataset has no label at {at!r}.")
-    return _image(image, f"item {place} of the Dataset", raw)
+    pixels = _image(image, f"item {place} of the Dataset", raw)
+    return ImageRecord(str(place), pixels, known, _group(group, place))
 
 
 def _parts(item: Any, place: int, at: int | str) -> tuple[Any, Any]:
@@ -146,9 +156,13 @@ def _parts(item: Any, place: int, at: int | str) -> tuple[Any, Any]:
     return item, None
 
 
-def _image(item: Any, name: str, raw: bool) -> Values:
+def _image(item: Any, name: str, raw: bool) -> Pixels:
+    """Return an item's image; ``raw`` takes floats in their own range."""
     if isinstance(item, Image.Image):
-        return pixels_of(item, name)
+        pixels = pixels_of_pillow(item, name)
+        if item.mode != "F" or raw:
+            return pixels
+        item = pixels.values
     tensor = hasattr(item, "detach")
     if tensor:
         item = item.detach().cpu()
@@ -163,38 +177,28 @@ def _image(item: Any, name: str, raw: bool) -> Values:
                 f"{name} has the shape {item.shape}; expected [H, W], or 1 or 3 channels: of a "
                 "volume take slices."
             )
-        item = item[..., 0] if item.shape[2] == 1 else item
     if item.ndim not in (2, 3):
         raise DataError(f"{name} has the shape {item.shape}; expected [H, W] or [C, H, W].")
-    plain = item if raw and item.ndim == 2 else _levels(item, name)
-    if plain.ndim == 2:
-        return checked_values(plain, name)
-    pixels: NDArray[np.uint8] = np.rint(plain).astype(np.uint8)
-    return pixels
+    if raw and (item.ndim == 2 or item.shape[2] == 1):
+        return grey_or_colour(item, name)
+    return grey_or_colour(_levels(item, name), name)
 
 
 def _levels(item: NDArray[Any], name: str) -> NDArray[Any]:
-    """Return values as 0 … 255, when they are clearly meant so."""
+    """Return floats 0 … 1 as 0 … 255, whole numbers as they are, eight bits where they fit."""
     if item.dtype == np.uint8:
         return item
     whole = item.dtype.kind in "ui"
     low, high = float(item.min()), float(item.max())
-    if not (-1e-3 <= low <= high <= (255 if whole else 1 + 1e-3)):  # also for NaN
+    if not (-1e-3 <= low <= high <= (65535 if whole else 1 + 1e-3)):  # also for NaN
         raise DataError(
-            f"{name} holds {low:g} … {high:g}; expected whole numbers 0 … 255 or floats 0 … 1: "
+            f"{name} holds {low:g} … {high:g}; expected whole numbers 0 … 65535 or floats 0 … 1: "
             "scale them, or pass window=(center, width)."
         )
-    plain: NDArray[Any] = (
-        item if whole else np.clip(item.astype(np.float32), 0, 1) * np.float32(255)
-    )
-    return plain
-
-
-def _row(array: NDArray[np.uint8], place: int) -> Values:
-    image = array[place]
-    if image.ndim == 3 and image.shape[2] == 3:
-        return np.asarray(image, np.uint8)
-    return checked_values(image[..., 0] if image.ndim == 3 else image, f"image {place}")
+    if whole:
+        return item.astype(np.uint8 if high <= 255 and item.dtype != np.uint16 else np.uint16)
+    scaled = np.clip(item.astype(np.float32), 0, 1) * np.float32(255)
+    return np.rint(scaled).astype(np.uint8) if item.ndim == 3 and item.shape[2] == 3 else scaled
 
 
 def _told(what: str, said: Any, count: int) -> Callable[[int], Any] | None:

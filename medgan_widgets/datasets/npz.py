@@ -6,10 +6,10 @@ learned from at a small size.
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 import zlib
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,7 +17,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from medgan_widgets.datasets.found import Found, Values, checked_values
+from medgan_widgets.datasets.pixels import Pixels, grey_or_colour
+from medgan_widgets.datasets.records import ImageFile, ImageRecord
 from medgan_widgets.datasets.table import plain_value
 from medgan_widgets.errors import DataError
 from medgan_widgets.seeds import Value
@@ -31,8 +32,8 @@ def images_of_npz(
     *,
     labels: str | int | bool | None = None,
     group: str | None = None,
-) -> Iterator[Found]:
-    """Yield the images of a file, its parts one after another.
+) -> Iterator[ImageFile]:
+    """Yield the images of a file, not read yet, its parts one after another.
 
     Parameters
     ----------
@@ -65,6 +66,7 @@ def images_of_npz(
     if not parts and "images" not in names:
         raise DataError(f"{file.name} has no array train_images or images.")
     own_sides = "train" in parts and len(parts) > 1
+    sha256 = _sha256(file)
     for part in parts or ["images"]:
         rows = _Rows(file, f"{part}_images" if parts else "images")
         prefix = f"{part}_" if parts else ""
@@ -74,10 +76,7 @@ def images_of_npz(
         for place in range(len(rows)):
             known = {key: _class(every[place]) for key, every in classes.items()}
             together = None if groups is None else groups[place]
-            yield Found(
-                f"{part}#{place}", partial(rows.image, place), known, together,
-                (rows.shape[1], rows.shape[2]), rows.colour, file, side,
-            )  # fmt: skip
+            yield _image(rows, place, f"{part}#{place}", known, together, file, sha256, side)
 
 
 class _Rows:
@@ -92,16 +91,15 @@ class _Rows:
             self.shape, self._fortran, self._dtype = self._open()
         except _BROKEN as error:
             raise DataError(f"{file.name} cannot be read as arrays ({error}).") from error
-        self.colour = len(self.shape) == 4 and self.shape[3] == 3
         _check_shape(file.name, self.shape, self._dtype)
 
     def __len__(self) -> int:
         return int(self.shape[0])
 
-    def image(self, place: int) -> Values:
-        """Return one image's values."""
+    def image(self, place: int) -> Pixels:
+        """Return one image."""
         try:
-            return _values(self._row(place), f"{self._name}#{place}")
+            return grey_or_colour(self._row(place), f"{self._name}#{place}")
         except _BROKEN as error:
             if isinstance(error, DataError):
                 raise
@@ -137,7 +135,39 @@ class _Rows:
         return shape, fortran, dtype
 
 
-def _of_one_array(file: Path, labels: object, group: object) -> Iterator[Found]:
+class _Mapped:
+    """The images of an ``.npy`` file, which stays on disk."""
+
+    def __init__(self, images: NDArray[Any]) -> None:
+        self._images = images
+
+    def image(self, place: int) -> Pixels:
+        """Return one image."""
+        return grey_or_colour(np.asarray(self._images[place]), f"image#{place}")
+
+
+def _image(
+    rows: _Rows | _Mapped,
+    place: int,
+    name: str,
+    labels: Mapping[str, Value],
+    group: str | None,
+    file: Path,
+    sha256: str,
+    side: str | None,
+) -> ImageFile:
+    def read(_: set[int] | None) -> Iterator[ImageRecord]:
+        yield ImageRecord(name, rows.image(place), labels, group, file, sha256, side)
+
+    return ImageFile(name, read)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _of_one_array(file: Path, labels: object, group: object) -> Iterator[ImageFile]:
     if labels not in (None, False) or group is not None:
         raise DataError(
             f"{file.name} holds one array and no classes; save them beside it as an .npz file "
@@ -148,15 +178,9 @@ def _of_one_array(file: Path, labels: object, group: object) -> Iterator[Found]:
     except _BROKEN as error:
         raise DataError(f"{file.name} cannot be read as an array ({error}).") from error
     _check_shape(file.name, images.shape, images.dtype)
-    colour = images.ndim == 4 and images.shape[3] == 3
+    rows, sha256 = _Mapped(images), _sha256(file)
     for place in range(len(images)):
-        name = f"image#{place}"
-        read = partial(_row_values, images, place, name)
-        yield Found(name, read, {}, None, images.shape[1:3], colour, file)
-
-
-def _row_values(images: NDArray[Any], place: int, name: str) -> Values:
-    return _values(np.asarray(images[place]), name)
+        yield _image(rows, place, f"image#{place}", {}, None, file, sha256, None)
 
 
 def _check_shape(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -167,8 +191,10 @@ def _check_shape(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Non
         )
     if dtype.kind not in "buif":
         raise DataError(f"{name} must hold numbers, got {dtype}.")
-    if len(shape) == 4 and shape[3] == 3 and dtype != np.uint8:
-        raise DataError(f"{name} holds colour images of {dtype}; expected uint8, scale them first.")
+    if len(shape) == 4 and shape[3] == 3 and dtype not in (np.uint8, np.uint16):
+        raise DataError(
+            f"{name} holds colour images of {dtype}; expected uint8 or uint16, scale them first."
+        )
 
 
 def _classes(
@@ -225,9 +251,3 @@ def _class(label: NDArray[Any]) -> Value:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return "none" if value is None else value
-
-
-def _values(image: NDArray[Any], name: str) -> Values:
-    if image.ndim == 3 and image.shape[2] == 3:
-        return np.asarray(image, np.uint8)
-    return checked_values(image[..., 0] if image.ndim == 3 else image, name)

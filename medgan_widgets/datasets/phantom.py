@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,38 @@ from medgan_widgets.errors import DataError
 from medgan_widgets.phantoms import KINDS, LARGEST, SMALLEST, draw_phantoms
 from medgan_widgets.seeds import Value, one_hot, whole_number
 
+PREFIX = "phantom:"
 POOL = 20_000
 HELD_OUT = 512
 HELD_OUT_SEED = 2**42  # far from any pool, so that no phantom is on both sides
 CHUNK = 256  # drawn at a time: masks and truth are let go soon
 SIZE = 128
+
+
+def phantom_named(data: object) -> str | None:
+    """Return the phantom's kind that a text names, or None.
+
+    A path that exists wins over the bare name of a kind; ``"phantom:chest_xray"`` is always
+    the phantom.
+
+    Raises
+    ------
+    DataError
+        When ``phantom:`` is followed by no kind.
+
+    Examples
+    --------
+    >>> phantom_named("phantom:chest_xray"), phantom_named("brain_mri"), phantom_named("a/b")
+    ('chest_xray', 'brain_mri', None)
+    """
+    if not isinstance(data, str):
+        return None
+    if data.startswith(PREFIX):
+        kind = data.removeprefix(PREFIX)
+        if kind not in KINDS:
+            raise DataError(f"there is no phantom {kind!r}; there are {', '.join(KINDS)}.")
+        return kind
+    return data if data in KINDS and not Path(data).exists() else None
 
 
 def phantom_images(kind: str, size: int, count: int) -> TrainingImages:

@@ -1,30 +1,47 @@
-"""From whatever a person has to images to learn from: ``read_images`` and its middle part."""
+"""From images as files hold them to one array of pixels: sizes, ranges, split, classes."""
 
 from __future__ import annotations
 
-import hashlib
+import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
+from weakref import finalize
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from medgan_widgets.datasets.classes import classes_of
-from medgan_widgets.datasets.found import Found, Refused, Values, read_all, told
 from medgan_widgets.datasets.keys import patient_hash, patient_key
+from medgan_widgets.datasets.pixels import Pixels
 from medgan_widgets.datasets.preprocessing import Preprocessing
+from medgan_widgets.datasets.records import (
+    ImageFile,
+    ImageRecord,
+    Refused,
+    Waiting,
+    in_words,
+    read_all,
+    some_of,
+)
 from medgan_widgets.datasets.split import check_apart, drawn_split, shared_split
 from medgan_widgets.datasets.training_images import FileUsed, TrainingImages
 from medgan_widgets.errors import DataError
 from medgan_widgets.seeds import whole_number
 
 SMALLEST, LARGEST, LARGEST_FOUND = 16, 1024, 256
-PROBED = 32  # images read to learn their size, where no header tells it
-LOOKED_AT = 16  # colour files looked at, whether they are grey after all
+COLOURFUL = 8  # levels between channels; colour files with less are grey
 SIZES_KEPT = 8
+PERCENTILES = (0.5, 99.5)
+ALL_VALUES = (0.01, 99.99)  # of the whole source: what a few hot pixels cannot move
+SAMPLED = 2**24  # values that percentiles of the whole source are found from
+STRETCHED = 2.0  # height of a pixel over its width above which stretching teaches blur
+SHARE_OF_MEMORY = 0.5  # of what is free; larger arrays lie in a file
+CACHE = "images.dat"
 
 
 @dataclass(frozen=True)
@@ -32,15 +49,19 @@ class Reading:
     """How images are to be read; the arguments of `read_images` of the same names."""
 
     size: int | None = None
-    window: tuple[float, float] | None = None
-    percentiles: tuple[float, float] = (0.5, 99.5)
+    window: tuple[float, float] | Literal["file"] | None = None
+    percentiles: tuple[float, float] | None = None
     fit: Literal["pad", "crop"] = "pad"
     channels: Literal[1, 3] | None = None
+    plane: str | None = None
     test: float = 0.2
     split: str | Path | None = None
     seed: int = 0
     skip_unreadable: bool = False
     most: int | None = None
+    like: Preprocessing | None = None
+    cache: Path | None = None
+    as_pixels: bool = False  # values are grey levels already, as those of arrays are
 
     def __post_init__(self) -> None:
         size = None if self.size is None else whole_number(self.size, "size", 1, 2**20)
@@ -54,32 +75,31 @@ class Reading:
             raise DataError(f"test must be a share from 0 to below 1, got {self.test}.")
         if self.most is not None:
             whole_number(self.most, "most", 2, 10**9)
-        # What cannot be is told before a hundred thousand headers are read.
-        Preprocessing(SMALLEST, self.window, self.percentiles, self.fit, self.channels or 1)
+        # What cannot be is told before a hundred thousand files are read.
+        Preprocessing(
+            SMALLEST, self.window, self.percentiles or PERCENTILES, self.fit, self.channels or 1
+        )
 
 
 def images_from(
-    found: Iterable[Found | Refused],
+    files: Sequence[ImageFile],
     reading: Reading,
     *,
     source: str,
     told_classes: Iterable[str] = (),
-    note: str | None = None,
 ) -> TrainingImages:
-    """Read what was found, one image at a time, into one array: training images first.
+    """Read files, each opened once, into one array: training images first.
 
     Parameters
     ----------
-    found
-        What a kind of data yields.
+    files
+        What a kind of data lists.
     reading
         How to read it.
     source
         The kind's name.
     told_classes
         Classes that a table speaks of: each needs an image.
-    note
-        What is to be said about groups, where that is not plain.
 
     Raises
     ------
@@ -88,34 +108,43 @@ def images_from(
         left, or when a class has nothing to learn from.
     """
     refused: list[Refused] = []
-    listed = _some_of(_sorted_out(found, refused), reading)
-    if not listed:
-        raise DataError(f"there is nothing to learn from: {told(refused) or 'no images found'}.")
-    try:
-        sides = _sides(listed, reading)
-    except DataError as error:
-        if not refused:
-            raise
-        raise DataError(f"{error} Besides, {told(refused)}.") from None  # perhaps the reason
-    # In this order the training images are a slice of the array, not a copy of it.
-    ordered = sorted(listed, key=lambda one: sides[one.name] == "test")
-    preprocessing = _preprocessing(listed, reading)
-    images = _room(len(ordered), preprocessing)
-    kept: list[Found] = []
+    waiting = Waiting()
+    records: list[ImageRecord] = []
+    for one in read_all(some_of(files, reading.most, reading.seed), refused):
+        waiting.add(one.pixels)
+        records.append(replace(one, pixels=_NOTHING))
+    if refused and not reading.skip_unreadable and records:
+        raise DataError(
+            f"{in_words(refused)}; mend or remove them, or pass skip_unreadable=True to go on "
+            "with the rest."
+        )
+    if not records:
+        why = in_words(refused) if refused else "no images found"
+        raise DataError(f"there is nothing to learn from: {why}.")
+    if len(records) < 2:
+        raise DataError("1 image is not enough to learn from; give at least 2.")
+    sides = _sides(records, reading)
+    order = sorted(range(len(records)), key=lambda row: sides[records[row].name] == "test")
+    kept = [records[row] for row in order]
+    learned = [row for row in order if sides[records[row].name] == "train"]
+    preprocessing, said = _preprocessing(waiting, learned, reading)
+    images = _room(len(order), preprocessing, reading.cache)
+    clipped = 0
     sizes: Counter[tuple[int, int]] = Counter()
     low, high = np.inf, -np.inf
-    for one, values in read_all(ordered, skip_unreadable=reading.skip_unreadable, refused=refused):
-        images[len(kept)] = preprocessing.pixels(values)
-        kept.append(one)
-        sizes[values.shape[1], values.shape[0]] += 1
-        low, high = min(low, float(values.min())), max(high, float(values.max()))
-    if len(kept) < 2:
-        raise DataError("1 image is not enough to learn from; give at least 2.")
+    for place, row in enumerate(order):
+        pixels = waiting[row]
+        images[place] = preprocessing.pixels(pixels)
+        clipped += preprocessing.clipped(pixels)
+        sizes[pixels.values.shape[1], pixels.values.shape[0]] += 1
+        inside = pixels.inside
+        low, high = min(low, float(inside.min())), max(high, float(inside.max()))
     kept_sides = tuple(sides[one.name] for one in kept)
     factors, classes = classes_of(kept, kept_sides, told_classes)
     groups = _hashed(kept)
+    masks = tuple(one.mask for one in kept)
     return TrainingImages(
-        images[: len(kept)],
+        images,
         classes,
         factors,
         names=tuple(one.name for one in kept),
@@ -127,103 +156,192 @@ def images_from(
         refused=tuple(refused),
         sizes=tuple((*size, count) for size, count in sizes.most_common(SIZES_KEPT)),
         intensity=(low, high),
-        note=note,
+        clipped=clipped,
+        notes=tuple(said),
+        mask_readers=masks if any(masks) else (),
     )
 
 
-def _sorted_out(found: Iterable[Found | Refused], refused: list[Refused]) -> list[Found]:
-    listed = []
-    for one in found:
-        if isinstance(one, Refused):
-            refused.append(one)
-        else:
-            listed.append(one)
-    return listed
+_NOTHING = Pixels(np.zeros((2, 2), np.uint8))
 
 
-def _some_of(listed: list[Found], reading: Reading) -> list[Found]:
-    """Return at most so many images, drawn by the seed, in their order."""
-    if reading.most is None or len(listed) <= reading.most:
-        return listed
-    drawn = np.random.default_rng(reading.seed).permutation(len(listed))[: reading.most]
-    return [listed[place] for place in sorted(drawn)]
-
-
-def _sides(listed: Sequence[Found], reading: Reading) -> dict[str, str]:
+def _sides(records: Sequence[ImageRecord], reading: Reading) -> dict[str, str]:
     if reading.split is not None:
-        sides = shared_split(listed, reading.split)
-        check_apart(listed, sides)
-    elif all(one.side for one in listed):
-        sides = {one.name: str(one.side) for one in listed}
-        check_apart(listed, sides)
+        sides = shared_split(records, reading.split)
+        check_apart(records, sides)
+    elif all(one.side for one in records):
+        sides = {one.name: str(one.side) for one in records}
+        check_apart(records, sides)
     elif reading.test == 0:
-        sides = {one.name: "train" for one in listed}
-    elif len(listed) < 2:
-        raise DataError("1 image is not enough to learn from; give at least 2.")
+        sides = {one.name: "train" for one in records}
     else:
-        sides = drawn_split(listed, test=reading.test, seed=reading.seed)
+        sides = drawn_split(records, test=reading.test, seed=reading.seed)
     if "train" not in sides.values():
         raise DataError("all images are held out, none is left to learn from; draw another split.")
     return sides
 
 
-def _preprocessing(listed: Sequence[Found], reading: Reading) -> Preprocessing:
-    size, channels = reading.size, reading.channels
-    if size is None or channels is None:
-        shapes, colours = _looked_at(listed)
-        if size is None:
-            short = float(np.median([min(shape) for shape in shapes])) if shapes else SMALLEST
-            size = 2 ** int(np.log2(max(short, 1)))
-            size = min(max(size, SMALLEST), LARGEST_FOUND)
-        if channels is None:
-            channels = 3 if 2 * sum(colours) > len(colours) and _really(listed) else 1
-    return Preprocessing(size, reading.window, reading.percentiles, reading.fit, channels)
+def _preprocessing(
+    waiting: Waiting, learned: Sequence[int], reading: Reading
+) -> tuple[Preprocessing, list[str]]:
+    """Return what is frozen for these images, found from those that train, and what to say."""
+    seen = _Seen(waiting[row] for row in range(len(waiting)))
+    if reading.like is not None:
+        return reading.like, seen.notes(reading.like)
+    size = reading.size
+    if size is None:
+        size = 2 ** int(np.log2(max(float(np.median(seen.short)), 1)))
+        size = min(max(size, SMALLEST), LARGEST_FOUND)
+    channels = reading.channels
+    if channels is None:
+        channels = 3 if 2 * seen.colour > len(waiting) and seen.colourful else 1
+    window, unit = reading.window, ""
+    full: tuple[float, float] | None = None
+    if reading.as_pixels and window is None:
+        window = (127.5, 255.0)  # through it pixels stay what they are
+        if seen.deep:
+            top = _percentiles(waiting, learned, (0, ALL_VALUES[1]))[1] or 1.0
+            window = (top / 2, top)
+            full = (0.0, top)
+    elif window is None and seen.unit and reading.percentiles is None:
+        low, high = _percentiles(waiting, learned, PERCENTILES)
+        high = high if high > low else low + 1
+        window, unit = ((low + high) / 2, high - low), seen.unit
+    elif seen.colour and seen.deep:
+        full = seen.stored or (0.0, _percentiles(waiting, learned, (0, ALL_VALUES[1]))[1] or 1.0)
+    elif window is None and seen.colour < len(waiting):
+        full = _percentiles(waiting, learned, ALL_VALUES)
+    made = Preprocessing(
+        size, window, reading.percentiles or PERCENTILES, reading.fit, channels, full, unit,
+        reading.plane, None,
+    )  # fmt: skip
+    made = replace(made, mm_per_pixel=seen.mm_per_pixel(made))
+    return made, seen.notes(made, stretched=reading.percentiles is not None)
 
 
-def _looked_at(listed: Sequence[Found]) -> tuple[list[tuple[int, int]], list[bool]]:
-    """Return heights and widths, and what is colour: from headers, else from some images."""
-    told_by_header = [one for one in listed if one.shape is not None]
-    if told_by_header:
-        return [s for one in told_by_header if (s := one.shape)], [o.colour for o in told_by_header]
-    some = [values for one in _evenly(listed, PROBED) if (values := _try(one)) is not None]
-    return [(v.shape[0], v.shape[1]) for v in some], [v.ndim == 3 for v in some]
+class _Seen:
+    """What all images of a source have in common, and where they differ."""
+
+    def __init__(self, images: Iterable[Pixels]) -> None:
+        self.short: list[int] = []
+        self.colour = self.background = 0
+        self.colourful = self.deep = False
+        self._units: Counter[str] = Counter()
+        self._stored: set[tuple[float, float] | None] = set()
+        self._aspects: Counter[float] = Counter()
+        self._across: list[tuple[float, float, int, int] | None] = []
+        for one in images:
+            self.short.append(min(one.shape))
+            self._units[one.unit] += 1
+            self._stored.add(one.stored)
+            self._aspects[round(one.aspect, 3)] += 1
+            self.background += one.background is not None
+            self._across.append(one.spacing and (*one.spacing, *one.values.shape[:2]))
+            if one.values.ndim == 3:
+                self.colour += 1
+                self.deep |= one.values.dtype != np.uint8
+                if not self.colourful:
+                    apart = one.values.max(axis=2) - one.values.min(axis=2)
+                    self.colourful = int(apart.max()) > COLOURFUL
+            elif one.values.dtype != np.uint8 and one.stored != (0, 255):
+                self.deep = True
+
+    @property
+    def unit(self) -> str:
+        """The unit that all values have; empty where some have none or another."""
+        return next(iter(self._units)) if len(self._units) == 1 else ""
+
+    @property
+    def stored(self) -> tuple[float, float] | None:
+        """The range that all files say they can hold; None where they differ or do not say."""
+        return next(iter(self._stored)) if len(self._stored) == 1 else None
+
+    def mm_per_pixel(self, made: Preprocessing) -> float | None:
+        """Return millimetres a pixel after resizing, where all images agree within 1 %."""
+        pick = max if made.fit == "pad" else min
+        sides = [
+            None if one is None else pick(one[0] * one[2], one[1] * one[3]) / made.size
+            for one in self._across
+        ]
+        known = [one for one in sides if one is not None]
+        if len(known) < len(sides) or max(known) > 1.01 * min(known):
+            return None
+        return float(np.median(known))
+
+    def notes(self, made: Preprocessing, *, stretched: bool = False) -> list[str]:
+        """Return what is to be said of how the pixels came about."""
+        said = []
+        uneven = {aspect: count for aspect, count in self._aspects.items() if aspect != 1}
+        if uneven:
+            most = max(max(one, 1 / one) for one in uneven)
+            said.append(
+                f"{sum(uneven.values()):,} images have pixels that are not square (up to "
+                f"{most:.3g} to 1); they were made square."
+                + (
+                    " Stretching thick slices that far teaches blur; cut volumes across their "
+                    "thickest axis (plane=None)."
+                    if most > STRETCHED
+                    else ""
+                )
+            )
+        if self.unit and made.window is None:
+            said.append(
+                f"values are in {self.unit}, and each image is stretched by itself as percentiles= "
+                f"asks: a value in {self.unit} is another grey in each image."
+            )
+        if len(self._units) > 1:
+            units = ", ".join(f"{u or 'no unit'} ({n:,})" for u, n in self._units.most_common())
+            said.append(f"values have different units: {units}; each image is stretched by itself.")
+        if self.background:
+            said.append(
+                f"{self.background:,} images have places where nothing was imaged (padding, NaN); "
+                "they are black and count in no statistic."
+            )
+        return said
 
 
-def _really(listed: Sequence[Found]) -> bool:
-    """Return whether colour files show colour: greys are often saved as RGB."""
-    some = [one for one in listed if one.colour or one.shape is None]
-    for one in _evenly(some, LOOKED_AT):
-        values = _try(one)
-        if values is not None and values.ndim == 3 and int(np.ptp(values, axis=2).max()) > 8:
-            return True
-    return False
+def _percentiles(
+    waiting: Waiting, rows: Sequence[int], wanted: tuple[float, float]
+) -> tuple[float, float]:
+    """Return percentiles of all values of the training images, of every k-th where they are many.
+
+    Each image begins at another place, so that no column of pixels is preferred.
+    """
+    total = sum(waiting[row].values.size for row in rows[:64]) / min(len(rows), 64) * len(rows)
+    step = int(total // SAMPLED + 1) | 1
+    some = [waiting[row].inside[place % step :: step] for place, row in enumerate(rows)]
+    low, high = np.percentile(np.concatenate(some), wanted)
+    return float(low), float(high)
 
 
-def _evenly(listed: Sequence[Found], most: int) -> list[Found]:
-    step = max(1, len(listed) // most)
-    return list(listed[::step][:most])
+def _room(count: int, preprocessing: Preprocessing, cache: Path | None) -> NDArray[np.uint8]:
+    """Return room for the pixels: in memory, or in a file where they are larger.
 
-
-def _try(one: Found) -> Values | None:
-    try:
-        return one.read()
-    except DataError:  # it is told of when all are read
-        return None
-
-
-def _room(count: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    The file is readable by its owner alone; it lies in the run and is deleted with it, or
+    in a temporary folder that goes when the images do.
+    """
     shape = (count, preprocessing.size, preprocessing.size, preprocessing.channels)
-    try:
+    if np.prod(shape, dtype=float) <= SHARE_OF_MEMORY * psutil.virtual_memory().available:
         return np.empty(shape, np.uint8)
-    except MemoryError:
+    folder = cache if cache is not None else Path(tempfile.mkdtemp(prefix="medgan_images_"))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / CACHE
+        path.unlink(missing_ok=True)
+        path.touch(mode=0o600)
+        room = np.memmap(path, np.uint8, "w+", shape=shape)
+    except OSError as error:
         raise DataError(
             f"{count:,} images of {preprocessing.size} pixels need "
-            f"{np.prod(shape, dtype=float) / 2**30:.1f} GB, more than there is; choose a smaller "
-            "size, or most=."
+            f"{np.prod(shape, dtype=float) / 2**30:.1f} GB, more than memory or {folder} has "
+            f"({error.strerror}); choose a smaller size, or most=."
         ) from None
+    if cache is None:
+        finalize(room, shutil.rmtree, folder, ignore_errors=True)
+    return room
 
 
-def _hashed(kept: Sequence[Found]) -> tuple[str | None, ...]:
+def _hashed(kept: Sequence[ImageRecord]) -> tuple[str | None, ...]:
     groups = {one.group for one in kept if one.group is not None}
     if not groups:
         return (None,) * len(kept)
@@ -233,24 +351,15 @@ def _hashed(kept: Sequence[Found]) -> tuple[str | None, ...]:
 
 
 def _files(
-    kept: Sequence[Found], groups: Sequence[str | None], sides: Sequence[str]
+    kept: Sequence[ImageRecord], groups: Sequence[str | None], sides: Sequence[str]
 ) -> tuple[FileUsed, ...]:
     """Return one row for each file, patient and side; images in memory count by patient."""
-    counted: Counter[tuple[Path | None, str | None, str]] = Counter(
-        (one.file, group, side)
+    counted: Counter[tuple[str | None, Path | None, str | None, str]] = Counter(
+        (one.sha256, one.file, group, side)
         for one, group, side in zip(kept, groups, sides, strict=True)
         if one.file is not None or group is not None
     )
-    sums = {path: _sha256(path) for path in {path for path, _, _ in counted if path is not None}}
     return tuple(
-        FileUsed(None if path is None else sums[path], group, side, count)
-        for (path, group, side), count in counted.items()
+        FileUsed(sha256, group, side, count)
+        for (sha256, _, group, side), count in counted.items()
     )
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"{path.name} cannot be read again ({error.strerror}).") from error

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from medgan_widgets.datasets.duplicates import Pairs
-from medgan_widgets.datasets.found import MOST_LISTED, Refused
+from medgan_widgets.datasets.records import MOST_LISTED, Refused
 from medgan_widgets.datasets.training_images import TrainingImages
 from medgan_widgets.images import as_pil, captioned
 from medgan_widgets.seeds import Value
@@ -84,9 +84,12 @@ class Summary:
     def rows(self) -> list[tuple[str, str]]:
         """Return the summary as pairs of a word and what it is, in words."""
         height, width, channels = self.pixels
+        data = self._data
         rows = [
-            ("images", f"{self.count:,} ({self.train:,} to train on, {self.test:,} held out)"),
-            ("kind", self.source),
+            (
+                self.source,
+                f"{self.count:,} images ({self.train:,} to train on, {self.test:,} held out)",
+            ),
             ("size", f"{width} × {height}, {'colour' if channels == 3 else 'grey'}"),
         ]
         if self.sizes:
@@ -95,17 +98,21 @@ class Summary:
         rows += [(name, _counted(some)) for name, some in self.classes.items()]
         if self.intensity is not None:
             rows.append(("values before", f"{self.intensity[0]:g} … {self.intensity[1]:g}"))
+        if data.preprocessing is not None:
+            cut = f"; {data.clipped:,} pixels cut off" if data.clipped else ""
+            rows.append(("prepared", data.preprocessing.in_words() + cut))
         if self.groups is not None:
             rows.append(("groups", f"{self.groups:,}, each on one side"))
         if self.group_note:
             rows.append(("note", self.group_note))
         if self.near_duplicates.count:
             rows.append(("near duplicates", self._duplicates()))
-        if self.refused:
-            shown = "; ".join(one.reason.rstrip(".") for one in self.refused[:MOST_LISTED])
-            more = len(self.refused) - MOST_LISTED
+        rows += [("note", note) for note in data.notes]
+        if unused := (*self.refused, *data.left_out):
+            shown = "; ".join(one.reason.rstrip(".") for one in unused[:MOST_LISTED])
+            more = len(unused) - MOST_LISTED
             rest = f"; and {more:,} more" if more > 0 else ""
-            rows.append(("left out", f"{len(self.refused):,}: {shown}{rest}"))
+            rows.append(("left out", f"{len(unused):,}: {shown}{rest}"))
         return rows
 
     def __str__(self) -> str:
@@ -143,9 +150,8 @@ def summary_of(data: TrainingImages) -> Summary:
     --------
     >>> images = np.random.default_rng(0).integers(0, 255, (3, 16, 16, 1), dtype=np.uint8)
     >>> print(summary_of(TrainingImages(images, np.zeros((3, 0), np.float32), {}, note="")))
-    images  3 (3 to train on, 0 held out)
-    kind    array
-    size    16 × 16, grey
+    array  3 images (3 to train on, 0 held out)
+    size   16 × 16, grey
     """
     groups = {one for one in data.groups if one is not None}
     height, width, channels = data.images.shape[1:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgan_widgets.datasets.duplicates import Pairs, near_duplicates
-from medgan_widgets.datasets.found import Refused
+from medgan_widgets.datasets.records import Refused
 from medgan_widgets.datasets.preprocessing import Preprocessing
 from medgan_widgets.datasets.split import NO_GROUP
 from medgan_widgets.errors import DataError
@@ -76,12 +77,20 @@ class TrainingImages:
         How values became pixels; None where they were pixels already.
     refused
         What could not be read and was left out.
+    left_out
+        Files that are no images of this kind, and were not read.
     sizes
         (width, height, images) before resizing, the most common ones first.
     intensity
         The lowest and the highest value before it became a pixel.
+    clipped
+        How many pixels lay outside the window and were cut off.
+    notes
+        What was guessed or changed while they were read.
     note
         What is to be said about groups; left out, it is found.
+    mask_readers
+        For each image what reads the mask beside it, or None; `masks` reads them.
 
     Examples
     --------
@@ -105,7 +114,10 @@ class TrainingImages:
     refused: tuple[Refused, ...] = ()
     sizes: tuple[tuple[int, int, int], ...] = ()
     intensity: tuple[float, float] | None = None
+    clipped: int = 0
+    notes: tuple[str, ...] = ()
     note: str | None = None
+    mask_readers: tuple[Callable[[Preprocessing], NDArray[np.uint8]] | None, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.images)
@@ -144,6 +156,21 @@ class TrainingImages:
     def held_out(self) -> TrainingImages | None:
         """The images that judge, or None."""
         return self._of_side("test") if "test" in self.sides else None
+
+    @cached_property
+    def masks(self) -> NDArray[np.uint8] | None:
+        """The masks that lie beside the images, uint8 [N, H, W]; None where there are none.
+
+        They are read when asked for, by nearest neighbour, their values as in the files; an
+        image without a mask has zeros.
+        """
+        if not self.mask_readers or self.preprocessing is None:
+            return None
+        masks = np.zeros(self.images.shape[:3], np.uint8)
+        for row, read in enumerate(self.mask_readers):
+            if read is not None:
+                masks[row] = read(self.preprocessing)
+        return masks
 
     @cached_property
     def fingerprint(self) -> str:
@@ -222,6 +249,9 @@ class TrainingImages:
             "preprocessing": self.preprocessing.to_dict() if self.preprocessing else {},
             "intensity": {"low": low, "high": high},
             "refused": len(self.refused),
+            "left_out": len(self.left_out),
+            "clipped": self.clipped,
+            "notes": len(self.notes),
             "near_duplicates": self.near_duplicates.count,
         }
 
@@ -248,6 +278,7 @@ class TrainingImages:
             names=_some(self.names, rows),
             groups=_some(self.groups, rows),
             sides=_some(self.sides, rows),
+            mask_readers=_some(self.mask_readers, rows) if self.mask_readers else (),
             files=tuple(one for one in self.files if one.side == side),
         )
 

@@ -3,13 +3,36 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import overload
 
 import pandas as pd
 
+from medgan_widgets.datasets import Preprocessing
 from medgan_widgets.requests import Measured, Score
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """How the images of one side came to be pixels.
+
+    Attributes
+    ----------
+    how
+        In words: ``"generated"``, ``"drawn"``, ``"as given"``, ``"pixel by pixel"``, or how
+        files were windowed and resized. ``"as given"`` means that nobody knows.
+    preprocessing
+        The same as it is computed; for generated images that of the model's training
+        images. None where it is not known, or nothing was done.
+    jpeg, count
+        How many of the images were JPEG files, and of how many.
+    """
+
+    how: str
+    preprocessing: Preprocessing | None = None
+    jpeg: int = 0
+    count: int = 0
 
 
 @dataclass(frozen=True, repr=False)
@@ -22,6 +45,8 @@ class Scores(Sequence[Measured]):
         The figures.
     notes
         Sentences on how the images were read and where the figures should not be leaned on.
+    prepared
+        How the ``"synthetic"`` and the ``"real"`` images were prepared.
 
     Examples
     --------
@@ -35,6 +60,7 @@ class Scores(Sequence[Measured]):
 
     rows: tuple[Measured, ...]
     notes: tuple[str, ...] = ()
+    prepared: Mapping[str, Prepared] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace as replaced
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,20 +14,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medgan_widgets.cards import ModelCard
+from medgan_widgets.datasets.phantom import phantom_named
 from medgan_widgets.engine import Engine, shared_engine
 from medgan_widgets.errors import DataError, RequestError
-from medgan_widgets.evaluation.scores import Scores
-from medgan_widgets.evaluation.sources import REALS, Images, images_of
-from medgan_widgets.features import CANONICAL, extractor_name, feature_batches, masks_among
-from medgan_widgets.metrics import FEWEST, METRICS, ms_ssim_diversity, score_of
-from medgan_widgets.phantoms import KINDS, LARGEST, SMALLEST
+from medgan_widgets.evaluation.scores import Prepared, Scores
+from medgan_widgets.features import (
+    CANONICAL,
+    PHANTOM_CNN,
+    extractor_name,
+    feature_batches,
+    masks_among,
+)
+from medgan_widgets.image_sources import REALS, ImageSource, open_images, preparation_of
+from medgan_widgets.metrics import (
+    FEWEST,
+    METRICS,
+    ms_ssim_diversity,
+    rows_to_compare,
+    score_of,
+)
+from medgan_widgets.phantoms import LARGEST, SMALLEST
 from medgan_widgets.requests import GenerateRequest, Measured, Score
-from medgan_widgets.seeds import SEED_LIMIT, whole_number
+from medgan_widgets.seeds import SEED_LIMIT, Value, whole_number
 
 CHUNK = 256  # images whose features are made, and cached, together
 IN_MEMORY = 2**28  # bytes of features; more lie in a file while they are needed
 PAIR = 2
-COMPARED = 128  # images of each side that MS-SSIM compares in pairs
+COMPARED = 64  # images of each side that MS-SSIM compares in pairs
+UNLIKE = 0.05  # share of images in other classes from which two mixes are told
+MOST_CLASSES = 8  # that get a distance of their own
 EXTRA = ("ms_ssim",)  # of images, not of features
 NAMES = {
     "fd": "FD", "fd_infinity": "FD-infinity", "kid": "KID", "ks": "KS",
@@ -55,6 +72,9 @@ def score(
     fake: Any,
     *,
     real: Any,
+    like: Any = None,
+    labels: Any = None,
+    group: Any = None,
     metrics: Sequence[str] = ("fd", "kid"),
     extractor: Any = CANONICAL,
     n: int | None = None,
@@ -71,11 +91,18 @@ def score(
     Parameters
     ----------
     fake
-        What is judged: a `GenerateRequest`, a folder, an array uint8 [N, H, W(, C)],
-        `TrainingImages`, or a phantom's kind.
+        What is judged: a `GenerateRequest`, a model's card (as many images as there are
+        reals), a run, a folder, an array uint8 [N, H, W(, C)], `TrainingImages`, a phantom.
     real
         What it is judged by: the same choices. Phantoms are drawn as large as what is
         judged, as many, and of the classes that a request holds fixed.
+    like
+        Whose preparation real files go through: a card, a request, a run, `TrainingImages` or
+        a `Preprocessing`. By default that of ``fake``, where it carries one.
+    labels, group
+        Where real files have their classes and patients, as for `read_images`. Halves,
+        floor and interval go by patient then; images of a request are made in the classes'
+        proportions, and a distance within each class is added where n allows.
     metrics
         Some of ``"fd"``, ``"fd_infinity"``, ``"kid"``, ``"precision"``, ``"recall"``,
         ``"density"``, ``"coverage"``, ``"ks"``, ``"wasserstein"``, ``"ms_ssim"``.
@@ -85,8 +112,8 @@ def score(
     n
         At most so many images a side, drawn by ``seed``.
     read
-        Arguments of `read_images` for the real files, e.g. those a model was trained with.
-        Without them pictures of 8 bits are taken as they are.
+        Further arguments of `read_images` for the real files. Without them, and where nobody
+        knows how the model's own data were prepared, pictures are taken as they are.
     weights
         A file, for extractors that need one.
     engine, device
@@ -115,16 +142,23 @@ def score(
     """
     wanted = _checked_metrics(metrics)
     seed = whole_number(seed, "seed", 0, SEED_LIMIT - 1)
-    judged, reals = _both_sides(fake, real, engine or shared_engine, n, seed, read)
+    ready: Callable[[], Engine] = shared_engine if engine is None else (lambda: engine)
+    like = fake if like is None else like
+    opened = partial(open_images, engine=ready, seed=seed)
+    reals = _reals(fake, real, opened, n, like, labels, group, read, ready)
+    parts, mixed = _requests(fake, reals, n, ready)
+    top = reals.top if reals.top != 255 else None
+    judged = [opened(one, n=n, top=top) for one in parts]
+    fakes = judged[0] if len(judged) == 1 else _joined(judged, str(judged[0].what.split(",")[0]))
     extract = partial(
         feature_batches, extractor=extractor, weights=weights, cache=cache, device=device
     )
     tell = progress or (lambda _: None)
     with tempfile.TemporaryDirectory() as room:
         sides = []  # reals first: a file that cannot be read is told before images are generated
-        for stage, images in (("real", reals), ("synthetic", judged), ("other real", reals.others)):
+        for stage, images in (("real", reals), ("synthetic", fakes), ("other real", reals.others)):
             if images is not None:
-                sides.append(_Side(images, Path(room) / stage))
+                sides.append(_Side(images, Path(room) / stage, seed))
                 for done in sides[-1].fill(extract):
                     tell(Progress(f"{stage} images", done, images.count))
         rows: list[Measured] = []
@@ -136,16 +170,131 @@ def score(
             except DataError as error:  # the other figures are worth having
                 missed.append(f"{metric} is not measured: {error}")
                 scores = [_without_value(metric, extractor, sides, missed[-1])]
-            rows += [Measured(one, judged.what, reals.what, truncation_psi=psi) for one in scores]
+            rows += [Measured(one, fakes.what, reals.what, truncation_psi=psi) for one in scores]
             tell(Progress("scores", place + 1, len(wanted)))
         if len(missed) == len(wanted):
             raise DataError(" ".join(missed))
+        prepared = {
+            side: Prepared(one.prepared, one.preprocessing, one.jpeg, one.count)
+            for side, one in (("synthetic", fakes), ("real", reals))
+        }
         notes = (
-            *judged.notes,
+            *fakes.notes,
             *reals.notes,
-            *_remarks(sides[1], sides[0], chosen=read is not None),
+            *mixed,
+            *_remarks(sides[1], sides[0], extractor),
         )
-    return Scores(tuple(rows), notes)
+    return Scores(tuple(rows), tuple(dict.fromkeys(notes)), prepared)
+
+
+def _reals(
+    fake: Any,
+    real: Any,
+    opened: Callable[..., ImageSource],
+    n: int | None,
+    like: Any,
+    labels: Any,
+    group: Any,
+    read: Mapping[str, Any] | None,
+    engine: Callable[[], Engine],
+) -> ImageSource:
+    """Return the reals; phantoms are drawn as large as what is judged, and of its class."""
+    preparation = preparation_of(like, engine)
+    if phantom_named(real) is None:
+        return opened(real, n=n, like=preparation, labels=labels, group=group, read=read)
+    condition = fake.condition if isinstance(fake, GenerateRequest) else {}
+    size: int | None = None
+    count = n
+    if isinstance(fake, (GenerateRequest, ModelCard)):
+        name = fake.id if isinstance(fake, ModelCard) else fake.model_id
+        size = engine().catalogue[name].size[0]
+        count = n or (len(fake.seeds) if isinstance(fake, GenerateRequest) else None)
+    elif phantom_named(fake) is None:
+        judged = opened(fake, n=n)
+        size, count = int(max(next(judged.batches()).shape[1:3])), judged.count
+    return opened(real, n=count, size=size, condition=condition, first=REALS)
+
+
+def _requests(
+    fake: Any, reals: ImageSource, n: int | None, engine: Callable[[], Engine]
+) -> tuple[list[Any], list[str]]:
+    """Return what is judged; a model's images in the proportions of the reals' classes.
+
+    A request that leaves factors open draws them evenly. The same seeds are shared out over
+    the classes that the reals have, or that the card says its training had.
+    """
+    if isinstance(fake, ModelCard):
+        fake = GenerateRequest(fake.id, seeds=range(n or reals.count))
+    if not isinstance(fake, GenerateRequest) or phantom_like(reals):
+        return [fake], []
+    request = fake if n is None else replaced(fake, seeds=fake.seeds[:n])
+    card = engine().catalogue[request.model_id]
+    free = [name for name in card.condition if name not in request.condition]
+    mix = _class_counts(card, reals, free)
+    if not free or not mix:
+        return [request], []
+    wanted = Counter(mix)
+    shares = np.array(list(wanted.values()), float) / sum(wanted.values())
+    ends = np.rint(np.cumsum(shares) * len(request.seeds)).astype(int).tolist()
+    made, start = [], 0
+    for kind, end in zip(wanted, ends, strict=True):
+        if end > start:
+            condition = {**request.condition, **dict(zip(free, kind, strict=True))}
+            made.append(replaced(request, seeds=request.seeds[start:end], condition=condition))
+        start = max(start, end)
+    whose = "the reals have them" if all(name in reals.labels for name in free) else (
+        "its card says of the training images"
+    )
+    said = ", ".join(
+        f"{' '.join(map(str, kind))} {share:.0%}"
+        for kind, share in zip(wanted, shares, strict=True)
+    )
+    return made, [f"{', '.join(free)} of the synthetic images as {whose}: {said}."]
+
+
+def phantom_like(reals: ImageSource) -> bool:
+    """Return whether reals are drawn phantoms, whose classes are as even as a request's."""
+    return reals.prepared == "drawn" and reals.others is not None
+
+
+def _class_counts(
+    card: ModelCard, reals: ImageSource, free: Sequence[str]
+) -> dict[tuple[Value, ...], int]:
+    """Return how often each combination of the open factors stands among the reals."""
+    if all(name in reals.labels for name in free):
+        rows = Counter(zip(*(reals.labels[name] for name in free), strict=True))
+        known = {kind: count for kind, count in rows.items()}
+    else:
+        known = {}
+        for one in card.class_counts:
+            kind = tuple(one.condition[name] for name in free if name in one.condition)
+            if len(kind) == len(free):
+                known[kind] = known.get(kind, 0) + one.images
+    fits = {
+        kind: count
+        for kind, count in known.items()
+        if all(value in card.condition[name] for name, value in zip(free, kind, strict=True))
+    }
+    return dict(sorted(fits.items(), key=repr)) if len(fits) == len(known) else {}
+
+
+def _joined(parts: Sequence[ImageSource], what: str) -> ImageSource:
+    """Return several sources of one model as one."""
+
+    def batches() -> Iterator[NDArray[np.uint8]]:
+        for one in parts:
+            yield from one.batches()
+
+    return replaced(
+        parts[0],
+        what=what,
+        count=sum(one.count for one in parts),
+        batches=batches,
+        labels={
+            name: tuple(value for one in parts for value in one.labels[name])
+            for name in parts[0].labels
+        },
+    )
 
 
 def _scores(metric: str, extractor: Any, sides: Sequence[_Side], seed: int) -> list[Score]:
@@ -157,20 +306,55 @@ def _scores(metric: str, extractor: Any, sides: Sequence[_Side], seed: int) -> l
             f"{here[1]} synthetic ones; give more."
         )
     if metric in EXTRA:
-        for side, name in ((real, "real"), (fake, "synthetic")):
-            if len(side.shapes) > 1 and len(side.some()) < PAIR:
-                raise DataError(
-                    f"it compares images of one size, and the {side.images.count} {name} images "
-                    f"are of {len(side.shapes)} sizes; bring them to one."
-                )
-        return ms_ssim_diversity(real.some(), fake.some(), seed=seed)
-    return score_of(
-        metric,
+        return _ms_ssim(real, fake, seed)
+    measure = partial(score_of, metric, extractor=extractor_name(extractor), seed=seed)
+    found = measure(
         real.features,
         fake.features,
-        extractor=extractor_name(extractor),
         other=sides[2].features if len(sides) > 2 else None,
-        seed=seed,
+        real_groups=real.groups,
+        fake_groups=fake.groups,
+    )
+    if metric == "fd":
+        found += _within_classes(measure, real, fake)
+    return found
+
+
+def _within_classes(
+    measure: Callable[..., list[Score]], real: _Side, fake: _Side
+) -> Iterator[Score]:
+    """Yield the distance of each class that has more images than features on both sides."""
+    shared = [name for name in real.images.labels if name in fake.images.labels]
+    if not shared:
+        return
+    words = [side.class_words(shared) for side in (real, fake)]
+    classes = sorted(set(words[0]) & set(words[1]))
+    if not 2 <= len(classes) <= MOST_CLASSES:
+        return
+    for kind in classes:
+        rows = [np.flatnonzero(np.array(side) == kind) for side in words]
+        if min(map(len, rows)) <= real.features.shape[1]:
+            continue
+        groups = None if real.groups is None else [real.groups[row] for row in rows[0]]
+        for one in measure(real.features[rows[0]], fake.features[rows[1]], real_groups=groups):
+            yield replaced(one, name=f"{one.name} ({kind})")
+
+
+def _ms_ssim(real: _Side, fake: _Side, seed: int) -> list[Score]:
+    for side, name in ((real, "real"), (fake, "synthetic")):
+        if len(side.shapes) > 1 and len(side.some()[0]) < PAIR:
+            raise DataError(
+                f"it compares images of one size, and the {side.images.count} {name} images "
+                f"are of {len(side.shapes)} sizes; bring them to one."
+            )
+    shared = [name for name in real.images.labels if name in fake.images.labels]
+    (reals, real_rows), (fakes, fake_rows) = real.some(), fake.some()
+    labels: list[list[str] | None] = [None, None]
+    if shared:
+        words = real.class_words(shared), fake.class_words(shared)
+        labels = [[words[0][row] for row in real_rows], [words[1][row] for row in fake_rows]]
+    return ms_ssim_diversity(
+        reals, fakes, real_labels=labels[0], fake_labels=labels[1], seed=seed
     )
 
 
@@ -195,52 +379,19 @@ def _checked_metrics(metrics: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(given))
 
 
-def _both_sides(
-    fake: Any,
-    real: Any,
-    engine: Engine | Callable[[], Engine],
-    n: int | None,
-    seed: int,
-    read: Mapping[str, Any] | None,
-) -> tuple[Images, Images]:
-    """Return the judged images and the reals; phantoms are drawn as large, and of that class."""
-    ready: Callable[[], Engine] = engine if callable(engine) else (lambda: engine)
-    judged = images_of(fake, engine=ready, n=n, seed=seed)
-    condition = fake.condition if isinstance(fake, GenerateRequest) else {}
-    # A phantom's kind is drawn, as many as are judged and as large.
-    drawn = isinstance(real, str) and real in KINDS
-    size = _side_of(fake, judged, ready) if drawn else None
-    reals = images_of(
-        real,
-        engine=ready,
-        n=n or (judged.count if drawn else None),
-        seed=seed,
-        read=read,
-        size=size,
-        condition=condition,
-        first=REALS,
-    )
-    return judged, reals
-
-
-def _side_of(fake: Any, judged: Images, engine: Callable[[], Engine]) -> int | None:
-    """Return how many pixels a side phantoms are drawn with."""
-    if isinstance(fake, str) and fake in KINDS:
-        return None
-    if isinstance(fake, GenerateRequest):
-        return engine().catalogue[fake.model_id].size[0]
-    return int(max(next(judged.batches()).shape[1:3]))
-
-
 class _Side:
     """One side's features, in memory or in a file, and some of its images."""
 
-    def __init__(self, images: Images, file: Path) -> None:
+    def __init__(self, images: ImageSource, file: Path, seed: int) -> None:
         self.images, self._file = images, file
+        known = [one is not None for one in images.groups]
+        self.groups = images.groups if known and all(known) else None
+        words = self.class_words(list(images.labels)) if images.labels else None
+        self._chosen = set(rows_to_compare(images.count, COMPARED, seed, words).tolist())
         self.features: NDArray[Any] = np.zeros((0, 0))
         self.shapes: Counter[tuple[int, ...]] = Counter()
         self.masks = 0
-        self._some: list[NDArray[Any]] = []
+        self._some: list[tuple[int, NDArray[Any]]] = []
 
     def fill(
         self, extract: Callable[[Iterator[NDArray[Any]]], Iterator[NDArray[Any]]]
@@ -256,10 +407,19 @@ class _Side:
         if not done:
             raise DataError(f"{self.images.what} holds no images.")
 
-    def some(self) -> NDArray[Any]:
-        """Return up to 128 of the images, all of the most common size, [n, H, W, C]."""
+    def class_words(self, factors: Sequence[str]) -> list[str]:
+        """Return the classes of each image in words."""
+        columns = [self.images.labels[name] for name in factors]
+        return [
+            ", ".join(f"{name} {value}" for name, value in zip(factors, row, strict=True))
+            for row in zip(*columns, strict=True)
+        ]
+
+    def some(self) -> tuple[NDArray[Any], list[int]]:
+        """Return images drawn by chance, all of the most common size, and which they are."""
         shape = self.shapes.most_common(1)[0][0]
-        return np.stack([one for one in self._some if one.shape == shape][:COMPARED])
+        rows = [row for row, one in self._some if one.shape == shape]
+        return np.stack([one for _, one in self._some if one.shape == shape]), rows
 
     def _room(self, rows: NDArray[Any]) -> NDArray[Any]:
         shape = (self.images.count, rows.shape[1])
@@ -272,45 +432,96 @@ class _Side:
         for images in _in_chunks(self.images.batches()):
             self.shapes[images.shape[1:]] += len(images)
             self.masks += int(masks_among(images).sum())
-            left = COMPARED - len(self._some)
-            self._some += list(images[: max(0, left)])
+            start = sum(self.shapes.values()) - len(images)
+            self._some += [
+                (start + place, images[place])
+                for place in range(len(images))
+                if start + place in self._chosen
+            ]
             yield images
 
 
-def _remarks(fake: _Side, real: _Side, *, chosen: bool) -> Iterator[str]:
-    """Yield what somebody should know before leaning on the figures.
-
-    ``chosen`` says that a person said how the reals are read.
-    """
+def _remarks(fake: _Side, real: _Side, extractor: Any) -> Iterator[str]:
+    """Yield what somebody should know before leaning on the figures."""
     sizes = [side.shapes.most_common(1)[0][0] for side in (fake, real)]
     if sizes[0][:2] != sizes[1][:2]:
-        drawn = real.images.others is not None
         yield (
             f"synthetic images are {_size(sizes[0])} and real ones {_size(sizes[1])}: each is "
             "resized by the extractor, which alone moves a distance; "
             + (
                 f"phantoms are square, {SMALLEST} to {LARGEST} pixels a side; give such images."
-                if drawn
+                if phantom_like(real.images)
                 else "read the reals as the model's training did, with read={'size': …}."
             )
-        )
-    ways = [side.images.way for side in (fake, real)]
-    if all(ways) and ways[0] != ways[1] and not chosen:
-        yield (
-            f"the synthetic images were read {ways[0]} and the real ones {ways[1]}; as for "
-            "training means windowed and resized, which alone moves every figure. Bring their "
-            "files to one bit depth, or give what read_images returns for each folder."
         )
     if sizes[0][2] != sizes[1][2]:
         one, other = (f"{size[2]} channel{'s' * (size[2] != 1)}" for size in sizes)
         yield f"synthetic images have {one} and real ones {other}."
+    yield from _on_preparation(fake.images, real.images)
+    yield from _on_classes(fake.images, real.images)
+    if extractor_name(extractor) == PHANTOM_CNN and not real.images.phantom:
+        yield (
+            f"{PHANTOM_CNN} was taught on phantoms and says nothing about other images; use "
+            f"{CANONICAL}, or an extractor with weights of its own."
+        )
     for side, name in ((fake, "synthetic"), (real, "real")):
+        if left := side.images.left_out:
+            shown = "; ".join(one.reason.rstrip(".") for one in left[:3])
+            yield f"{len(left):,} files are left out of the {name} images: {shown}."
         if len(side.shapes) > 1:
             yield f"{len(side.shapes)} sizes are mixed among the {name} images."
         if side.masks:
             yield (
                 f"{side.masks} of {side.images.count} {name} images look like masks (two grey "
                 "levels); a mask among images moves every figure."
+            )
+
+
+def _on_preparation(fake: ImageSource, real: ImageSource) -> Iterator[str]:
+    """Yield what is to be said where the two sides were not prepared alike, or nobody knows."""
+    if fake.preprocessing is not None and fake.preprocessing == real.preprocessing:
+        return
+    files = {"pixel by pixel", "as given"}
+    if fake.prepared == "generated" and not fake.phantom and not real.phantom:
+        yield (
+            "how the model's own training images were prepared is not known; the real images were "
+            f"read so: {real.prepared}. Another window or size alone moves every figure."
+        )
+    elif fake.prepared in files and real.preprocessing is not None:
+        yield (
+            f"the synthetic images were taken {fake.prepared} and the real ones prepared so: "
+            f"{real.prepared}. Where that differs it alone moves every figure; say by like= how "
+            "both were prepared."
+        )
+    elif fake.preprocessing is not None and not real.phantom and real.prepared != "generated":
+        yield (
+            f"the synthetic images were prepared so: {fake.prepared}; and the real ones so: "
+            f"{real.prepared}. That alone moves every figure."
+        )
+    if fake.jpeg and not real.jpeg or real.jpeg and not fake.jpeg and fake.prepared in files:
+        side = "synthetic" if fake.jpeg else "real"
+        yield (
+            f"the {side} images come from JPEG files and the others do not: its compression shows "
+            "in texture and spectrum, and alone moves a distance."
+        )
+
+
+def _on_classes(fake: ImageSource, real: ImageSource) -> Iterator[str]:
+    """Yield both mixes of classes where they differ."""
+    mixes = fake.mix(), real.mix()
+    for name in mixes[0]:
+        if name not in mixes[1]:
+            continue
+        ours, theirs = mixes[0][name], mixes[1][name]
+        apart = sum(abs(ours.get(one, 0) - theirs.get(one, 0)) for one in {*ours, *theirs}) / 2
+        if apart > UNLIKE:
+            said = [
+                ", ".join(f"{value} {share:.0%}" for value, share in sorted(mix.items(), key=repr))
+                for mix in (ours, theirs)
+            ]
+            yield (
+                f"{name} is {said[0]} among the synthetic images and {said[1]} among the real "
+                "ones: other shares of classes alone move every figure."
             )
 
 
