@@ -67,6 +67,23 @@ def canonical_names() -> tuple[str, ...]:
     return (*_MOMENTS, *percentiles, *textures, *spectrum, "slope", *_SHAPES)
 
 
+def canonical_families() -> tuple[str, ...]:
+    """Return what each column is about: moments, texture, spectrum or shape.
+
+    Examples
+    --------
+    >>> canonical_families()[0], canonical_families()[-1]
+    ('moments', 'shape')
+    """
+    sizes = {
+        "moments": len(_MOMENTS) + len(PERCENTILES),
+        "texture": len(TEXTURES) * len(STEPS),
+        "spectrum": BANDS + 1,
+        "shape": len(_SHAPES),
+    }
+    return tuple(family for family, size in sizes.items() for _ in range(size))
+
+
 def canonical_features(planes: Tensor) -> Floats:
     """Return the columns of grey images 0 … 1, [N, 1, 128, 128], as float64 [N, D]."""
     found: Floats = (unscaled_features(planes) - MIDDLES) / np.asarray(SPREADS)

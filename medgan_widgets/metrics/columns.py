@@ -48,16 +48,16 @@ def distribution_distances(real: ArrayLike, fake: ArrayLike) -> ColumnDistances:
     ([0.0, 0.4], [0.0, 1.0])
     """
     first, second = checked_pair(real, fake)
-    ks, wasserstein = distances_of_rows(first, second, [])
+    ks, wasserstein = distances_of_rows(first, second, [None])
     return ColumnDistances(ks[0], wasserstein[0])
 
 
 def distances_of_rows(
-    real: Features, fake: Features, subsets: Sequence[tuple[Rows, Rows]]
+    real: Features, fake: Features, subsets: Sequence[tuple[Rows, Rows] | None]
 ) -> tuple[Floats, Floats]:
-    """Return both distances [1 + S, D]: of all rows first, then of each subset."""
-    shares = [_share(len(real), None), *(_share(len(real), some) for some, _ in subsets)]
-    others = [_share(len(fake), None), *(_share(len(fake), some) for _, some in subsets)]
+    """Return both distances of each subset, [S, D]; None is all rows."""
+    shares = [_share(len(real), rows and rows[0]) for rows in subsets]
+    others = [_share(len(fake), rows and rows[1]) for rows in subsets]
     # Reals weigh upwards and fakes downwards: the running sum is the gap of the two curves.
     weights = np.concatenate([np.stack(shares), -np.stack(others)], axis=1)
     found = np.empty((2, len(weights), real.shape[1]))
