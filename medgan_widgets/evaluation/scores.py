@@ -60,7 +60,7 @@ class Scores(Sequence[Measured]):
 
     def __str__(self) -> str:
         lines = [f"{row.of}: {in_words(row.score)}" for row in self.rows]
-        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+        return "\n".join([*lines, *self._apart(), *(f"note: {note}" for note in self.notes)])
 
     __repr__ = __str__
 
@@ -71,12 +71,24 @@ class Scores(Sequence[Measured]):
     def _repr_html_(self) -> str:
         frame = self.to_frame().dropna(axis=1, how="all")
         table = frame.to_html(index=False, float_format="{:.4g}".format, border=0)
-        return table + "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
+        return table + "".join(
+            f"<p>{html.escape(note)}</p>" for note in (*self._apart(), *self.notes)
+        )
+
+    def _apart(self) -> list[str]:
+        """Say once for each comparison what differs most: figures of one extractor share it."""
+        return list(
+            dict.fromkeys(
+                f"{row.of}: differs most in {why_in_words(row.score)}"
+                for row in self.rows
+                if row.score.why
+            )
+        )
 
 
 COLUMNS = (
     "of", "against", "metric", "value", "low", "high", "floor", "relative", "n_real", "n_fake",
-    "floor_n", "extractor", "kimg", "truncation_psi", "warning",
+    "floor_n", "value_at_floor_n", "extractor", "kimg", "truncation_psi", "warning",
 )  # fmt: skip
 
 
@@ -96,17 +108,35 @@ def in_words(score: Score) -> str:
     if score.extractor:
         parts.append(score.extractor)
     if score.floor is not None:
-        at = "" if score.floor_n is None else f" at n {score.floor_n}"
-        parts.append(f"floor {score.floor:.4g}{at}")
+        parts.append(f"floor {score.floor:.4g}")
+        if score.floor_n is not None:
+            parts[-1] += f" at n {score.floor_n}"
+        if score.value_at_floor_n is not None:
+            parts[-1] += f", where the value is {score.value_at_floor_n:.4g}"
         if (times := relative(score)) is not None:
             parts.append(f"{times:.2g} times the floor")
     return ", ".join(parts) + (f" ({score.warning})" if score.warning else "")
 
 
+def why_in_words(score: Score) -> str:
+    """Return which columns differ most, and what share each kind of column has.
+
+    Examples
+    --------
+    >>> why_in_words(Score("FD", 3.0, why=(("mean", -0.5),), families={"moments": 1.0}))
+    'mean -0.50 (standard deviations); moments 100 %'
+    """
+    columns = ", ".join(f"{name} {apart:+.2f}" for name, apart in score.why)
+    shares = sorted(score.families.items(), key=lambda one: -one[1])
+    told = ", ".join(f"{name} {share:.0%}".replace("%", " %") for name, share in shares)
+    return f"{columns} (standard deviations); {told}"
+
+
 def relative(score: Score) -> float | None:
     """Return a distance as a multiple of its floor; None for what is no distance, or without one.
 
-    A floor at another n does not count: small samples make distances larger.
+    Where the floor stands at another n the value there counts: fewer images make distances
+    larger.
 
     Examples
     --------
@@ -114,11 +144,10 @@ def relative(score: Score) -> float | None:
     (1.5, None)
     """
     distance = score.name.split()[0] in ("FD", "FID", "FD-infinity", "FID-infinity")
-    if not distance or score.value is None or score.floor_n is not None:
+    value = score.value if score.floor_n is None else score.value_at_floor_n
+    if not distance or value is None or not score.floor or score.floor < 0:
         return None
-    if not score.floor or score.floor < 0:
-        return None
-    return score.value / score.floor
+    return value / score.floor
 
 
 def _row(row: Measured) -> dict[str, object]:
@@ -128,6 +157,6 @@ def _row(row: Measured) -> dict[str, object]:
         "of": row.of, "against": row.against, "metric": score.name, "value": score.value,
         "low": low, "high": high, "floor": score.floor, "relative": relative(score),
         "n_real": score.n_real, "n_fake": score.n_fake, "floor_n": score.floor_n,
-        "extractor": score.extractor, "kimg": row.kimg, "truncation_psi": row.truncation_psi,
+        "value_at_floor_n": score.value_at_floor_n, "extractor": score.extractor, "kimg": row.kimg, "truncation_psi": row.truncation_psi,
         "warning": score.warning,
     }  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,12 @@ class Probe:
         }
         # The small network reads the phantoms' own parameters and knows nothing of patients.
         self.extractor = PHANTOM_CNN if learned.phantom else CANONICAL
-        self._scored = self._reals_to_score(learned, held_out, random)
+        self._judges: list[tuple[TrainingImages, NDArray[np.intp]]] = []
+        count = min(SCORED, len(learned), 0 if held_out is None else len(held_out))
+        if held_out is not None and count >= FEWEST_SCORED[self.extractor]:
+            self._judges = [
+                (side, random.permutation(len(side))[:count]) for side in (held_out, learned)
+            ]
 
     def pictures(self, generator: Generator) -> Images:
         """Return what the fixed latents show, uint8 [16, H, W, C]."""
@@ -114,18 +120,27 @@ class Probe:
     def score(self, generator: Generator) -> dict[str, Any] | None:
         """Return the Fréchet distance to the held-out reals as plain values, or None.
 
-        By ``phantom-cnn-1`` for phantoms, else by ``canonical-1``; halves and the floor are
-        drawn by patient. None when fewer than 128 phantoms or 110 reals were held out: the
-        figure would say nothing.
+        By ``phantom-cnn-1`` for phantoms, else by ``canonical-1``; halves are drawn by patient.
+        None when fewer than 128 phantoms or 110 other images were held out: the figure would
+        say nothing.
         """
-        if self._scored is None:
+        if not self._judges:
             return None
-        real, other, classes, groups = self._scored
-        made = images_of(generator, range(len(classes)), classes, self.conditional)
-        (score,) = score_of(
-            "fd", real, self._features(made), extractor=self.extractor, other=other, **groups
-        )
+        (held_out, rows), (learned, others) = self._judges
+        classes = held_out.classes[rows]
+        made = images_of(generator, range(len(rows)), classes, self.conditional)
+        real, other = self._real_features
+        score = score_of(
+            "fd", real, self._features(made), extractor=self.extractor, other=other,
+            real_groups=[held_out.groups[row] for row in rows],
+            other_groups=[learned.groups[row] for row in others],
+        )[0]  # fmt: skip
         return score.to_dict()
+
+    @cached_property
+    def _real_features(self) -> list[NDArray[Any]]:
+        """Features of the reals, made when a score first needs them: that may take seconds."""
+        return [self._features(side.images[rows]) for side, rows in self._judges]
 
     def _features(self, images: Images) -> NDArray[Any]:
         return features_from_images(images, self.extractor, cache=False)
@@ -139,24 +154,6 @@ class Probe:
         )
         apart = known - synthetic
         return None if apart < 0.2 else float(np.clip((known - held) / apart, -1, 2))
-
-    def _reals_to_score(
-        self,
-        learned: TrainingImages,
-        held_out: TrainingImages | None,
-        random: np.random.Generator,
-    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float32], dict[str, Any]] | None:
-        count = min(SCORED, len(learned.images), 0 if held_out is None else len(held_out.images))
-        if held_out is None or count < FEWEST_SCORED[self.extractor]:
-            return None
-        held = random.permutation(len(held_out.images))[:count]
-        rows = random.permutation(len(learned.images))[:count]
-        groups = {
-            "real_groups": [held_out.groups[row] for row in held],
-            "other_groups": [learned.groups[row] for row in rows],
-        }
-        real, other = (self._features(one) for one in (held_out.images[held], learned.images[rows]))
-        return real, other, held_out.classes[held], groups
 
 
 @torch.no_grad()
