@@ -71,19 +71,18 @@ class Scores(Sequence[Measured]):
     def _repr_html_(self) -> str:
         frame = self.to_frame().dropna(axis=1, how="all")
         table = frame.to_html(index=False, float_format="{:.4g}".format, border=0)
-        return table + "".join(
-            f"<p>{html.escape(note)}</p>" for note in (*self._apart(), *self.notes)
-        )
+        below = (*self._apart(), *self.notes)
+        return table + "".join(f"<p>{html.escape(note)}</p>" for note in below)
 
     def _apart(self) -> list[str]:
-        """Say once for each comparison what differs most: figures of one extractor share it."""
-        return list(
-            dict.fromkeys(
-                f"{row.of}: differs most in {why_in_words(row.score)}"
-                for row in self.rows
-                if row.score.why
-            )
-        )
+        """Say which columns differ most, once for all figures of one comparison."""
+        told = []
+        for row in (row for row in self.rows if row.score.why):
+            columns = ", ".join(f"{name} {apart:+.2f}" for name, apart in row.score.why)
+            shares = sorted(row.score.families.items(), key=lambda one: -one[1])
+            kinds = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares)
+            told.append(f"{row.of} differs most in {columns} standard deviations; {kinds}")
+        return list(dict.fromkeys(told))
 
 
 COLUMNS = (
@@ -118,20 +117,6 @@ def in_words(score: Score) -> str:
     return ", ".join(parts) + (f" ({score.warning})" if score.warning else "")
 
 
-def why_in_words(score: Score) -> str:
-    """Return which columns differ most, and what share each kind of column has.
-
-    Examples
-    --------
-    >>> why_in_words(Score("FD", 3.0, why=(("mean", -0.5),), families={"moments": 1.0}))
-    'mean -0.50 (standard deviations); moments 100 %'
-    """
-    columns = ", ".join(f"{name} {apart:+.2f}" for name, apart in score.why)
-    shares = sorted(score.families.items(), key=lambda one: -one[1])
-    told = ", ".join(f"{name} {share:.0%}".replace("%", " %") for name, share in shares)
-    return f"{columns} (standard deviations); {told}"
-
-
 def relative(score: Score) -> float | None:
     """Return a distance as a multiple of its floor; None for what is no distance, or without one.
 
@@ -157,6 +142,6 @@ def _row(row: Measured) -> dict[str, object]:
         "of": row.of, "against": row.against, "metric": score.name, "value": score.value,
         "low": low, "high": high, "floor": score.floor, "relative": relative(score),
         "n_real": score.n_real, "n_fake": score.n_fake, "floor_n": score.floor_n,
-        "value_at_floor_n": score.value_at_floor_n, "extractor": score.extractor, "kimg": row.kimg, "truncation_psi": row.truncation_psi,
-        "warning": score.warning,
+        "value_at_floor_n": score.value_at_floor_n, "extractor": score.extractor,
+        "kimg": row.kimg, "truncation_psi": row.truncation_psi, "warning": score.warning,
     }  # fmt: skip

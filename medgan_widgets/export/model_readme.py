@@ -122,8 +122,8 @@ def _figures(scores: tuple[ScoreCard, ...]) -> str:
         )  # fmt: skip
         lines.append("| " + " | ".join(plain(cell) for cell in cells) + " |")
     note = (
-        "The floor is real images against other real images, at the same n unless it says another. Values of another "
-        "extractor, another n or other data do not compare."
+        "The floor is real images against other real images, at the same n unless it names "
+        "its own. Values of another extractor, another n or other data do not compare."
     )
     return "\n".join(lines) + "\n\n" + _wrapped(note)
 

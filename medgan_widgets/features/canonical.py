@@ -67,21 +67,17 @@ def canonical_names() -> tuple[str, ...]:
     return (*_MOMENTS, *percentiles, *textures, *spectrum, "slope", *_SHAPES)
 
 
-def canonical_families() -> tuple[str, ...]:
-    """Return what each column is about: moments, texture, spectrum or shape.
+def canonical_families() -> dict[str, str]:
+    """Return what each column, by name, is about: moments, texture, spectrum or shape.
 
     Examples
     --------
-    >>> canonical_families()[0], canonical_families()[-1]
-    ('moments', 'shape')
+    >>> canonical_families()["slope"]
+    'spectrum'
     """
-    sizes = {
-        "moments": len(_MOMENTS) + len(PERCENTILES),
-        "texture": len(TEXTURES) * len(STEPS),
-        "spectrum": BANDS + 1,
-        "shape": len(_SHAPES),
-    }
-    return tuple(family for family, size in sizes.items() for _ in range(size))
+    kinds = ["moments"] * (len(_MOMENTS) + len(PERCENTILES))
+    kinds += ["texture"] * (len(TEXTURES) * len(STEPS)) + ["spectrum"] * (BANDS + 1)
+    return dict(zip(canonical_names(), kinds + ["shape"] * len(_SHAPES), strict=True))
 
 
 def canonical_features(planes: Tensor) -> Floats:

@@ -25,11 +25,11 @@ from medgan_widgets.metrics._matrices import (
 )
 from medgan_widgets.metrics._remarks import remarks
 from medgan_widgets.metrics.balls import DENSITY_K, PRECISION_K, Balls
+from medgan_widgets.metrics.columns import columns_apart
 from medgan_widgets.metrics.columns import distances_of_rows as column_distances
 from medgan_widgets.metrics.gaussians import (
     POINTS,
     distance_of_rows,
-    frechet_distance,
     infinity_of_rows,
 )
 from medgan_widgets.metrics.kernels import LARGEST as LARGEST_OF_KERNEL
@@ -40,41 +40,27 @@ from medgan_widgets.seeds import SEED_LIMIT, whole_number
 
 FID_EXTRACTOR = "inception-v3-compat"  # with any other weights it is no FID
 NAMED_COLUMNS = "canonical-1"
-DISTANCES = ("fd", "fd_infinity", "kid", "ks", "wasserstein")
+DISTANCES = ("fd", "fd_infinity", "kid", "ks", "wasserstein")  # these say why
 # Of the interval, and of the floor; fewer where features are long and a draw takes seconds.
 DRAWS, FLOOR_DRAWS, FEW_DRAWS, WIDE = 40, 50, 10, 256
 FEWEST_GROUPS = 10  # patients: the spread between halves of fewer is not known
-TOLD = 5  # columns that are named
 SURE = 0.975  # both tails leave 95 %
 SHARE = (0.0, 1.0)
 
 Draw = tuple[Rows, Rows]  # some rows of either side
+Draws = Sequence[Draw | None]  # None: all rows
+Figures = dict[str, Floats]  # by name, one a draw
 
 
 @dataclass(frozen=True)
 class Metric:
-    """How one metric is measured, how many rows it needs, and between what it lies.
+    """How one metric is measured, how many rows it needs, and between what it lies."""
 
-    Attributes
-    ----------
-    measure
-        Of features of both sides, draws (None: all rows) and a seed, the figure of each draw
-        by name.
-    least
-        Rows a side that it needs.
-    bounds
-        The lowest and the highest figure.
-    most
-        Rows a side that are enough for a draw.
-    biased
-        Whether fewer images alone move it.
-    """
-
-    measure: Callable[[Features, Features, Sequence[Draw | None], int], dict[str, Floats]]
+    measure: Callable[[Features, Features, Draws, int], Figures]
     least: int
     bounds: tuple[float, float]
-    most: float = np.inf
-    biased: bool = True
+    most: float = np.inf  # rows a side that are enough for a draw
+    biased: bool = True  # fewer images alone move it
 
 
 def score_of(
@@ -169,12 +155,14 @@ def score_of(
         check_same_length(real.shape[1], other.shape[1])
         whose.append(group_of_each(other_groups, len(other), "other real"))
 
-    counts = [int(one.max()) + 1 for one in whose[:2]]
     few = [
-        f"only {count} patients (groups) stand behind the {len(one)} {side} images: an interval "
-        f"needs {FEWEST_GROUPS}, and the floor is rough."
-        for one, count, side in zip(whose, counts, ("real", "synthetic"), strict=False)
-        if count < min(FEWEST_GROUPS, len(one))
+        f"only {codes.max() + 1} patients (groups) stand behind the {len(codes)} {side} images: "
+        f"an interval needs {FEWEST_GROUPS}, and the floor is rough."
+        for side, groups, codes in (
+            ("real", real_groups, whose[0]),
+            ("synthetic", fake_groups, whose[1]),
+        )
+        if codes.max() + 1 < FEWEST_GROUPS and any(one is not None for one in groups or ())
     ]
     halves = _halves(kind, whose[0], whose[1], 0 if few else draws, seed)
     random = np.random.default_rng([seed, 1])  # apart from the draws of the interval
@@ -188,7 +176,8 @@ def score_of(
     floor = kind.measure(real, real if other is None else other, floors, seed) if floors else {}
     warning = " ".join(filter(None, [remarks(metric, real, fake), *few]))
     named = extractor == NAMED_COLUMNS and metric in DISTANCES
-    why, families = _columns_apart(real, fake) if named else ((), {})
+    why, families = columns_apart(real, fake) if named else ((), {})
+    count = min(int(codes.max()) + 1 for codes in whose[:2])
     scores = []
     for name, figures in found.items():
         value, drawn = float(figures[0]), figures[1 : 1 + len(halves)]
@@ -200,7 +189,7 @@ def score_of(
                 n_real=len(real),
                 n_fake=len(fake),
                 extractor=extractor,
-                interval=_interval(value, error, kind.bounds, len(halves), min(counts)),
+                interval=_interval(value, error, kind.bounds, len(halves), count),
                 floor=_mean(floor.get(name, np.zeros(0))),
                 floor_n=None if same_n else round(np.mean([len(rows) for _, rows in floors])),
                 value_at_floor_n=_mean(figures[1 + len(halves) :]),
@@ -291,55 +280,18 @@ def _mean(values: Floats) -> float | None:
     return float(values.mean()) if len(values) else None
 
 
-def _columns_apart(
-    real: Features, fake: Features
-) -> tuple[tuple[tuple[str, float], ...], dict[str, float]]:
-    """Return the five columns that differ most, and each family's share of all squares.
-
-    In means apart over the pooled standard deviation; in columns that stand still, over the
-    phantoms' own, which is 1 in these features.
-    """
-    from medgan_widgets.features.canonical import canonical_families, canonical_names
-
-    sides = np.asarray(real, np.float64), np.asarray(fake, np.float64)
-    pooled = np.sqrt(sum(side.var(axis=0, ddof=1) for side in sides) / 2)
-    apart = (sides[1].mean(axis=0) - sides[0].mean(axis=0)) / np.where(pooled > 1e-9, pooled, 1.0)
-    squares = apart**2
-    if not squares.sum() > 0:
-        return (), {}
-    names, families = canonical_names(), np.array(canonical_families())
-    most = np.argsort(-squares, kind="stable")[:TOLD]
-    shares = {
-        str(one): float(squares[families == one].sum() / squares.sum())
-        for one in dict.fromkeys(families)
-    }
-    return tuple((names[k], float(apart[k])) for k in most), shares
+def _frechet(real: Features, fake: Features, draws: Draws, seed: int) -> Figures:
+    every = np.arange(len(real)), np.arange(len(fake))
+    return {"FD": np.array([distance_of_rows(real, fake, *(rows or every)) for rows in draws])}
 
 
-def _frechet(
-    real: Features, fake: Features, draws: Sequence[Draw | None], seed: int
-) -> dict[str, Floats]:
-    return {
-        "FD": np.array(
-            [
-                distance_of_rows(real, fake, *rows) if rows else frechet_distance(real, fake)
-                for rows in draws
-            ]
-        )
-    }
-
-
-def _frechet_infinity(
-    real: Features, fake: Features, draws: Sequence[Draw | None], seed: int
-) -> dict[str, Floats]:
+def _frechet_infinity(real: Features, fake: Features, draws: Draws, seed: int) -> Figures:
     every = np.arange(len(real)), np.arange(len(fake))
     found = [infinity_of_rows(real, fake, *(rows or every), seed=seed) for rows in draws]
     return {"FD-infinity": np.array(found)}
 
 
-def _kernel(
-    real: Features, fake: Features, draws: Sequence[Draw | None], seed: int
-) -> dict[str, Floats]:
+def _kernel(real: Features, fake: Features, draws: Draws, seed: int) -> Figures:
     found = [kernel_distance(real, fake, seed=seed)] if None in draws else []
     rows = [pair for pair in draws if pair is not None]
     if rows:
@@ -350,9 +302,7 @@ def _kernel(
 def _in_balls(name: str, k: int) -> Metric:
     place = {"precision": 0, "recall": 0, "density": 1, "coverage": 2}[name]
 
-    def measure(
-        real: Features, fake: Features, draws: Sequence[Draw | None], seed: int
-    ) -> dict[str, Floats]:
+    def measure(real: Features, fake: Features, draws: Draws, seed: int) -> Figures:
         turned = name == "recall"
         sides = (fake, real) if turned else (real, fake)
         balls = Balls.around(*sides, k)
@@ -365,10 +315,8 @@ def _in_balls(name: str, k: int) -> Metric:
     return Metric(measure, k + 1, (0.0, np.inf) if name == "density" else SHARE)
 
 
-def _by_column(name: str) -> Callable[..., dict[str, Floats]]:
-    def measure(
-        real: Features, fake: Features, draws: Sequence[Draw | None], seed: int
-    ) -> dict[str, Floats]:
+def _by_column(name: str) -> Callable[..., Figures]:
+    def measure(real: Features, fake: Features, draws: Draws, seed: int) -> Figures:
         both = column_distances(real, fake, draws)
         table = both[0] if name == "KS" else both[1]
         table = table[:, np.isfinite(table[0])]
