@@ -156,6 +156,7 @@ class ScoreCard(_Part):
     floor: Number | None = None
     floor_n: Count | None = None
     warning: LongText = ""
+    value_at_floor_n: Number | None = None
 
     @field_validator("interval")
     @classmethod

@@ -157,6 +157,14 @@ class Score:
     warning
         Why the figure is not to be leaned on, e.g. too few images; empty where nothing
         speaks against it.
+    value_at_floor_n
+        The figure from so few images as the floor has, to be compared with it; None where
+        the n are the same or do not move the metric.
+    why
+        The columns of features that differ most and by how much: synthetic minus real mean, in
+        standard deviations. Only for distances of features with names.
+    families
+        Kind of column -> its share of all columns' squared differences.
     """
 
     name: str
@@ -168,6 +176,9 @@ class Score:
     floor: float | None = None
     floor_n: int | None = None
     warning: str = ""
+    value_at_floor_n: float | None = None
+    why: tuple[tuple[str, float], ...] = ()
+    families: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the score as plain JSON values."""

@@ -34,7 +34,7 @@ def write_styled(root: Path, name: str, size: int, width: int) -> None:
         id=name, title=name, modality="MR", organ="brain", region="axial slice", makes="slices",
         function="noise to image", truncation=True, style_layers=network.style_layers,
         size=(size, size), licence="MIT", dataset="random weights", year=2026, phantom=True,
-        architecture="StyleGAN2-style", network=Network(name="stylegan2", settings=settings),
+        architecture="style-based GAN", network=Network(name="stylegan2", settings=settings),
         weights=Weights(file="generator.safetensors", sha256=sha256, bytes=count),
     ).write(root / name / "card.json")  # fmt: skip
 

@@ -114,7 +114,7 @@ def models(tmp_path_factory) -> Path:
         id="styled", title="Styled", modality="MR", organ="brain", region="axial slice",
         makes="slices", function="class to image", condition={"tumour": (False, True)},
         truncation=True, style_layers=network.style_layers, size=(32, 32), licence="MIT",
-        dataset="random weights", year=2026, phantom=True, architecture="StyleGAN2-style",
+        dataset="random weights", year=2026, phantom=True, architecture="style-based GAN",
         network=Network(name="stylegan2", settings=SETTINGS),
         weights=Weights(file="generator.safetensors", sha256=sha256, bytes=size),
     ).write(folder)  # fmt: skip

@@ -86,7 +86,7 @@ class Scores(Sequence[Measured]):
 
     def __str__(self) -> str:
         lines = [f"{row.of}: {in_words(row.score)}" for row in self.rows]
-        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+        return "\n".join([*lines, *self._apart(), *(f"note: {note}" for note in self.notes)])
 
     __repr__ = __str__
 
@@ -97,12 +97,23 @@ class Scores(Sequence[Measured]):
     def _repr_html_(self) -> str:
         frame = self.to_frame().dropna(axis=1, how="all")
         table = frame.to_html(index=False, float_format="{:.4g}".format, border=0)
-        return table + "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
+        below = (*self._apart(), *self.notes)
+        return table + "".join(f"<p>{html.escape(note)}</p>" for note in below)
+
+    def _apart(self) -> list[str]:
+        """Say which columns differ most, once for all figures of one comparison."""
+        told = []
+        for row in (row for row in self.rows if row.score.why):
+            columns = ", ".join(f"{name} {apart:+.2f}" for name, apart in row.score.why)
+            shares = sorted(row.score.families.items(), key=lambda one: -one[1])
+            kinds = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares)
+            told.append(f"{row.of} differs most in {columns} standard deviations; {kinds}")
+        return list(dict.fromkeys(told))
 
 
 COLUMNS = (
     "of", "against", "metric", "value", "low", "high", "floor", "relative", "n_real", "n_fake",
-    "floor_n", "extractor", "kimg", "truncation_psi", "warning",
+    "floor_n", "value_at_floor_n", "extractor", "kimg", "truncation_psi", "warning",
 )  # fmt: skip
 
 
@@ -122,8 +133,11 @@ def in_words(score: Score) -> str:
     if score.extractor:
         parts.append(score.extractor)
     if score.floor is not None:
-        at = "" if score.floor_n is None else f" at n {score.floor_n}"
-        parts.append(f"floor {score.floor:.4g}{at}")
+        parts.append(f"floor {score.floor:.4g}")
+        if score.floor_n is not None:
+            parts[-1] += f" at n {score.floor_n}"
+        if score.value_at_floor_n is not None:
+            parts[-1] += f", where the value is {score.value_at_floor_n:.4g}"
         if (times := relative(score)) is not None:
             parts.append(f"{times:.2g} times the floor")
     return ", ".join(parts) + (f" ({score.warning})" if score.warning else "")
@@ -132,7 +146,8 @@ def in_words(score: Score) -> str:
 def relative(score: Score) -> float | None:
     """Return a distance as a multiple of its floor; None for what is no distance, or without one.
 
-    A floor at another n does not count: small samples make distances larger.
+    Where the floor stands at another n the value there counts: fewer images make distances
+    larger.
 
     Examples
     --------
@@ -140,11 +155,10 @@ def relative(score: Score) -> float | None:
     (1.5, None)
     """
     distance = score.name.split()[0] in ("FD", "FID", "FD-infinity", "FID-infinity")
-    if not distance or score.value is None or score.floor_n is not None:
+    value = score.value if score.floor_n is None else score.value_at_floor_n
+    if not distance or value is None or not score.floor or score.floor < 0:
         return None
-    if not score.floor or score.floor < 0:
-        return None
-    return score.value / score.floor
+    return value / score.floor
 
 
 def _row(row: Measured) -> dict[str, object]:
@@ -154,6 +168,6 @@ def _row(row: Measured) -> dict[str, object]:
         "of": row.of, "against": row.against, "metric": score.name, "value": score.value,
         "low": low, "high": high, "floor": score.floor, "relative": relative(score),
         "n_real": score.n_real, "n_fake": score.n_fake, "floor_n": score.floor_n,
-        "extractor": score.extractor, "kimg": row.kimg, "truncation_psi": row.truncation_psi,
-        "warning": score.warning,
+        "value_at_floor_n": score.value_at_floor_n, "extractor": score.extractor,
+        "kimg": row.kimg, "truncation_psi": row.truncation_psi, "warning": score.warning,
     }  # fmt: skip

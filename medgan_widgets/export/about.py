@@ -13,7 +13,7 @@ from medgan_widgets.errors import RequestError
 if TYPE_CHECKING:
     from medgan_widgets.networks import Generator
 
-ARCHITECTURES = {"residual": "residual GAN", "dcgan": "DCGAN", "stylegan2": "StyleGAN2"}
+ARCHITECTURES = {"residual": "residual GAN", "dcgan": "DCGAN", "stylegan2": "style-based GAN"}
 NOT_FOR_DIAGNOSIS = (
     "For research and teaching, never for diagnosis. Whether the generator repeats training "
     "images was not assessed here."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -22,6 +23,8 @@ from medgan_widgets.export.run_facts import (
 )
 from medgan_widgets.requests import Score
 from medgan_widgets.runs import WEIGHTS
+
+log = logging.getLogger(__name__)
 
 
 def make_model(
@@ -63,7 +66,8 @@ def make_model(
     limits
         What it is not good for.
     score
-        Figures; by default that of the run's last tick, if there is one.
+        Figures; by default that of the run's last tick, if there is one. None by
+        ``"phantom-cnn-1"``, which knows phantoms only, for a model of other images.
     overwrite
         Whether a model of that name is replaced, folder and all.
 
@@ -111,12 +115,23 @@ def make_model(
 def _scores(
     given: Score | ScoreCard | Sequence[Score | ScoreCard] | None, run: Run
 ) -> tuple[ScoreCard, ...]:
+    from medgan_widgets.features import CANONICAL, PHANTOM_CNN
+
+    blind = (
+        f"{PHANTOM_CNN} knows phantoms only, and its figures say nothing about other images; "
+        f"measure them with extractor={CANONICAL!r}."
+    )
     if given is None:
         known = [] if run.score is None else [dict(run.score)]
+        if not run.phantom and any(one.get("extractor") == PHANTOM_CNN for one in known):
+            log.warning("The run's last score is not copied into the card: %s", blind)
+            known = []
     else:
         several = [given] if isinstance(given, (Score, ScoreCard)) else list(given)
         known = [one.to_score().to_dict() if isinstance(one, ScoreCard) else one.to_dict()
                  for one in several]  # fmt: skip
+        if not run.phantom and any(one["extractor"] == PHANTOM_CNN for one in known):
+            raise RequestError(f"score cannot be used: {blind}")
     names = {one.name for one in fields(Score)} & set(ScoreCard.model_fields)
     try:
         return tuple(ScoreCard(**{k: v for k, v in one.items() if k in names}) for one in known)

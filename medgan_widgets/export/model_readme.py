@@ -113,14 +113,17 @@ def _figures(scores: tuple[ScoreCard, ...]) -> str:
     ]
     for one in scores:
         interval = f"{one.interval[0]:.4g} to {one.interval[1]:.4g}" if one.interval else UNKNOWN
+        floor = _number(one.floor)
+        if one.value_at_floor_n is not None:
+            floor += f" at n {one.floor_n} (value there {_number(one.value_at_floor_n)})"
         cells = (
             one.name, _number(one.value), interval, f"{_known(one.n_real)} / {_known(one.n_fake)}",
-            _known(one.extractor), _number(one.floor),
+            _known(one.extractor), floor,
         )  # fmt: skip
         lines.append("| " + " | ".join(plain(cell) for cell in cells) + " |")
     note = (
-        "The floor is real images against other real images at the same n. Values of another "
-        "extractor, another n or other data do not compare."
+        "The floor is real images against other real images, at the same n unless it names "
+        "its own. Values of another extractor, another n or other data do not compare."
     )
     return "\n".join(lines) + "\n\n" + _wrapped(note)
 

@@ -67,6 +67,19 @@ def canonical_names() -> tuple[str, ...]:
     return (*_MOMENTS, *percentiles, *textures, *spectrum, "slope", *_SHAPES)
 
 
+def canonical_families() -> dict[str, str]:
+    """Return what each column, by name, is about: moments, texture, spectrum or shape.
+
+    Examples
+    --------
+    >>> canonical_families()["slope"]
+    'spectrum'
+    """
+    kinds = ["moments"] * (len(_MOMENTS) + len(PERCENTILES))
+    kinds += ["texture"] * (len(TEXTURES) * len(STEPS)) + ["spectrum"] * (BANDS + 1)
+    return dict(zip(canonical_names(), kinds + ["shape"] * len(_SHAPES), strict=True))
+
+
 def canonical_features(planes: Tensor) -> Floats:
     """Return the columns of grey images 0 … 1, [N, 1, 128, 128], as float64 [N, D]."""
     found: Floats = (unscaled_features(planes) - MIDDLES) / np.asarray(SPREADS)

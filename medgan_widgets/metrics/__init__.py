@@ -11,8 +11,12 @@ from medgan_widgets.metrics.balls import density_coverage, precision_recall
 from medgan_widgets.metrics.columns import ColumnDistances, distribution_distances
 from medgan_widgets.metrics.gaussians import Gaussian, frechet_distance, frechet_infinity
 from medgan_widgets.metrics.kernels import kernel_distance
-from medgan_widgets.metrics.scores import FEWEST, METRICS, frechet_score, score_of
-from medgan_widgets.metrics.similarity import ms_ssim_diversity, ms_ssim_pairs
+from medgan_widgets.metrics.scores import FEWEST, METRICS, score_of
+from medgan_widgets.metrics.similarity import (
+    ms_ssim_diversity,
+    ms_ssim_pairs,
+    rows_to_compare,
+)
 
 __all__ = [
     "FEWEST",
@@ -23,10 +27,10 @@ __all__ = [
     "distribution_distances",
     "frechet_distance",
     "frechet_infinity",
-    "frechet_score",
     "kernel_distance",
     "ms_ssim_diversity",
     "ms_ssim_pairs",
     "precision_recall",
+    "rows_to_compare",
     "score_of",
 ]

@@ -1,8 +1,8 @@
-"""Feature matrices: checked once, read by the block, halved by chance."""
+"""Feature matrices: checked once, read by the block, drawn by the group."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -73,12 +73,31 @@ def some_rows(count: int, size: int, random: np.random.Generator) -> Rows:
     return np.sort(random.choice(count, size, replace=False))
 
 
-def halves(
-    count: int, other: int, draws: int, random: np.random.Generator
-) -> Iterator[tuple[Rows, Rows]]:
-    """Yield, for each draw, half of the rows of either side."""
-    for _ in range(draws):
-        yield some_rows(count, count // 2, random), some_rows(other, other // 2, random)
+def group_of_each(groups: Sequence[Hashable] | None, count: int, which: str) -> Rows:
+    """Return a number from 0 for each row, the same for rows of one group.
+
+    A row without a group (None, or NaN as tables have it) stands alone.
+    """
+    if groups is None:
+        return np.arange(count)
+    if len(groups) != count:
+        raise DataError(
+            f"there are {len(groups)} groups for {count} {which} images; give one each."
+        )
+    known: dict[Hashable, int] = {}
+    keys = ((row, None) if one is None or one != one else one for row, one in enumerate(groups))
+    return np.array([known.setdefault(key, len(known)) for key in keys], np.intp)
+
+
+def in_random_order(groups: Rows, random: np.random.Generator) -> tuple[Rows, Rows]:
+    """Return all rows, groups in random order and each in one piece, and where each one ends."""
+    ranks = random.permutation(int(groups.max()) + 1)[groups]
+    return np.argsort(ranks, kind="stable"), np.bincount(ranks).cumsum()
+
+
+def some_groups(groups: Rows, size: int, random: np.random.Generator) -> Rows:
+    """Return ``size`` rows: whole groups by chance, but for the last one."""
+    return np.sort(in_random_order(groups, random)[0][:size])
 
 
 def _check_values(matrix: Features, which: str, largest: float) -> None:

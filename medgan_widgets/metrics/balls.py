@@ -95,7 +95,8 @@ class Balls:
     covered: float
     density: float
     hit: float
-    _counts: tuple[int, int]
+    _centres: Features
+    _others: Features
     _near: Floats  # [n, depth], squared distances to the nearest of the own set, ascending
     _which: Rows  # [n, depth], who they are
     _pairs: tuple[Rows, Rows, Floats] | None  # ball, other, squared distance
@@ -133,7 +134,6 @@ class Balls:
             else:
                 found = []  # nearly all alike: too many to keep
             start += len(block)
-        counts = len(centres), len(others)
         pairs = None
         if kept <= MOST_PAIRS:
             ball, other, far = (np.concatenate(part) for part in zip(*found, strict=True))
@@ -143,24 +143,31 @@ class Balls:
             covered=float(covered.mean()),
             density=total / (k * len(others)),
             hit=float(hit.mean()),
-            _counts=counts,
+            _centres=centres,
+            _others=others,
             _near=near,
             _which=which,
             _pairs=pairs,
         )
 
-    def of_rows(self, some: Rows, others: Rows) -> tuple[float, float, float] | None:
-        """Return ``covered, density, hit`` of some centres and others; None if not known."""
-        if self._pairs is None:
-            return None
+    @property
+    def figures(self) -> tuple[float, float, float]:
+        """``covered, density, hit``."""
+        return self.covered, self.density, self.hit
+
+    def of_rows(self, some: Rows, others: Rows) -> tuple[float, float, float]:
+        """Return the figures of some centres and others only."""
+        if self._pairs is None or 3 * len(some) < len(self._centres):  # too few neighbours kept
+            few = self._centres[some], self._others[others]
+            return Balls.around(*few, self.k).figures
         mine, theirs = (
-            _mask(rows, count) for rows, count in zip((some, others), self._counts, strict=True)
+            _mask(rows, len(side)) for rows, side in ((some, self._centres), (others, self._others))
         )
         radius = self._radii(mine)
         ball, other, far = self._pairs
         inside = mine[ball] & theirs[other] & (far <= radius[ball] * EDGE)
-        covered = np.count_nonzero(np.bincount(other[inside], minlength=self._counts[1]))
-        hit = np.count_nonzero(np.bincount(ball[inside], minlength=self._counts[0]))
+        covered = np.count_nonzero(np.bincount(other[inside], minlength=len(theirs)))
+        hit = np.count_nonzero(np.bincount(ball[inside], minlength=len(mine)))
         density = np.count_nonzero(inside) / (self.k * len(others))
         return covered / len(others), density, hit / len(some)
 

@@ -15,6 +15,9 @@ from numpy.typing import ArrayLike
 from medgan_widgets.metrics._matrices import BLOCK, Features, Floats, Rows, checked_pair
 
 
+TOLD = 5  # columns that are named
+
+
 @dataclass(frozen=True)
 class ColumnDistances:
     """Two distances of each column.
@@ -48,16 +51,40 @@ def distribution_distances(real: ArrayLike, fake: ArrayLike) -> ColumnDistances:
     ([0.0, 0.4], [0.0, 1.0])
     """
     first, second = checked_pair(real, fake)
-    ks, wasserstein = distances_of_rows(first, second, [])
+    ks, wasserstein = distances_of_rows(first, second, [None])
     return ColumnDistances(ks[0], wasserstein[0])
 
 
+def columns_apart(
+    real: Features, fake: Features
+) -> tuple[tuple[tuple[str, float], ...], dict[str, float]]:
+    """Return the five columns that differ most, and each family's share of all squares.
+
+    In means apart over the pooled standard deviation; in columns that stand still, over the
+    phantoms' own, which is 1 in these features.
+    """
+    from medgan_widgets.features.canonical import canonical_families  # this needs torch
+
+    family = canonical_families()
+    first, second = (np.asarray(side, np.float64) for side in (real, fake))
+    pooled = np.sqrt((first.var(axis=0, ddof=1) + second.var(axis=0, ddof=1)) / 2)
+    apart = (second.mean(axis=0) - first.mean(axis=0)) / np.where(pooled > 1e-9, pooled, 1.0)
+    total = float((apart**2).sum())
+    if len(family) != len(apart) or total == 0:
+        return (), {}
+    shares = dict.fromkeys(family.values(), 0.0)
+    for name, value in zip(family, apart, strict=True):
+        shares[family[name]] += float(value**2) / total
+    found = sorted(zip(family, apart.tolist(), strict=True), key=lambda one: -abs(one[1]))
+    return tuple(found[:TOLD]), shares
+
+
 def distances_of_rows(
-    real: Features, fake: Features, subsets: Sequence[tuple[Rows, Rows]]
+    real: Features, fake: Features, subsets: Sequence[tuple[Rows, Rows] | None]
 ) -> tuple[Floats, Floats]:
-    """Return both distances [1 + S, D]: of all rows first, then of each subset."""
-    shares = [_share(len(real), None), *(_share(len(real), some) for some, _ in subsets)]
-    others = [_share(len(fake), None), *(_share(len(fake), some) for _, some in subsets)]
+    """Return both distances of each subset, [S, D]; None is all rows."""
+    shares = [_share(len(real), rows and rows[0]) for rows in subsets]
+    others = [_share(len(fake), rows and rows[1]) for rows in subsets]
     # Reals weigh upwards and fakes downwards: the running sum is the gap of the two curves.
     weights = np.concatenate([np.stack(shares), -np.stack(others)], axis=1)
     found = np.empty((2, len(weights), real.shape[1]))

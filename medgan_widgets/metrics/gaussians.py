@@ -157,8 +157,10 @@ def frechet_infinity(
     The distance of n images is too large by about a constant times 1/n, and the constant
     differs from model to model. It is measured at subset sizes from n down to n/8 (but not
     under 2 D, and not above n/2) that are evenly spaced in 1/n, up to four subsets without
-    a common row at each, and the line through them is read at 1/n = 0 (Chong and Forsyth
-    2020). It may come out a little below zero.
+    a common row at each, and the line through them is read at 1/n = 0. It may come out a
+    little below zero. The idea is Chong and Forsyth's (2020), who vary the synthetic images
+    only and hold them against all reals; here both sides shrink alike, so the figure is also
+    free of what few reals add.
 
     Parameters
     ----------

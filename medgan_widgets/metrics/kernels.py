@@ -8,6 +8,7 @@ from a file by the block.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
@@ -61,43 +62,28 @@ def kernel_distance(
     >>> abs(kernel_distance(real, fake)) < 0.1 < kernel_distance(real, fake + 0.3)
     True
     """
-    return float(kernel_distances(real, fake, subsets=subsets, size=size, seed=seed).mean())
-
-
-def kernel_distances(
-    real: ArrayLike,
-    fake: ArrayLike,
-    *,
-    subsets: int = SUBSETS,
-    size: int | None = None,
-    seed: int = 0,
-) -> Floats:
-    """Return the distance of each subset, float64 [subsets]; arguments as `kernel_distance`."""
     first, second = checked_pair(real, fake, least=4, largest=LARGEST)
     n = min(len(first), len(second))
-    size = size_of_subsets(n) if size is None else size
+    size = min(MOST, n // 2) if size is None else size
     if not 2 <= size <= n or subsets < 1:
         raise DataError(
             f"a kernel distance needs at least 1 subset of 2 to {n} rows, got {subsets} of {size}."
         )
     random = np.random.default_rng(seed)
-    rows = [
-        np.stack([random.choice(len(side), size, replace=False) for _ in range(subsets)])
+    rows: list[list[Rows]] = [
+        [random.choice(len(side), size, replace=False) for _ in range(subsets)]
         for side in (first, second)
     ]
-    return distances_of_rows(first, second, *rows)
+    return float(distances_of_rows(first, second, *rows).mean())
 
 
-def size_of_subsets(n: int) -> int:
-    """Return how many rows a subset has by default: half of them, at most 1,000."""
-    return min(MOST, n // 2)
-
-
-def distances_of_rows(real: Features, fake: Features, some: Rows, others: Rows) -> Floats:
-    """Return the distances of subsets that are given by their rows, [S, m] on either side."""
-    size = some.shape[1]
+def distances_of_rows(
+    real: Features, fake: Features, some: Sequence[Rows], others: Sequence[Rows]
+) -> Floats:
+    """Return the distances of subsets that are given by their rows on either side."""
+    m, n = (np.array([len(rows) for rows in side]) for side in (some, others))
     pairs = len(real) ** 2 + len(fake) ** 2 + len(real) * len(fake)
-    if pairs <= 3 * some.size * size:
+    if pairs <= (m**2 + n**2 + m * n).sum():
         sums = _sums_of_all(real, fake, some, others)
     else:
         sums = np.stack(
@@ -106,8 +92,8 @@ def distances_of_rows(real: Features, fake: Features, some: Rows, others: Rows) 
                 for mine, theirs in zip(some, others, strict=True)
             ]
         )
-    within = (sums[:, 0] + sums[:, 1]) / (size * (size - 1))
-    return np.asarray(within - 2 * sums[:, 2] / size**2)
+    within = sums[:, 0] / (m * (m - 1)) + sums[:, 1] / (n * (n - 1))
+    return np.asarray(within - 2 * sums[:, 2] / (m * n))
 
 
 def _kernel(first: Floats, second: Floats) -> Floats:
@@ -126,7 +112,9 @@ def _sums_of_one(real: Features, fake: Features) -> Floats:
     return np.array([*own, _kernel(first, second).sum()])
 
 
-def _sums_of_all(real: Features, fake: Features, some: Rows, others: Rows) -> Floats:
+def _sums_of_all(
+    real: Features, fake: Features, some: Sequence[Rows], others: Sequence[Rows]
+) -> Floats:
     """Return the same for many subsets [S, 3], each pair's kernel made once."""
     members = _members(some, len(real)), _members(others, len(fake))
     sides = real, fake
@@ -147,8 +135,9 @@ def _sums_of_all(real: Features, fake: Features, some: Rows, others: Rows) -> Fl
     return sums
 
 
-def _members(rows: Rows, count: int) -> Floats:
+def _members(subsets: Sequence[Rows], count: int) -> Floats:
     """Return [S, count]: 1 where a row belongs to a subset."""
-    found = np.zeros((len(rows), count))
-    np.put_along_axis(found, rows, 1.0, axis=1)
+    found = np.zeros((len(subsets), count))
+    for member, rows in zip(found, subsets, strict=True):
+        member[rows] = 1.0
     return found

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from medgan_widgets.errors import DataError
-from medgan_widgets.metrics._matrices import BLOCK, Floats, some_rows
+from medgan_widgets.metrics._matrices import BLOCK, Floats, group_of_each, some_rows
 from medgan_widgets.requests import Score
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, Wang 2003
@@ -67,6 +67,38 @@ def ms_ssim_pairs(images: NDArray[Any], *, scales: int | None = None) -> Floats:
             + even[..., 1::2, 1::2]
         ) / 4
     return found
+
+
+def rows_to_compare(
+    count: int, most: int, seed: int, labels: Sequence[Any] | None = None
+) -> NDArray[np.intp]:
+    """Return which of so many images are compared in pairs, ascending, [n], n at most ``most``.
+
+    All where they are few, else drawn by chance; with labels in twos of a class, so that no
+    image is without a partner. One pass over a folder can then keep just these.
+
+    Examples
+    --------
+    >>> rows_to_compare(4, 9, seed=0), len(rows_to_compare(10**6, 64, seed=0))
+    (array([0, 1, 2, 3]), 64)
+    >>> rows_to_compare(4, 2, seed=0, labels=["a", "b", "c", "b"])
+    array([1, 3])
+    """
+    random = np.random.default_rng(seed)
+    if count <= most:
+        return np.arange(count)
+    if labels is None:
+        return some_rows(count, most, random)
+    order = random.permutation(count)
+    kinds = group_of_each(labels, count, "labelled")[order]
+    order = order[np.argsort(kinds, kind="stable")]
+    twos = [
+        own[k : k + 2]
+        for own in np.split(order, np.bincount(kinds).cumsum()[:-1])
+        for k in range(0, len(own) - 1, 2)
+    ]
+    chosen = random.permutation(len(twos))[: most // 2]
+    return np.sort(np.concatenate([twos[k] for k in chosen])) if len(chosen) else order[:most]
 
 
 def ms_ssim_diversity(

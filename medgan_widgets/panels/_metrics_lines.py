@@ -252,6 +252,8 @@ def score_row(row: Measured) -> list[str]:
     at = f"{row.kimg:g} kimg" if row.kimg is not None else ""
     cut = f"psi {row.truncation_psi:g}" if row.truncation_psi is not None else ""
     at_n = "" if score.floor_n is None else f" at n {score.floor_n:,}"
+    if score.value_at_floor_n is not None:
+        at_n += f" (value there {_short(score.value_at_floor_n)})"
     return [
         row.of, ", ".join(filter(None, (at, cut))), score.name, _short(score.value),
         "–" if low is None or high is None else f"{low:.4g} to {high:.4g}",

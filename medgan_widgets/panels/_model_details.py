@@ -259,7 +259,9 @@ def _figure(score: ScoreCard, phantom: bool) -> dict[str, str]:
     elif score.extractor:
         notes.append("n not reported")
     if score.floor is not None:
-        notes.append(f"floor {number(score.floor)}")
+        there = score.value_at_floor_n
+        at = "" if there is None else f" at n {score.floor_n:,}, value there {number(there)}"
+        notes.append(f"floor {number(score.floor)}{at}")
     if score.extractor:
         notes.append(score.extractor)
     return _line(name.replace("_", " "), number(score.value), " · ".join(notes))

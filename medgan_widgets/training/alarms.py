@@ -108,7 +108,7 @@ class Watch:
             yield (
                 "no learning",
                 "The quality score does not fall.",
-                f"{scores[-1]:.1f} now, {self._first_score:.1f} at first",
+                f"{scores[-1]:.3g} now, {self._first_score:.3g} at first",
                 "check the images in the summary, a higher learning_rate, or a lower r1_gamma",
             )
 

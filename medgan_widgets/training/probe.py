@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medgan_widgets.datasets import TrainingImages
-from medgan_widgets.features import PHANTOM_CNN, features_from_images
-from medgan_widgets.metrics import frechet_score
+from medgan_widgets.features import CANONICAL, PHANTOM_CNN, features_from_images
+from medgan_widgets.metrics import score_of
 from medgan_widgets.networks import Discriminator, Generator, dcgan
 from medgan_widgets.seeds import latents_from_seeds, normals_from_seed
 
@@ -27,7 +28,8 @@ LOOKED_AT = 128  # images of each kind
 SHOWN = 16  # of them on the picture
 SCORED = 500
 FEWEST_OF_A_CLASS = 8
-FEWEST_SCORED = 128  # an FD of 64 features needs more images than features
+# An FD needs more images than features (64 and 55): twice as many at least.
+FEWEST_SCORED = {PHANTOM_CNN: 128, CANONICAL: 110}
 CHUNK = 32
 POOLED = 16  # pixels a side on which images are compared: anatomy, not grain
 
@@ -80,7 +82,14 @@ class Probe:
             kind: _changed(learned.images[few], template)
             for kind, template in self.templates.items()
         }
-        self._scored = self._reals_to_score(learned, held_out, random)
+        # The small network reads the phantoms' own parameters and knows nothing of patients.
+        self.extractor = PHANTOM_CNN if learned.phantom else CANONICAL
+        self._judges: list[tuple[TrainingImages, NDArray[np.intp]]] = []
+        count = min(SCORED, len(learned), 0 if held_out is None else len(held_out))
+        if held_out is not None and count >= FEWEST_SCORED[self.extractor]:
+            self._judges = [
+                (side, random.permutation(len(side))[:count]) for side in (held_out, learned)
+            ]
 
     def pictures(self, generator: Generator) -> Images:
         """Return what the fixed latents show, uint8 [16, H, W, C]."""
@@ -111,14 +120,30 @@ class Probe:
     def score(self, generator: Generator) -> dict[str, Any] | None:
         """Return the Fréchet distance to the held-out reals as plain values, or None.
 
-        None when fewer than 128 reals were held out: the figure would say nothing.
+        By ``phantom-cnn-1`` for phantoms, else by ``canonical-1``; halves are drawn by patient.
+        None when fewer than 128 phantoms or 110 other images were held out: the figure would
+        say nothing.
         """
-        if self._scored is None:
+        if not self._judges:
             return None
-        real, other, classes = self._scored
-        made = images_of(generator, range(len(classes)), classes, self.conditional)
-        score = frechet_score(real, _features(made), extractor=PHANTOM_CNN, floor_from=other)
+        (held_out, rows), (learned, others) = self._judges
+        classes = held_out.classes[rows]
+        made = images_of(generator, range(len(rows)), classes, self.conditional)
+        real, other = self._real_features
+        score = score_of(
+            "fd", real, self._features(made), extractor=self.extractor, other=other,
+            real_groups=[held_out.groups[row] for row in rows],
+            other_groups=[learned.groups[row] for row in others],
+        )[0]  # fmt: skip
         return score.to_dict()
+
+    @cached_property
+    def _real_features(self) -> list[NDArray[Any]]:
+        """Features of the reals, made when a score first needs them: that may take seconds."""
+        return [self._features(side.images[rows]) for side, rows in self._judges]
+
+    def _features(self, images: Images) -> NDArray[Any]:
+        return features_from_images(images, self.extractor, cache=False)
 
     def _held_out(self, discriminator: Discriminator, made: Images) -> float | None:
         if self.held is None:
@@ -129,21 +154,6 @@ class Probe:
         )
         apart = known - synthetic
         return None if apart < 0.2 else float(np.clip((known - held) / apart, -1, 2))
-
-    def _reals_to_score(
-        self,
-        learned: TrainingImages,
-        held_out: TrainingImages | None,
-        random: np.random.Generator,
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float32]] | None:
-        count = min(SCORED, len(learned.images), 0 if held_out is None else len(held_out.images))
-        if held_out is None or count < FEWEST_SCORED:
-            return None
-        held = random.permutation(len(held_out.images))[:count]
-        real = _features(held_out.images[held])
-        rows = random.permutation(len(learned.images))[:count]
-        other = _features(learned.images[rows])
-        return real, other, held_out.classes[held]
 
 
 @torch.no_grad()
@@ -247,10 +257,6 @@ def _pooled(images: Images) -> NDArray[np.float32]:
     """Return images as grey means over blocks, float32 [N, 256]: anatomy without grain."""
     grey = torch.from_numpy(np.ascontiguousarray(_grey(images)[..., 0])).float()[:, None]
     return F.adaptive_avg_pool2d(grey, POOLED).flatten(1).numpy()
-
-
-def _features(images: Images) -> NDArray[Any]:
-    return features_from_images(images, PHANTOM_CNN, cache=False)
 
 
 def _grey(images: Images) -> Images:

@@ -28,7 +28,7 @@ from medgan_widgets.checkpoints import read_generator
 from medgan_widgets.features import PHANTOM_CNN, features_from_images
 from medgan_widgets.files import write_whole
 from medgan_widgets.images import mosaic, png_bytes
-from medgan_widgets.metrics import frechet_score
+from medgan_widgets.metrics import score_of
 from medgan_widgets.phantoms import draw_phantoms
 from medgan_widgets.requests import Score
 from medgan_widgets.runs import Tick, read_run
@@ -132,7 +132,7 @@ def make_model(model_id: str, run: Path, baseline: Path | None, models: Path, co
 
 def _score(images: np.ndarray, real: np.ndarray, other: np.ndarray) -> Score:
     fake = features_from_images(images, PHANTOM_CNN)
-    return frechet_score(real, fake, extractor=PHANTOM_CNN, floor_from=other)
+    return score_of("fd", real, fake, extractor=PHANTOM_CNN, other=other)[0]
 
 
 def _card(model_id: str, models: Path, run: Path, config: dict[str, Any]) -> ModelCard:

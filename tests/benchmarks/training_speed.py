@@ -30,7 +30,7 @@ import torch
 
 from medgan_widgets.checkpoints import read_generator
 from medgan_widgets.features import PHANTOM_CNN, features_from_images
-from medgan_widgets.metrics import frechet_score
+from medgan_widgets.metrics import score_of
 from medgan_widgets.phantoms import KINDS, draw_phantoms
 from medgan_widgets.runs import read_run
 from medgan_widgets.seeds import labels_from_seeds, one_hot
@@ -93,11 +93,12 @@ def compare(chosen: list[Entry], given: argparse.Namespace, place: Path) -> None
     for entry in chosen:
         ticks = read_run(place / entry.name)[1]
         speed = ticks[-1].kimg * 1000 / ticks[-1].cpu_seconds
-        score = frechet_score(
+        (score,) = score_of(
+            "fd",
             real,
             features_from_images(made(place / entry.name, given), PHANTOM_CNN),
             extractor=PHANTOM_CNN,
-            floor_from=other,
+            other=other,
         )
         first = first or (speed, score.value)
         assert score.interval is not None
