@@ -38,6 +38,7 @@ from medgan_widgets.devices import (
     used_bytes,
 )
 from medgan_widgets.errors import DeviceMemoryError, NotRunnableError, RequestError, WeightsError
+from medgan_widgets.medigan.behaviour import kept
 from medgan_widgets.medigan.runner import MediganStream, medigan_recipe
 from medgan_widgets.medigan.trust import consent_to
 from medgan_widgets.medigan.workers import end_workers, shared_workers
@@ -151,7 +152,11 @@ class Engine:
 
     def remark(self, model_id: str | int) -> str:
         """Return what somebody should know of how a model runs here; mostly nothing."""
-        if shared_workers().runs_cold(self.catalogue[model_id].id):
+        card = self.catalogue[model_id]
+        found = kept(card.id) if card.origin == "medigan" else None
+        if found is not None and (found.picks or not found.reproducible):
+            return f"{found.promise[0].upper()}{found.promise[1:]}."
+        if found is not None and not found.warm:
             return "It reads its weights at every call: warm, it would answer differently."
         return ""
 
@@ -164,26 +169,33 @@ class Engine:
             When they would not fit in memory: iterate over ``generate`` instead.
         """
         card = self._checked_card(request)
-        shape = (len(request.seeds), *card.size, card.channels)
-        needed, free = int(np.prod(shape, dtype=object)), psutil.virtual_memory().available
+        self._check_fits((len(request.seeds), *card.size, card.channels), 1)
+        images: NDArray[Any] = np.empty(0)
+        done = 0
+        for batch in self.generate(request):
+            if not done:  # a package's metadata may be wrong about its images
+                shape = (len(request.seeds), *batch.images.shape[1:])
+                self._check_fits(shape, batch.images.itemsize)
+                images = np.empty(shape, batch.images.dtype)
+            if batch.images.shape[1:] != images.shape[1:]:
+                sizes = [" x ".join(map(str, one.shape[1:3])) for one in (images, batch.images)]
+                raise RequestError(
+                    f"{card.id} makes images of several sizes ({sizes[0]}, {sizes[1]}); iterate "
+                    "over generate(request) instead."
+                )
+            images[done : done + len(batch.seeds)] = batch.images
+            done += len(batch.seeds)
+        return images
+
+    @staticmethod
+    def _check_fits(shape: tuple[int, ...], itemsize: int) -> None:
+        needed = int(np.prod(shape, dtype=object)) * itemsize
+        free = psutil.virtual_memory().available
         if needed > free // 2:
             raise RequestError(
                 f"{shape[0]:,} images at once would take {needed / 1e9:,.1f} GB of the "
                 f"{free / 1e9:.1f} GB that are free; iterate over generate(request) instead."
             )
-        images: NDArray[Any] = np.empty(shape, np.uint8)
-        done = 0
-        for batch in self.generate(request):
-            if batch.images.shape[1:] != shape[1:]:
-                raise RequestError(
-                    f"{card.id} makes images of other sizes than its card says; iterate over "
-                    "generate(request) instead."
-                )
-            if batch.images.dtype != images.dtype:  # some of medigan's packages give 16 bits
-                images = images.astype(batch.images.dtype)
-            images[done : done + len(batch.seeds)] = batch.images
-            done += len(batch.seeds)
-        return images
 
     def release(self, model_id: str | None = None) -> None:
         """Let one model, or all, leave the device; the next request reads it again."""

@@ -121,6 +121,9 @@ class Batch:
         For each factor of the model, the N values the images were made with.
     masks, others
         Further outputs, [N, H, W], never mixed up with images.
+    notes
+        What one should know of all of its images, in a few words each, such as
+        ``"not reproducible"``.
     seconds
         How long the device took, in seconds.
     """
@@ -131,6 +134,7 @@ class Batch:
     masks: NDArray[Any] | None = None
     others: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     seconds: float = 0.0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from medgan_widgets.catalogue.figures import Metric, metrics_of, row_of, size_te
 from medgan_widgets.catalogue.shelf import Broken, RunsHere, Shadowed
 from medgan_widgets.catalogue.values import How, Value, asked, matching, nearest, ranked
 from medgan_widgets.errors import ModelNotFoundError
+from medgan_widgets.medigan.behaviour import promised
 from medgan_widgets.medigan.packages import PackageSpec
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Catalogue:
         return len(self._ids)
 
     def __iter__(self) -> Iterator[ModelCard]:
-        return iter([self._shelf.cards[name] for name in self._ids])
+        return iter([promised(self._shelf.cards[name]) for name in self._ids])
 
     def __contains__(self, model_id: object) -> bool:
         return model_id in self._ids
@@ -85,7 +86,7 @@ class Catalogue:
         ModelNotFoundError
             When no model has that id, naming the nearest, or when several begin so.
         """
-        return self._shelf.cards[self._find(model_id)]
+        return promised(self._shelf.cards[self._find(model_id)])
 
     @property
     def ids(self) -> tuple[str, ...]:

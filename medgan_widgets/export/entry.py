@@ -149,11 +149,12 @@ def _target(out: Path, format: Format) -> Path:
 def _made(
     request: GenerateRequest, engine: Engine
 ) -> tuple[list[NDArray[Any]], list[dict[str, Any]], list[Mapping[str, NDArray[Any]]]]:
-    recipe = engine.recipe(request)
+    recipe: dict[str, Any] = {}
     images: list[NDArray[Any]] = []
     recipes: list[dict[str, Any]] = []
     outputs: list[Mapping[str, NDArray[Any]]] = []
     for batch in engine.generate(request):
+        recipe = recipe or engine.recipe(request)  # a package's seeds are known once it has run
         further = {**({} if batch.masks is None else {"mask": batch.masks}), **batch.others}
         for row, seed in enumerate(batch.seeds):
             labels = {name: values[row] for name, values in batch.labels.items()}

@@ -94,76 +94,87 @@ def rows_in_files(
     return rows
 
 
-def scale_of(images: list[np.ndarray]) -> str:
-    """Return how floats of a package map to grey levels, from a fixed probe of its images.
+Span = tuple[str, float, float, bool]
 
-    ``unit`` is 0 to 1, ``signed`` -1 to 1, ``byte`` 0 to 255 and ``wide`` anything
-    else, stretched from the probe's darkest to its brightest value.
+
+def span_of(images: list[np.ndarray]) -> Span:
+    """Return the kind of values in some pictures, lowest, highest, and whether all are whole.
+
+    The kind is ``bytes``, ``integers`` or ``floats``.
+
+    Raises
+    ------
+    AnswerError
+        For integers that are no grey levels.
 
     Examples
     --------
-    >>> scale_of([np.array([[-0.9, 0.2]])]), scale_of([np.array([[0.0, 254.0]])])
-    ('signed', 'byte')
+    >>> span_of([np.array([[0, 200]]), np.array([[7, 4000]], np.uint16)])
+    ('integers', 0.0, 4000.0, True)
     """
     floats = [image for image in images if image.dtype.kind == "f"]
-    if not floats:
-        return "byte"
-    low = min(float(image.min()) for image in floats)
-    high = max(float(image.max()) for image in floats)
-    if low < -1.001 or high > 255.5:
-        return f"wide:{low!r}:{high!r}"
-    if low < 0:
-        return "signed" if high <= 1.001 else f"wide:{low!r}:{high!r}"
-    return "unit" if high <= 1.001 else "byte"
+    low = min(float(image.min()) for image in images)
+    high = max(float(image.max()) for image in images)
+    if not floats and (low < 0 or high > 65535):
+        raise AnswerError(f"its whole numbers go from {low:g} to {high:g}, which is no picture")
+    kind = "bytes" if all(image.dtype.itemsize == 1 for image in images) else "integers"
+    whole = all((image == np.rint(image)).all() for image in floats)
+    return "floats" if floats else kind, low, high, whole
 
 
-def to_pixels(image: np.ndarray, scale: str) -> np.ndarray:
-    """Return an image as uint8, or as uint16 where it holds larger whole numbers.
+def scale_of(spans: list[Span], *, mask: bool = False) -> str:
+    """Return how a package's values map to grey levels, from the spans of several pictures.
+
+    One rule and one depth for all of its pictures, since a dark one alone would be
+    taken for another scale: floats are ``unit`` (0 to 1), ``signed`` (-1 to 1),
+    ``byte`` (0 to 255) or ``wide``, stretched from the lowest to the highest; whole
+    numbers stay what they are, ``whole:8`` or ``whole:16``. Masks of 0 and 1 alone
+    are ``flags``: inside and outside.
 
     Examples
     --------
-    >>> to_pixels(np.array([[-1.0, 0.0, 1.0]]), "signed").tolist()
-    [[0, 128, 255]]
+    >>> scale_of([("floats", 0.0, 0.9, False), ("floats", -0.9, 0.2, False)])
+    'signed'
+    >>> scale_of([("integers", 0.0, 200.0, True), ("integers", 0.0, 4000.0, True)])
+    'whole:16'
     """
-    if image.dtype == np.uint8:
-        return image
+    low, high = min(span[1] for span in spans), max(span[2] for span in spans)
+    floats, whole = any(span[0] == "floats" for span in spans), all(span[3] for span in spans)
+    if floats and low >= -1.001 and high <= 1.001:
+        return "unit" if low >= -0.001 else "signed"
+    if mask and not floats and high <= 1:
+        return "flags"
+    if not floats or (whole and low >= 0 and 255 < high <= 65535):
+        return "whole:16" if high > 255 else "whole:8"
+    # A package of bytes has something brighter than 16 among several images.
+    return "byte" if low >= -0.001 and 16 < high <= 255.5 else f"wide:{low!r}:{high!r}"
+
+
+def to_pixels(image: np.ndarray, scale: str) -> tuple[np.ndarray, int]:
+    """Return a picture as uint8, or uint16 for ``whole:16``, and how many values it clipped.
+
+    Examples
+    --------
+    >>> pixels, clipped = to_pixels(np.array([[-1.0, 0.0, 1.0, 3.0]]), "signed")
+    >>> pixels.tolist(), clipped
+    ([[0, 128, 255, 255]], 1)
+    """
+    top = 65535 if scale == "whole:16" else 255
+    if image.dtype == np.uint8 and scale != "flags":
+        return (image if top == 255 else image.astype(np.uint16)), 0
     if image.dtype.kind == "b":
-        return image.astype(np.uint8) * 255
-    if image.dtype.kind in "iu":
-        low, high = int(image.min()), int(image.max())
-        if low < 0 or high > 65535:
-            raise AnswerError(f"its whole numbers go from {low} to {high}, which is no picture")
-        return image.astype(np.uint8 if high <= 255 else np.uint16)
-    values = image.astype(np.float64)
-    if scale == "unit":
-        values = values * 255
-    elif scale == "signed":
-        values = (values + 1) * 127.5
-    elif scale.startswith("wide"):
-        dark, bright = (float(text) for text in scale.split(":")[1:])
-        values = (values - dark) * (255 / ((bright - dark) or 1.0))
-    return np.floor(np.clip(values, 0, 255) + 0.5).astype(np.uint8)
-
-
-def to_mask(mask: np.ndarray) -> np.ndarray:
-    """Return a mask as uint8 [H, W], 0 outside; two values become 0 and 255, more stay labels.
-
-    Examples
-    --------
-    >>> to_mask(np.array([[0.0, 1.0]])).tolist(), to_mask(np.array([[0, 1, 2]])).tolist()
-    ([[0, 255]], [[0, 1, 2]])
-    """
-    if mask.ndim == 3:
-        mask = mask[..., :3].max(axis=2)
-    if mask.dtype.kind == "f" or mask.dtype.kind == "b":
-        middle = (float(mask.min()) + float(mask.max())) / 2
-        return np.where(mask > middle, 255, 0).astype(np.uint8)
-    values = np.unique(mask)
-    if len(values) <= 2:
-        inside = mask > values[0] if len(values) == 2 else mask != 0
-        return np.where(inside, 255, 0).astype(np.uint8)
-    labels: np.ndarray = np.clip(mask, 0, 255).astype(np.uint8)
-    return labels
+        return image.astype(np.uint16 if top > 255 else np.uint8) * 255, 0
+    low, high = {"unit": (0.0, 1.0), "flags": (0.0, 1.0), "signed": (-1.0, 1.0)}.get(
+        scale, (0.0, float(top))
+    )
+    if scale.startswith("wide"):
+        low, high = (float(text) for text in scale.split(":")[1:])
+    if image.dtype.kind in "iu" and scale != "flags":
+        low, high = 0.0, float(top)  # beside floats, whole numbers are grey levels already
+    values = (image.astype(np.float64) - low) * (top / ((high - low) or 1.0))
+    clipped = int(((values < -0.5) | (values > top + 0.5)).sum())
+    pixels = np.floor(np.clip(values, 0, top) + 0.5)
+    return pixels.astype(np.uint16 if top > 255 else np.uint8), clipped
 
 
 def _listed(answer: Any) -> list[Any]:
@@ -207,7 +218,7 @@ def _row(item: Any, outputs: tuple[str, ...], gives: tuple[str, ...]) -> dict[st
     for place, array in enumerate(arrays[1:], 1):
         name = names[place] if place < len(names) else f"other {place - 1}"
         if name.endswith("mask") and row["mask"] is None:
-            row["mask"] = array[..., 0] if array.shape[2] == 1 else array
+            row["mask"] = array[..., :3].max(axis=2)
         else:
             row["others"][name] = array
     if row["image"].shape[2] == 4:  # colour and one more: a mask where the card promises one

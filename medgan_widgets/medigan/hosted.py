@@ -7,6 +7,7 @@ standard library and medigan only.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import inspect
 import os
@@ -42,7 +43,8 @@ class Hosted:
         self.warm.seed_everything(0)  # some draw when they are imported
         self._work, self._memos = str(work), {}  # type: str, dict[str, Any]
         self.executor = self._imported()
-        self.known: dict[str, Any] = {"warm": False, "alone": True, "scale": None, "latent": None}
+        self.latent = self._latent_name()
+        self.known: dict[str, Any] = {"warm": False}
 
     def _imported(self) -> Any:
         model_id, entry = self.spec["model_id"], self.spec["entry"]
@@ -58,68 +60,29 @@ class Hosted:
 
     # ------------------------------------------------------------ answers
 
-    def prime(self, message: dict[str, Any], latents: Any) -> None:
-        """Make the probe's first calls, so that every worker starts from the same state.
+    def look(self, message: dict[str, Any], latents: Any) -> dict[str, Any]:
+        """Call it once for each class; return a digest of each image, and the spans of values.
 
-        What a package keeps at its first call then never depends on somebody's request.
+        A class that raised has no digests, unless ``must`` lets the error through.
         """
-        self.known["latent"] = self._latent_name()
+        found: dict[str, Any] = {"rows": {}, "draws": False, "spans": {}, "size": None}
+        found["latent"] = self.latent is not None
         for kind in message["kinds"]:
-            self._call({**message, **kind}, latents, reuse=False)
-
-    def probe(self, message: dict[str, Any], latents: Any) -> dict[str, Any]:
-        """Call it cold and warm with the same fixed seeds; note what may be relied upon.
-
-        For each class it can be asked for: a package whose warm answer differs from
-        the cold one runs cold; one whose cold answers differ gets a new process for
-        each call. One that draws random numbers beyond its latent, or whose images
-        depend on their place or company in a call, makes one image a call.
-        """
-        known = self.known
-        known["latent"] = self._latent_name()
-        known.update(alone=known["latent"] is None, warm=True, fresh=False)
-        first: dict[str, list[dict[str, Any]]] = {}
-        for kind in message["kinds"]:
-            asked = {**message, **kind}
-            cold, draws = self._call(asked, latents, reuse=False)
-            first[kind["memo"]] = cold
-            known["alone"] = known["alone"] or draws
-            if not self._agrees(asked, latents, cold, reuse=True):
-                known["warm"] = False
-        images = [row["image"] for rows in first.values() for row in rows]
-        known["scale"] = self.answers.scale_of(images)
-        for kind in message["kinds"]:  # once more, after all the others
-            asked, cold = {**message, **kind}, first[kind["memo"]]
-            if not self._agrees(asked, latents, cold, reuse=known["warm"]):
-                known["fresh"] = known["fresh"] or not known["warm"]
-                if known["warm"]:
-                    known["warm"] = False
-                    known["fresh"] = not self._agrees(asked, latents, cold, reuse=False)
-            known["alone"] = known["alone"] or self._company_counts(asked, latents, cold)
-        known["alone"] = known["alone"] or known["fresh"]
-        return known
-
-    def _company_counts(
-        self, message: dict[str, Any], latents: Any, cold: list[dict[str, Any]]
-    ) -> bool:
-        """Whether an image changes with its place in a call, or with the others in it."""
-        if latents is None or len(cold) < 2:
-            return False
-        others = latents[::-1] * np.float32(3)
-        others[-1] = latents[0]
-        same = np.repeat(latents[:1], len(latents), axis=0)
-        reuse = bool(self.known["warm"])
-        for z, place in ((others, -1), (same, 0), (same, -1)):
-            rows = self._tried(message, z, reuse=reuse)
-            if rows is None or not _same(cold[:1], [rows[place]]):
-                return True
-        return False
-
-    def _agrees(
-        self, message: dict[str, Any], latents: Any, cold: list[dict[str, Any]], *, reuse: bool
-    ) -> bool:
-        rows = self._tried(message, latents, reuse=reuse)
-        return rows is not None and _same(cold, rows)
+            found["rows"][kind["memo"]] = None
+            try:
+                rows, draws = self._call({**message, **kind}, latents, reuse=message["reuse"])
+            except Exception:
+                if message["must"]:
+                    raise
+                traceback.print_exc()
+                continue
+            found["rows"][kind["memo"]] = [_digest(row) for row in rows]
+            found["draws"] = found["draws"] or draws
+            found["size"] = found["size"] or rows[0]["image"].shape
+            for name in {name for row in rows for name in _pictures(row)}:
+                pictures = [_pictures(row)[name] for row in rows if name in _pictures(row)]
+                found["spans"].setdefault(name, []).append(self.answers.span_of(pictures))
+        return found
 
     def probe_fast(self, message: dict[str, Any], latents: Any) -> dict[str, Any]:
         """Find the quickest way of computing the same to within one grey level."""
@@ -145,9 +108,9 @@ class Hosted:
         return self.known
 
     def _near(self, one: list[dict[str, Any]], two: list[dict[str, Any]]) -> bool:
-        scale = self.known["scale"] or "byte"
+        scale = self.known["scales"]["image"]
         levels = [
-            [self.answers.to_pixels(row["image"], scale).astype(np.int32) for row in rows]
+            [self.answers.to_pixels(row["image"], scale)[0].astype(np.int32) for row in rows]
             for rows in (one, two)
         ]
         return all(np.abs(a - b).max() <= 1 for a, b in zip(*levels))  # noqa: B905
@@ -160,37 +123,27 @@ class Hosted:
             ways.get("1" if message["ask"] == 1 else max(ways, key=int, default="1"), "as it is")
         )
 
-    def _tried(
-        self, message: dict[str, Any], latents: Any, *, reuse: bool
-    ) -> list[dict[str, Any]] | None:
-        try:
-            return self._call(message, latents, reuse=reuse)[0]
-        except Exception:  # it runs cold, or in a process a call, and its card says so
-            traceback.print_exc()
-            return None
-
     def make(self, message: dict[str, Any], latents: Any) -> tuple[dict[str, Any], list[Any]]:
         """Return one row for each seed, and the arrays they point to."""
         rows, _ = self._call(message, latents, reuse=self.known["warm"], how=self._how(message))
         arrays: list[Any] = []
-        scale = self.known["scale"] or "byte"
-
-        def sent(array: Any) -> int:
-            arrays.append(array)
-            return len(arrays) - 1
-
-        plain = [
-            {
-                "image": sent(self.answers.to_pixels(row["image"], scale)),
-                "mask": None if row["mask"] is None else sent(self.answers.to_mask(row["mask"])),
-                "others": {
-                    name: sent(self.answers.to_pixels(other, self.answers.scale_of([other])))
-                    for name, other in row["others"].items()
-                },
-                "label": row["label"],
-            }
-            for row in rows
-        ]
+        plain = []
+        for row in rows:
+            places, clipped = {}, 0
+            for name, picture in _pictures(row).items():
+                # A further picture that no fixed call gave has only itself to go by.
+                scale = self.known["scales"].get(name) or self.answers.scale_of(
+                    [self.answers.span_of([picture])], mask=name == "mask"
+                )
+                pixels, outside = self.answers.to_pixels(picture, scale)
+                places[name] = len(arrays)
+                arrays.append(pixels)
+                clipped += outside
+            plain.append({
+                "image": places.pop("image"), "mask": places.pop("mask", None),
+                "others": {name[1:]: place for name, place in places.items()},
+                "label": row["label"], "clipped": clipped,
+            })  # fmt: skip
         return {"kind": "rows", "rows": plain}, arrays
 
     def _call(
@@ -201,12 +154,12 @@ class Hosted:
         library = torch.backends.mkldnn.flags(enabled=False) if how == "plain" else None
         count, ask = int(message["count"]), int(message["ask"])
         arguments = dict(message["arguments"])
-        if latents is not None and self.known["latent"]:
+        if latents is not None and self.latent:
             z = torch.from_numpy(latents.copy()).reshape(*latents.shape, 1, 1)
             z = z.to(torch.get_default_dtype())  # as torch.randn would give it here
             if self.order["device"] != "cpu":
                 z = z.to("cuda:0")
-            arguments[self.known["latent"]] = z
+            arguments[self.latent] = z
         self._calls += 1
         folder = Path("output") / str(self._calls)
         self.warm.seed_everything(int(message["seed"]))
@@ -240,18 +193,18 @@ class Hosted:
         return "input_latent_vector" if free else None
 
 
-def _same(cold: list[dict[str, Any]], warm: list[dict[str, Any]]) -> bool:
-    def arrays(row: dict[str, Any]) -> list[Any]:
-        mask = [] if row["mask"] is None else [row["mask"]]
-        return [row["image"], *mask, *row["others"].values()]
+def _pictures(row: dict[str, Any]) -> dict[str, Any]:
+    """Return all arrays of a row by name; those besides image and mask begin with a plus."""
+    mask = {} if row["mask"] is None else {"mask": row["mask"]}
+    return {"image": row["image"], **mask, **{f"+{n}": one for n, one in row["others"].items()}}
 
-    if [row["label"] for row in cold] != [row["label"] for row in warm]:
-        return False
-    return all(
-        len(arrays(one)) == len(arrays(two))
-        and all(np.array_equal(a, b) for a, b in zip(arrays(one), arrays(two)))  # noqa: B905
-        for one, two in zip(cold, warm)  # noqa: B905
-    )
+
+def _digest(row: dict[str, Any]) -> str:
+    whole = hashlib.sha256(repr(row["label"]).encode())
+    for name, picture in _pictures(row).items():
+        whole.update(f"{name} {picture.dtype.str} {picture.shape}".encode())
+        whole.update(picture.tobytes())
+    return whole.hexdigest()
 
 
 def _neighbour(name: str) -> Any:

@@ -49,10 +49,11 @@ _NO_ANSWER = (
 
 
 class PackageError(WorkerError):
-    """What a package raised; ``answer`` has its type, text and trace."""
+    """What a package raised; ``answer`` has its type and text, ``trace`` where it happened."""
 
     def __init__(self, answer: Mapping[str, Any]) -> None:
         self.answer = {name: plain_text(answer.get(name)) for name in ("type", "text", "missing")}
+        self.trace = str(answer.get("trace"))[:8000]
         super().__init__(f"{self.answer['type']}: {self.answer['text']}")
 
 
@@ -67,14 +68,15 @@ class Worker:
     ----------
     pid
         Its process.
-    opened
-        Whether a package is in it.
+    opened, versions
+        Whether a package is in it, and the libraries that it runs with.
     """
 
     def __init__(
         self, pid: int, end: Any, printed: int | Any, folder: Path, status: Callable[[], int | None]
     ) -> None:
         self.pid, self.folder, self.opened = pid, folder, False
+        self.versions: dict[str, str] = {}
         self.lock = threading.Lock()  # one call at a time
         self.used = time.monotonic()
         self.dead = False
@@ -143,7 +145,6 @@ class Worker:
             raise
         self.used = time.monotonic()
         if answer["kind"] == "error":
-            log.error("a model package failed:\n%s\n%s", answer.get("trace"), self.printed)
             raise PackageError(answer)
         return answer, data
 
@@ -201,6 +202,8 @@ class Worker:
     @property
     def printed(self) -> str:
         """The last of what the package printed."""
+        if self.dead:
+            self._log.join(timeout=1.0)  # until the last of it is read
         return b"".join(list(self._printed)).decode(errors="replace")[-PRINTED:]
 
     def let_go(self) -> None:
@@ -336,7 +339,7 @@ class Zygote:
     def _why(self) -> str:
         self._errors.seek(0)
         said = self._errors.read().decode(errors="replace")
-        log.error("the worker's interpreter failed:\n%s", said[-4000:])
+        log.info("the worker's interpreter failed:\n%s", said[-4000:])
         last = said.strip().splitlines()[-1] if said.strip() else "it ended at once"
         return (
             f"{self.python} cannot run medigan: {last[:200]}; it needs medigan, torch and numpy: "

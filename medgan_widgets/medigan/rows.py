@@ -35,6 +35,7 @@ def batches_of(
             labels=own,
             masks=None if first["mask"] is None else np.stack([row["mask"] for row in part]),
             others={n: np.stack([row["others"][n] for row in part]) for n in first["others"]},
+            notes=first["notes"],
             seconds=seconds * len(part) / len(rows),
         )
         start = end
@@ -44,14 +45,15 @@ def _shape(row: Mapping[str, Any]) -> tuple[Any, ...]:
     mask = None if row["mask"] is None else row["mask"].shape
     others = {name: (other.shape, other.dtype) for name, other in row["others"].items()}
     image = row["image"]
-    return image.shape, image.dtype, mask, sorted(others.items()), row["label"] is None
+    alike = image.shape, image.dtype, mask, sorted(others.items()), row["label"] is None
+    return *alike, row["notes"]
 
 
 def with_arrays(row: Mapping[str, Any], arrays: Sequence[NDArray[Any]]) -> dict[str, Any]:
     """Put arrays in their places, and check what they are: an image, a mask, other pictures."""
     image = arrays[row["image"]]
     mask = None if row["mask"] is None else arrays[row["mask"]]
-    label = row["label"]
+    label, clipped = row["label"], int(row["clipped"])
     if image.ndim != 3 or image.shape[2] not in (1, 3) or (mask is not None and mask.ndim != 2):
         raise TypeError("a picture of another shape")
     return {
@@ -59,4 +61,5 @@ def with_arrays(row: Mapping[str, Any], arrays: Sequence[NDArray[Any]]) -> dict[
         "mask": mask,
         "others": {str(name)[:40]: arrays[place] for name, place in row["others"].items()},
         "label": None if label is None else plain_text(label)[:200],
+        "clipped": clipped,
     }

@@ -7,13 +7,16 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from functools import partial
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from medgan_widgets.cards import ModelCard
@@ -23,14 +26,32 @@ from medgan_widgets.errors import (
     DataError,
     JobCancelled,
     NotRunnableError,
+    SaveError,
     WorkerError,
 )
+from medgan_widgets.files import write_whole
 from medgan_widgets.medigan import dependencies
+from medgan_widgets.medigan.behaviour import (
+    SEEDS,
+    Behaviour,
+    checked_look,
+    find_out,
+    keep,
+    kept,
+    several,
+)
 from medgan_widgets.medigan.packages import PackageSpec, checked_options
 from medgan_widgets.medigan.process import PackageError, Worker, WorkerGone
 from medgan_widgets.medigan.rows import batches_of, with_arrays
 from medgan_widgets.medigan.sources import read_source, sample_images, source_paths
-from medgan_widgets.medigan.trust import Consent, consent_to, hashes, sha256_of, weights_file
+from medgan_widgets.medigan.trust import (
+    Consent,
+    consent_to,
+    hashes,
+    log_file,
+    sha256_of,
+    weights_file,
+)
 from medgan_widgets.medigan.workers import memory_limit, shared_workers
 from medgan_widgets.requests import Batch, GenerateRequest
 from medgan_widgets.seeds import Value, labels_from_seeds, latents_from_seeds
@@ -38,9 +59,8 @@ from medgan_widgets.seeds import Value, labels_from_seeds, latents_from_seeds
 log = logging.getLogger(__name__)
 
 FAST_CHUNK = 32
-MOST_KINDS = 8  # classes that a probe tries
+MOST_KINDS = 8  # classes that are tried to find out how a package behaves
 RETRY_SECONDS = 20.0
-PROBE_SEEDS = range(2**63, 2**63 + 4)  # nobody's images
 
 
 class MediganStream(Iterator[Batch]):
@@ -82,6 +102,7 @@ class MediganStream(Iterator[Batch]):
         self._samples = sample_images(spec, self._package)
         self._inputs = self._inputs or self._samples
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._clipped = [0, 0]  # images and values beyond the scale of the model
         self._made = self._batches()
 
     def __next__(self) -> Batch:
@@ -103,34 +124,60 @@ class MediganStream(Iterator[Batch]):
 
     def _batches(self) -> Generator[Batch, None, None]:
         seeds = self._request.seeds
-        step = self._spec.chunk if self._request.mode == "exact" else FAST_CHUNK
         try:
+            found = self._ready()[1]
+            step = self._spec.chunk if self._request.mode == "exact" else FAST_CHUNK
+            if found.picks > 1 or not (found.reproducible or found.alone):
+                step = 32 * several(self._spec)
             for start in range(0, len(seeds), step):
                 part = tuple(seeds[start : start + step])
                 labels = labels_from_seeds(part, self._card.condition, self._request.condition)
                 began = time.perf_counter()
-                rows = self._rows(part, labels, start)
+                rows = self._rows(part, labels, start, found)
                 yield from batches_of(rows, part, labels, time.perf_counter() - began)
         finally:
             if self._scratch is not None:
                 self._scratch.cleanup()
+            if self._clipped[0]:
+                log.warning(
+                    "%d of the images of %s leave the range that its first ones showed (%s): %d "
+                    "values were clipped.", self._clipped[0], self._card.id, found.ranges,
+                    self._clipped[1],
+                )  # fmt: skip
 
     def _rows(
-        self, seeds: Sequence[int], labels: Mapping[str, Sequence[Value]], start: int
+        self,
+        seeds: Sequence[int],
+        labels: Mapping[str, Sequence[Value]],
+        start: int,
+        found: Behaviour,
     ) -> list[dict[str, Any]]:
         """Return a row for each seed, in their order; one call for each class among them."""
-        alone = bool(self._ready()[1]["alone"]) or bool(self._inputs)
+        alone = found.alone or bool(self._inputs)
         wanted = [tuple(labels[factor][n] for factor in labels) for n in range(len(seeds))]
-        found: dict[int, dict[str, Any]] = {}
-        for kind in dict.fromkeys(wanted):
-            places = [n for n, one in enumerate(wanted) if one == kind]
-            groups = [[place] for place in places] if alone else [places]
-            for group in groups:
-                condition = dict(zip(labels, kind, strict=True))
-                source = self._source(start + group[0])
-                rows = self._call([seeds[place] for place in group], condition, source, alone=alone)
-                found.update(zip(group, rows, strict=True))
-        return [found[n] for n in range(len(seeds))]
+        rows: dict[int, dict[str, Any]] = {}
+        groups: dict[Any, list[int]] = {}
+        for n, seed in enumerate(seeds):
+            # The size of a call is part of its images, so it follows from the seed alone.
+            ask = max(several(self._spec), 1 << (seed % max(found.picks, 1)).bit_length())
+            apart = ask if found.picks > 1 else n if alone else 0
+            groups.setdefault((wanted[n], apart), []).append(n)
+        for (kind, ask), places in groups.items():
+            condition = dict(zip(labels, kind, strict=True))
+            source = self._source(start + places[0])
+            if found.picks > 1:
+                every = self._call(range(ask), condition, source, alone=True)
+                made = [every[seeds[place] % found.picks] for place in places]
+            else:
+                part = [seeds[place] for place in places]
+                made = self._call(part, condition, source, alone=alone)
+            rows.update(zip(places, made, strict=True))
+        for row in rows.values():
+            clipped = row["clipped"]
+            row["notes"] = found.notes + ((f"{clipped} values clipped",) if clipped else ())
+            self._clipped[0] += bool(clipped)
+            self._clipped[1] += clipped
+        return [rows[n] for n in range(len(seeds))]
 
     def _source(self, place: int) -> Path | None:
         return self._inputs[place % len(self._inputs)] if self._inputs else None
@@ -216,8 +263,8 @@ class MediganStream(Iterator[Batch]):
             try:
                 worker, known = self._ready()
                 with self._held(worker.lock):
-                    answer = self._tell(worker, {**message, "known": known}, arrays)
-                if known.get("fresh"):  # what it did may change what it does next
+                    answer = self._tell(worker, {**message, "known": asdict(known)}, arrays)
+                if known.fresh:  # what it did may change what it does next
                     worker.end()
                 return answer
             except WorkerGone as error:
@@ -237,50 +284,95 @@ class MediganStream(Iterator[Batch]):
         finally:
             lock.release()
 
-    def _ready(self) -> tuple[Worker, dict[str, Any]]:
-        """Return a worker of its own for this package and these options, and what is known."""
+    def _ready(self) -> tuple[Worker, Behaviour]:
+        """Return a worker of its own for this package and these options, and how it behaves."""
         consent, workers = self._consent, shared_workers()
         options = repr(sorted(self._options.items()))
         how = (consent.pickle, self._threads, repr(self._spec))
         key = (self._card.id, consent.sha256, self._device, consent.python, options, *how)
-        known = workers.known(key)
         while True:
             worker = workers.get(key, consent.python, self._stop)
             with self._held(worker.lock):
                 if worker.dead:
                     continue
                 try:
-                    usable = self._opened(worker, known)
+                    if not worker.opened:
+                        self._open(worker)
+                    found = workers.known(key) or self._found_out(key, worker)
+                    workers.note(key, self._quickest(found, worker))
                 except WorkerGone:
                     raise
                 except BaseException:
                     worker.end()
                     raise
-            if usable:
-                return worker, known
+            return worker, workers.known(key) or found
 
-    def _opened(self, worker: Worker, known: dict[str, Any]) -> bool:
-        """Open and probe a worker where that is still to be done; tell whether it can be used."""
-        if not worker.opened:
-            self._lay_out(worker)
-            self._tell(worker, self._opening(worker), expect="ready")
-            if known and not known["fresh"]:
-                self._tell(worker, self._probe("prime"), self._probe_latents(), expect="ready")
-            worker.opened = True
-        if not known:
-            answer, _ = self._tell(worker, self._probe(), self._probe_latents(), expect="known")
-            known.update(_checked_known(answer, self._card.id))
-            if not known["warm"]:
-                log.warning("%s runs cold: warm, it answers differently.", self._card.id)
-            if known["fresh"]:
+    def _open(self, worker: Worker) -> None:
+        self._lay_out(worker)
+        answer, _ = self._tell(worker, self._opening(worker), expect="ready")
+        worker.versions = {str(k): str(v) for k, v in dict(answer.get("versions") or {}).items()}
+        worker.opened = True
+
+    def _found_out(self, key: tuple[Any, ...], worker: Worker) -> Behaviour:
+        """Return how the package behaves: as it is kept, or found out now and kept."""
+        name, consent = self._card.id, self._consent
+        text = repr((self._device.partition(":")[0], consent.python, consent.pickle, *key[-3:]))
+        under = sha256(text.encode()).hexdigest()[:16]
+        found = kept(name, under, worker.versions)
+        if found is None:
+            found = find_out(self._spec, partial(self._trial, key), self._stop)
+            keep(name, consent.sha256, under, worker.versions, found)
+        if not found.reproducible or found.picks:
+            log.warning("%s: %s.", name, found.promise)
+        elif not found.warm:
+            log.warning("%s runs cold: warm, it answers differently.", name)
+        return found
+
+    @contextmanager
+    def _trial(self, key: tuple[Any, ...]) -> Iterator[Callable[..., dict[str, Any]]]:
+        """Open a process of the package's own that ends afterwards."""
+        worker = shared_workers().get((*key, "trial"), self._consent.python, self._stop)
+        with self._held(worker.lock):
+            try:
+                self._open(worker)
+                yield partial(self._look, worker)
+            finally:
                 worker.end()
-                return False
-        fast = self._request.mode == "fast" and self._device == "cpu"
-        if fast and "fast" not in known and known["warm"] and not known["alone"]:
-            message = {**self._probe("probe_fast"), "known": known}
-            answer, _ = self._tell(worker, message, self._probe_latents(), expect="known")
-            known.update(_checked_known(answer, self._card.id))
-        return True
+
+    def _look(
+        self,
+        worker: Worker,
+        which: int,
+        *,
+        ask: int | None = None,
+        order: str = "",
+        reuse: bool = False,
+        must: bool = False,
+    ) -> dict[str, Any]:
+        """Make one of the fixed calls for each class, and return what came."""
+        message = self._fixed("look", which, ask or self._spec.chunk)
+        asked = {**message, "reuse": reuse, "must": must}
+        z = self._fixed_latents(which, message["ask"])
+        if order == "same":
+            z = [np.repeat(one[:1], len(one), axis=0) for one in z]
+        elif order == "others":
+            z = [np.concatenate([3 * one[:0:-1], one[:1]]) for one in z]
+        answer, _ = self._tell(worker, asked, z, expect="known")
+        return checked_look(answer, [kind["memo"] for kind in message["kinds"]], self._card.id)
+
+    def _quickest(self, found: Behaviour, worker: Worker) -> Behaviour:
+        """Find out the quickest way of computing, for who asked for it."""
+        wanted = self._request.mode == "fast" and self._device == "cpu" and found.fast is None
+        if not wanted or not found.warm or found.alone:
+            return found
+        message = {**self._fixed("probe_fast", 0, self._spec.chunk), "known": asdict(found)}
+        z = self._fixed_latents(0, self._spec.chunk)
+        answer, _ = self._tell(worker, message, z, expect="known")
+        known: Any = answer.get("known")
+        fast = known.get("fast") if isinstance(known, dict) else None
+        if not isinstance(fast, dict):
+            raise WorkerError(f"{self._card.id} failed: its process gave no proper answer.")
+        return replace(found, fast=fast)
 
     def _lay_out(self, worker: Worker) -> None:
         """Copy the code to where medigan looks for it, and check the copy: that is what runs."""
@@ -326,13 +418,22 @@ class MediganStream(Iterator[Batch]):
         except WorkerGone:
             raise
         except PackageError as error:
-            worker.end()  # whatever state it is in, the next request starts afresh
+            self._keep_log(worker, error.trace)
             raise self._in_words(error) from error
         except WorkerError as error:
+            self._keep_log(worker, str(error))
             raise WorkerError(f"{self._card.id} failed: {error}.") from error
 
-    def _probe(self, do: str = "probe") -> dict[str, Any]:
-        """Return the fixed calls that a probe makes: one for each class, at most eight."""
+    def _keep_log(self, worker: Worker, trace: str) -> None:
+        """End a process, whatever state it is in; what it printed goes to a file, not to a cell."""
+        worker.end()
+        text = f"{self._card.id} failed:\n{trace}\nWhat it printed last:\n{worker.printed}\n"
+        log.debug("%s", text)
+        with suppress(SaveError):
+            write_whole(log_file(self._card.id), text.encode(), parents=True)
+
+    def _fixed(self, do: str, which: int, ask: int) -> dict[str, Any]:
+        """Return a fixed call: once for each class, at most eight."""
         factors = self._card.condition
         kinds = list(product(*factors.values()))[:MOST_KINDS]
         each = [dict(zip(factors, values, strict=True)) for values in kinds]
@@ -340,14 +441,14 @@ class MediganStream(Iterator[Batch]):
         source = sources[0] if sources else None
         asked = [{"memo": repr(one), "arguments": self._arguments(one, source)} for one in each]
         return {
-            "do": do, "count": self._spec.chunk, "ask": self._spec.chunk,
-            "seed": PROBE_SEEDS[0], "kinds": asked, **asked[0],
+            "do": do, "count": ask, "ask": ask, "seed": SEEDS[4 * which],
+            "kinds": asked, **asked[0],
         }  # fmt: skip
 
-    def _probe_latents(self) -> list[NDArray[Any]]:
+    def _fixed_latents(self, which: int, ask: int) -> list[NDArray[Any]]:
         if self._spec.latent is None:
             return []
-        return [latents_from_seeds(PROBE_SEEDS[: self._spec.chunk], self._spec.latent)]
+        return [latents_from_seeds(SEEDS[4 * which :][:ask], self._spec.latent)]
 
     def _in_words(self, error: PackageError) -> WorkerError | NotRunnableError | ConsentError:
         name, kind, text = self._card.id, error.answer.get("type"), error.answer.get("text")
@@ -367,7 +468,7 @@ class MediganStream(Iterator[Batch]):
             return WorkerError(f"{name} ended itself (sys.exit: {text or 0}) instead of answering.")
         if kind == "MemoryError":
             return WorkerError(f"{name} ran out of memory; ask for fewer images.")
-        return WorkerError(f"{name} raised {kind}: {text}; the log has the details.")
+        return WorkerError(f"{name} raised {kind}: {text}; {log_file(name)} has the details.")
 
 
 def lay_out(package: Path, place: Path, weights: Path | None) -> None:
@@ -385,27 +486,13 @@ def lay_out(package: Path, place: Path, weights: Path | None) -> None:
             shutil.copyfile(path, target)
 
 
-def _checked_known(answer: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return what a probe found, of the kinds it has to be; a stranger's process wrote it."""
-    known: Any = answer.get("known")
-    right = (
-        isinstance(known, dict)
-        and all(isinstance(known.get(key), bool) for key in ("warm", "alone", "fresh"))
-        and isinstance(known.get("scale"), str)
-        and isinstance(known.get("latent"), (str, type(None)))
-        and isinstance(known.get("fast", {}), dict)
-    )
-    if not right:
-        raise WorkerError(f"{name} failed: its process gave no proper answer.")
-    return dict(known)
-
-
 def medigan_recipe(
     card: ModelCard, spec: PackageSpec, request: GenerateRequest, device: str, threads: int
 ) -> dict[str, Any]:
     """Return all that the pixels of a request depend on, as plain JSON values."""
     package, consent = runnable_package(card, spec)
     inputs = checked_inputs(card, spec, request.inputs)
+    found = kept(card.id)
     return {
         **request.to_dict(),
         "inputs": [{"name": path.name, "sha256": sha256_of(path)} for path in inputs],
@@ -417,7 +504,9 @@ def medigan_recipe(
         "device": device,
         "chunk": spec.chunk,
         "threads": threads,
-        "promise": card.promise,
+        "promise": (found and found.promise) or card.promise,
+        "reproducible": found.reproducible if found else None,  # None: not made here yet
+        "scale": found.scales.get("image") if found else None,
         "synthetic": True,
     }
 

@@ -175,6 +175,7 @@ def consent_to(model_id: str, sha256: str | None = None) -> Consent | None:
 def withdraw_consent(model_id: str) -> None:
     """Forget the person's own yes; a project's lock is theirs to edit."""
     _change(own_consents(), lambda entries: {k: v for k, v in entries.items() if k != model_id})
+    behaviour_file(model_id).unlink(missing_ok=True)
 
 
 def lock_file() -> Path:
@@ -231,6 +232,16 @@ def own_consents() -> Path:
         platformdirs.user_data_dir("medgan_widgets", appauthor=False)
     )  # fmt: skip
     return folder / "consents.lock"
+
+
+def behaviour_file(model_id: str) -> Path:
+    """Return where it is kept how a package behaves."""
+    return own_consents().with_name("behaviour") / f"{model_id}.json"
+
+
+def log_file(model_id: str) -> Path:
+    """Return where the last failure of a package is told in full."""
+    return own_consents().with_name("logs") / f"{model_id}.log"
 
 
 def hashes(folder: Path, spec: PackageSpec) -> tuple[str, str]:

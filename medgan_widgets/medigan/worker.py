@@ -168,23 +168,27 @@ def serve(wire: Wire) -> None:
                 for name in ("warm", "answers"):
                     neighbour(name)
                 package = neighbour("hosted").Hosted(message)
-                wire.send({"kind": "ready", "pid": os.getpid()})
+                wire.send({"kind": "ready", "versions": _versions()})
             elif package is None:
                 raise RuntimeError("nothing is open")
-            elif message["do"] == "prime":
-                package.prime(message, latents)
-                wire.send({"kind": "ready"})
             elif message["do"] == "probe_fast":
                 package.known.update(message["known"])
                 wire.send({"kind": "known", "known": package.probe_fast(message, latents)})
-            elif message["do"] == "probe":
-                wire.send({"kind": "known", "known": package.probe(message, latents)})
+            elif message["do"] == "look":
+                wire.send({"kind": "known", "known": package.look(message, latents)})
             else:
                 package.known.update(message["known"])
                 wire.send(*package.make(message, latents))
         except BaseException as error:  # a package may also raise SystemExit
             wire.send(_failure(error))
             gc.collect()
+
+
+def _versions() -> dict[str, str]:
+    """Return what a package's images depend on besides itself."""
+    names = ("torch", "numpy", "medigan")
+    versions = {name: str(getattr(sys.modules.get(name), "__version__", "")) for name in names}
+    return {"python": sys.version.split()[0], **versions}
 
 
 def _failure(error: BaseException) -> dict[str, Any]:

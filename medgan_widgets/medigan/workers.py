@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 
 from medgan_widgets.errors import JobCancelled, NotRunnableError
+from medgan_widgets.medigan.behaviour import Behaviour
 from medgan_widgets.medigan.process import Worker, Zygote
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ class Workers:
         self._lock = threading.RLock()
         self._held: OrderedDict[tuple[Any, ...], Worker] = OrderedDict()
         self._zygotes: dict[str | None, Zygote] = {}
-        self._known: dict[tuple[Any, ...], dict[str, Any]] = {}
+        self._known: dict[tuple[Any, ...], Behaviour] = {}
         self._starting: dict[tuple[Any, ...], threading.Lock] = {}
         self._timer: threading.Timer | None = None
         self._owner = os.getpid()
@@ -88,18 +89,13 @@ class Workers:
                 known = self._zygotes[python] = Zygote(python)
             return known
 
-    def known(self, key: tuple[Any, ...]) -> dict[str, Any]:
-        """Return what probes of this package found out; it outlives its worker."""
-        with self._lock:
-            return self._known.setdefault(key, {})
+    def known(self, key: tuple[Any, ...]) -> Behaviour | None:
+        """Return how this package behaves, as far as it was found out; it outlives its worker."""
+        return self._known.get(key)
 
-    def runs_cold(self, model_id: str) -> bool:
-        """Return whether a probe found that a package answers differently when it is warm."""
-        with self._lock:
-            return any(
-                key[0] == model_id and known.get("warm") is False
-                for key, known in self._known.items()
-            )
+    def note(self, key: tuple[Any, ...], found: Behaviour) -> None:
+        """Remember how a package behaves."""
+        self._known[key] = found
 
     def prepare(self, python: str | None = None) -> None:
         """Start an interpreter's zygote without waiting for it."""

@@ -24,7 +24,8 @@ function describe(store, place) {
     .map(([name, value]) => `${name} ${word(value)}${store.drawn.includes(name) ? ' (drawn)' : ''}`);
   const mask = tile.extra.mask ? ['with mask'] : [];
   const source = tile.extra.source ? ['beside its source, which is not synthetic'] : [];
-  return ['synthetic image', `seed ${tile.seed}`, ...labels, ...mask, ...source].join(', ');
+  const note = tile.note ? [tile.note] : [];
+  return ['synthetic image', `seed ${tile.seed}`, ...labels, ...mask, ...source, ...note].join(', ');
 }
 
 function paint(canvas, tile, { center, width: span }) {

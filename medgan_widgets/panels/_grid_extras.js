@@ -5,7 +5,8 @@ const MASK = [0, 229, 255]; // seen on every grey, and on skin and mucosa too
 function paintMask(canvas, { shape: [height, width], data }) {
   Object.assign(canvas, { width, height });
   const image = new ImageData(width, height);
-  const inside = (x, y) => x >= 0 && y >= 0 && x < width && y < height && data[y * width + x] > 0;
+  const half = data.some((value) => value > 127) ? 127 : 0; // class numbers are small; soft masks have grey levels
+  const inside = (x, y) => x >= 0 && y >= 0 && x < width && y < height && data[y * width + x] > half;
   for (let y = 0; y < height; y += 1) {
     for (let x = 0; x < width; x += 1) {
       if (!inside(x, y)) continue;

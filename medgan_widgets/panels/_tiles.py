@@ -45,6 +45,7 @@ class Pictures:
     images: list[NDArray[Any]] = field(default_factory=list)
     labels: list[dict[str, Value]] = field(default_factory=list)
     extras: list[dict[str, NDArray[Any]]] = field(default_factory=list)  # "mask", "source", …
+    notes: list[tuple[str, ...]] = field(default_factory=list)
     recipe: Mapping[str, Any] | None = None
     seconds: float = 0.0  # spent by the engine
 
@@ -54,6 +55,7 @@ class Pictures:
             self.labels.append({name: values[row] for name, values in batch.labels.items()})
             extras = {} if batch.masks is None else {"mask": batch.masks[row]}
             self.extras.append({**extras, **{n: other[row] for n, other in batch.others.items()}})
+            self.notes.append(batch.notes)
             self.images.append(image)
         self.seconds += batch.seconds
 
@@ -81,6 +83,7 @@ class Pictures:
             "labels": self.labels[place],
             "shape": _shape(self.images[place]),
             "extras": extras,
+            "note": ", ".join(self.notes[place]),
         }
 
     def pixels(self, place: int) -> list[bytes]:
@@ -237,7 +240,8 @@ def on_paper(image: NDArray[Any], mask: NDArray[Any] | None = None) -> NDArray[A
     pixels = np.atleast_3d(np.asarray(picture))
     if mask is None:
         return pixels
-    inside = Image.fromarray(np.uint8(mask > 0) * 255)
+    half = 127 if mask.max() > 127 else 0  # class numbers are small; soft masks have grey levels
+    inside = Image.fromarray(np.uint8(mask > half) * 255)
     return outlined(pixels, np.asarray(inside.resize(picture.size, Image.Resampling.NEAREST)))
 
 

@@ -95,7 +95,8 @@ function makeView(model, el, store) {
     dress(half, tile, look);
     node.classList.add('mg-made');
     const { label } = tile.labels;
-    node.lastChild.lastChild.textContent = `seed ${tile.seed}${label === undefined ? '' : ` · ${word(label)}`}`;
+    node.lastChild.lastChild.textContent = [`seed ${tile.seed}`, label === undefined ? '' : word(label), tile.note]
+      .filter(Boolean).join(' · ');
   }
   function mark() {
     nodes.forEach((node, place) => {
