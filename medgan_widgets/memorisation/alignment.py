@@ -1,73 +1,119 @@
-"""Lay a training image over a generated one: which part of it, to a fraction of a pixel.
+"""Lay a training image over a generated one: which part of it, how turned, to a fraction of a pixel.
 
-Gauss-Newton on position and size of a crop along both axes, as in Lucas and Kanade
-(1981), blind to gain and offset as in Evangelidis and Psarakis (2008), for many pairs at once.
+Gauss-Newton on position and size of a part along both axes and on its turn, as in Lucas and
+Kanade (1981), blind to gain and offset as in Evangelidis and Psarakis (2008), for many pairs
+at once. What lies outside the training image (the border of a shifted copy) does not count.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan_widgets.memorisation.pixels import Floats, sampling
+from medgan_widgets.memorisation.pixels import Floats
 
 SHORTEST = 0.76  # of the side: crops of 80 % are looked for, and a little beyond
 SLACK = 0.01
+REACH = 0.07  # of the side: shifts of 6 % are looked for
+STEEPEST = np.deg2rad(3.6)  # turns of 3 degrees are looked for
 DAMPING = 0.01
 
 
-def warped(images: Floats, parts: Floats) -> Floats:
-    """Return parts (top, height, left, width) of images [n, S, S], enlarged to S pixels."""
+def matrices(poses: Floats, shape: tuple[int, int], aspect: float) -> NDArray[np.float64]:
+    """Return what leads from a pixel of the outcome to one of an image, [n, 2, 3], for OpenCV.
+
+    Parameters
+    ----------
+    poses
+        (top, height, left, width) of a part in shares of the side, and the turn about its
+        middle in radians, [n, 5].
+    shape
+        Height and width in pixels, of the image and of the outcome.
+    aspect
+        Width over height of the scene, by which a turn is a turn.
+    """
+    high, wide = shape
+    top, height, left, width, turn = poses.T.astype(np.float64)
+    cos, sin = np.cos(turn), np.sin(turn) * aspect * high / wide
+    found = np.empty((len(poses), 2, 3))
+    found[:, 0, 0], found[:, 0, 1] = cos * width, -np.sin(turn) / aspect * height * wide / high
+    found[:, 1, 0], found[:, 1, 1] = sin * width, cos * height
+    middle = np.array([(wide - 1) / 2, (high - 1) / 2])
+    found[:, :, 2] = np.stack([(left + width / 2) * wide, (top + height / 2) * high], 1) - 0.5
+    found[:, :, 2] -= found[:, :, :2] @ middle
+    return found
+
+
+def warped(images: Floats, poses: Floats, aspect: float) -> tuple[Floats, NDArray[np.bool_]]:
+    """Return parts of images [n, S, S], enlarged to S pixels, and which pixels are of them."""
     side = images.shape[-1]
-    rows = sampling(parts[:, 0], parts[:, 1], side, side)
-    columns = sampling(parts[:, 2], parts[:, 3], side, side)
-    return np.asarray(rows @ images @ columns.transpose(0, 2, 1), np.float32)
+    shown, inside = np.empty_like(images), np.empty_like(images)
+    linear, size = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, (side, side)
+    whole = np.ones(size, np.float32)
+    edge: dict[str, Any] = {"flags": linear, "borderMode": cv2.BORDER_REPLICATE}
+    for place, matrix in enumerate(matrices(poses, size, aspect)):
+        cv2.warpAffine(images[place], matrix, size, dst=shown[place], **edge)
+        cv2.warpAffine(whole, matrix, size, dst=inside[place], flags=linear)
+    return shown, inside > 0.9
 
 
-def align(fixed: Floats, moving: Floats, start: Floats, steps: int) -> tuple[Floats, Floats]:
-    """Return for each pair the best part and how well it fits, float32 [n, 4] and [n].
+def align(
+    fixed: Floats, moving: Floats, start: Floats, steps: int, aspect: float
+) -> tuple[Floats, Floats]:
+    """Return for each pair the best pose and how well it fits, float32 [n, 5] and [n].
 
     Parameters
     ----------
     fixed, moving
         Generated and training images, grey, [n, S, S].
     start
-        Where to begin: (top, height, left, width) in shares of the side, [n, 4].
+        Where to begin: poses as in `matrices`, [n, 5].
     steps
         How often to improve.
+    aspect
+        As in `matrices`.
     """
-    side = fixed.shape[-1]
-    wanted = _unit(fixed.reshape(len(fixed), -1))
-    down, across = np.gradient(moving, axis=(1, 2))
-    middle = ((np.arange(side) + 0.5) / side - 0.5).astype(np.float32)[None]
-    part, best = start.astype(np.float32), start.astype(np.float32)
-    fit = np.full(len(fixed), -2, np.float32)
+    count, side = len(fixed), fixed.shape[-1]
+    across = np.tile(((np.arange(side) + 0.5) / side - 0.5).astype(np.float32), (side, 1))
+    down = across.T.ravel()
+    across = across.ravel()
+    pose, best = start.astype(np.float32), start.astype(np.float32)
+    fit = np.full(count, -2, np.float32)
     for step in range(steps + 1):
-        rows = sampling(part[:, 0], part[:, 1], side, side)
-        columns = sampling(part[:, 2], part[:, 3], side, side).transpose(0, 2, 1)
-        shown = _centred(np.asarray(rows @ moving @ columns, np.float32).reshape(len(fixed), -1))
+        images, inside = warped(moving, pose, aspect)
+        mask = inside.reshape(count, -1)
+        shown = _centred(images.reshape(count, -1), mask)
+        wanted = _centred(fixed.reshape(count, -1), mask)
+        wanted /= np.maximum(np.linalg.norm(wanted, axis=1, keepdims=True), 1e-6)
         length = np.linalg.norm(shown, axis=1)
         value = (shown * wanted).sum(axis=1) / np.maximum(length, 1e-6)
         better = value > fit
-        fit, best = np.where(better, value, fit), np.where(better[:, None], part, best)
+        fit, best = np.where(better, value, fit), np.where(better[:, None], pose, best)
         if step == steps:
             break
-        slope_y, slope_x = side * (rows @ down @ columns), side * (rows @ across @ columns)
-        slopes = np.stack(
-            [slope_y, slope_y * middle[:, :, None], slope_x, slope_x * middle[:, None]], 1
-        ).reshape(len(fixed), 4, -1)
-        moved = _step(slopes, shown, wanted, length)
-        moved[:, ::2] -= moved[:, 1::2] / 2  # of the middle, which hardly depends on the length
-        part = _kept_inside(part + moved)
+        height, width = pose[:, 1, None], pose[:, 3, None]
+        # The turn is small: the outcome's own slopes, by its scale, are those of the image.
+        slope_y, slope_x = np.gradient(images, np.float32(1 / side), axis=(1, 2))
+        slope_y, slope_x = slope_y.reshape(count, -1) / height, slope_x.reshape(count, -1) / width
+        turning = slope_y * (aspect * width * across) - slope_x * (height / aspect * down)
+        slopes = np.stack([slope_y, slope_y * down, slope_x, slope_x * across, turning], 1)
+        moved = _step(slopes, shown, wanted, length, mask)
+        moved[:, :4:2] -= moved[:, 1:4:2] / 2  # of the middle, which hardly depends on the length
+        pose = _kept_inside(pose + moved)
     return best, fit
 
 
-def _step(slopes: Floats, shown: Floats, wanted: Floats, length: Floats) -> Floats:
+def _step(
+    slopes: Floats, shown: Floats, wanted: Floats, length: Floats, mask: NDArray[np.bool_]
+) -> Floats:
     """Return one Gauss-Newton step, damped where the image says little."""
-    slopes = slopes - slopes.mean(axis=2, keepdims=True)
+    slopes = _centred(slopes, mask[:, None])
     normal = slopes @ slopes.transpose(0, 2, 1)
     diagonal = np.diagonal(normal, axis1=1, axis2=2)
-    normal = normal + np.eye(4, dtype=np.float32) * (DAMPING * diagonal[:, None] + 1e-6)
+    normal = normal + np.eye(5, dtype=np.float32) * (DAMPING * diagonal[:, None] + 1e-6)
     # The gain that makes the two alike; at least some, so that a poor start still moves.
     gain = np.maximum((shown * wanted).sum(axis=1), 0.3 * length)[:, None]
     residual = (gain * wanted - shown)[..., None]
@@ -75,20 +121,17 @@ def _step(slopes: Floats, shown: Floats, wanted: Floats, length: Floats) -> Floa
     return np.asarray(np.clip(moved, -0.05, 0.05), np.float32)
 
 
-def _kept_inside(part: Floats) -> Floats:
-    part = part.copy()
+def _kept_inside(pose: Floats) -> Floats:
+    pose = pose.copy()
     for first in (0, 2):
-        part[:, first + 1] = np.clip(part[:, first + 1], SHORTEST, 1 + SLACK)
-        room = 1 - part[:, first + 1] + SLACK
-        part[:, first] = np.clip(part[:, first], -SLACK, np.maximum(room, -SLACK))
-    return part
+        pose[:, first + 1] = np.clip(pose[:, first + 1], SHORTEST, 1 + SLACK)
+        pose[:, first] = np.clip(pose[:, first], -REACH, 1 - pose[:, first + 1] + REACH)
+    pose[:, 4] = np.clip(pose[:, 4], -STEEPEST, STEEPEST)
+    return pose
 
 
-def _centred(vectors: Floats) -> Floats:
-    return np.asarray(vectors - vectors.mean(axis=1, keepdims=True), np.float32)
-
-
-def _unit(vectors: NDArray[np.float32]) -> Floats:
-    centred = _centred(vectors)
-    length = np.linalg.norm(centred, axis=1, keepdims=True)
-    return np.asarray(centred / np.maximum(length, 1e-6), np.float32)
+def _centred(vectors: Floats, mask: NDArray[np.bool_]) -> Floats:
+    """Return vectors [..., P] about their mean where the mask holds, 0 elsewhere."""
+    kept = vectors * mask
+    mean = kept.sum(axis=-1, keepdims=True) / np.maximum(mask.sum(axis=-1, keepdims=True), 1)
+    return np.asarray((kept - mean) * mask, np.float32)

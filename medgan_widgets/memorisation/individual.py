@@ -36,10 +36,13 @@ class Individual:
         One a frequency, float32 [S, S].
     shared
         Orthonormal directions that are left out, float32 [S, S * S].
+    usual
+        The mean image: what stands where two images are not to be compared, float32 [S, S].
     """
 
     weights: Floats
     shared: Floats
+    usual: Floats
 
     @classmethod
     def of(cls, images: Floats) -> Individual:
@@ -56,15 +59,22 @@ class Individual:
         if count:
             common.append(np.linalg.svd(whole - common[0], full_matrices=False)[2][:count])
         shared, _ = np.linalg.qr(np.concatenate(common).T)
-        return cls(weights, np.ascontiguousarray(shared.T, np.float32))
+        usual = np.asarray(images.mean(axis=0), np.float32)
+        return cls(weights, np.ascontiguousarray(shared.T, np.float32), usual)
 
-    def likeness(self, generated: Floats, training: Floats) -> Floats:
+    def likeness(
+        self, generated: Floats, training: Floats, mask: NDArray[np.bool_] | None = None
+    ) -> Floats:
         """Return how alike pairs of images [n, S, S] are, correlation -1 … 1, float32 [n].
 
         Each pair is compared in the frequencies in which the training image, the one without
-        added noise, stands out from noise. Flat images are like nothing.
+        added noise, stands out from noise, and where ``mask`` [n, S, S] holds. Flat images
+        are like nothing.
         """
-        two = [self._vectors(images) for images in (generated, training)]
+        shown = np.True_ if mask is None else mask
+        two = [
+            self._vectors(np.where(shown, images, self.usual)) for images in (generated, training)
+        ]
         gain = self._gains(two[1])
         one, other = (vectors * gain for vectors in two)
         lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)

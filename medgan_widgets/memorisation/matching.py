@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from medgan_widgets.memorisation.alignment import align, warped
 from medgan_widgets.memorisation.individual import LEARN_FROM, Individual
 from medgan_widgets.memorisation.pixels import SIDE, Floats, flipped, sampling
-from medgan_widgets.memorisation.search import PARTS, Index
+from medgan_widgets.memorisation.search import POSES, Index
 
 AT_ONCE = 64  # generated images
+LEAST = 0.3  # correlation of pixels below which nothing is a copy
 PAIRS = 512  # laid over each other at a time
 # Candidates are looked at three times: pixels a side, steps of the alignment, and how many
 # of an image's candidates go on from there.
@@ -31,14 +32,14 @@ class Nearest:
         Correlation of what is individual in both, -1 … 1.
     flips
         How the generated image was flipped: bit 1 left-right, bit 2 top-bottom.
-    parts
-        Which part of the training image it shows: top, height, left, width, [n, 4].
+    poses
+        Which part of the training image it shows: top, height, left, width, turn, [n, 5].
     """
 
     rows: NDArray[np.intp]
     likeness: Floats
     flips: NDArray[np.intp]
-    parts: Floats
+    poses: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,19 +54,22 @@ class Matcher:
         Finds candidates.
     individuals
         What is individual in an image, at the sizes of ``LOOKS``.
+    aspect
+        Width over height of the training images before they were made square.
     """
 
     images: NDArray[np.uint8]
     index: Index
     individuals: tuple[Individual, ...]
+    aspect: float = 1.0
 
     @classmethod
-    def of(cls, images: NDArray[np.uint8]) -> Matcher:
+    def of(cls, images: NDArray[np.uint8], aspect: float = 1.0) -> Matcher:
         """Make training images, uint8 [N, 64, 64], ready."""
         rows = np.unique(np.linspace(0, len(images) - 1, min(len(images), LEARN_FROM)).astype(int))
         some = images[rows].astype(np.float32)
         individuals = tuple(Individual.of(_shrunk(some, side)) for side, _, _ in LOOKS)
-        return cls(images, Index.of(images), individuals)
+        return cls(images, Index.of(images, aspect), individuals, aspect)
 
     def nearest(self, images: Floats, without: NDArray[np.bool_] | None = None) -> Nearest:
         """Return the nearest training images of a few images, float32 [n, 64, 64].
@@ -75,17 +79,17 @@ class Matcher:
         found = self.index.candidates(images, without)
         count = len(images)
         turned = np.stack([flipped(images, flip) for flip in range(4)], 1).reshape(-1, SIDE, SIDE)
-        rows, flips, parts = found.rows.ravel(), found.flips.ravel(), found.parts.reshape(-1, 4)
+        rows, flips, poses = found.rows.ravel(), found.flips.ravel(), found.poses.reshape(-1, 5)
         for look, (side, _, most) in enumerate(LOOKS):
             which = np.repeat(np.arange(count), len(rows) // count) * 4 + flips
-            parts, likeness = self._looked(_shrunk(turned, side), which, rows, parts, look)
+            poses, likeness = self._looked(_shrunk(turned, side), which, rows, poses, look)
             if without is not None:  # with few images they are among the candidates all the same
                 likeness[without[which // 4, rows]] = -1
             values = likeness.reshape(count, -1)
             top = np.argsort(-values, axis=1, kind="stable")[:, :most]
             take = (top + np.arange(count)[:, None] * values.shape[1]).ravel()
-            rows, flips, parts, likeness = rows[take], flips[take], parts[take], likeness[take]
-        return Nearest(rows, likeness, flips, parts)
+            rows, flips, poses, likeness = rows[take], flips[take], poses[take], likeness[take]
+        return Nearest(rows, likeness, flips, poses)
 
     def pairs(self, rows: NDArray[np.intp], others: NDArray[np.intp]) -> Floats:
         """Return how alike training images are to others of them, as they are: [n]."""
@@ -97,39 +101,45 @@ class Matcher:
         generated: Floats,
         which: NDArray[np.intp],
         rows: NDArray[np.intp],
-        parts: Floats,
+        poses: Floats,
         look: int,
     ) -> tuple[Floats, Floats]:
         """Lay training images over generated ones, and say how alike they are then."""
         side, steps, _ = LOOKS[look]
         likeness = np.empty(len(rows), np.float32)
-        found = parts.copy()
+        found = poses.copy()
+        individual = self.individuals[look]
         for start in range(0, len(rows), PAIRS):
             some = slice(start, start + PAIRS)
             fixed = generated[which[some]]
             moving = _shrunk(self.images[rows[some]].astype(np.float32), side)
-            found[some], _ = align(fixed, moving, found[some], steps)
-            individual = self.individuals[look]
-            likeness[some] = individual.likeness(*_toned(fixed, warped(moving, found[some])))
-            if side == SIDE:  # in full, also as it would be uncropped
-                plain = individual.likeness(*_toned(fixed, moving))
-                uncropped = plain >= likeness[some]
-                found[some] = np.where(uncropped[:, None], PARTS[0], found[some])
+            found[some], fit = align(fixed, moving, found[some], steps, self.aspect)
+            shown, mask = warped(moving, found[some], self.aspect)
+            likeness[some] = individual.likeness(fixed, _toned(fixed, shown, mask), mask)
+            if side == SIDE:  # in full, also as it would be unmoved
+                whole = np.ones_like(mask)
+                plain = individual.likeness(fixed, _toned(fixed, moving, whole))
+                unmoved = plain >= likeness[some]
+                found[some] = np.where(unmoved[:, None], POSES[0], found[some])
                 likeness[some] = np.maximum(plain, likeness[some])
+                # Noise is like anything in the few frequencies that stand out; not in pixels.
+                likeness[some] = np.where(fit < LEAST, np.minimum(fit, likeness[some]),
+                                          likeness[some])
         return found, likeness
 
 
-def _toned(fixed: Floats, shown: Floats) -> tuple[Floats, Floats]:
-    """Return pairs [n, S, S] with the second one's contrast bent to be like the first one's.
+def _toned(fixed: Floats, shown: Floats, mask: NDArray[np.bool_]) -> Floats:
+    """Return images [n, S, S] with their contrast bent to be like that of others, in the mask.
 
     A parabola does it, which is close to any power of 0.8 to 1.25.
     """
     grey = shown.reshape(len(shown), -1) / 255
     wanted = fixed.reshape(len(fixed), -1)
     powers = np.stack([np.ones_like(grey), grey, grey**2], 1)
-    normal = powers @ powers.transpose(0, 2, 1) + 1e-3 * np.eye(3, dtype=np.float32)
-    curve = np.linalg.solve(normal, powers @ wanted[..., None])
-    return fixed, (curve * powers).sum(axis=1).reshape(shown.shape)
+    weighed = powers * mask.reshape(len(shown), 1, -1)
+    normal = powers @ weighed.transpose(0, 2, 1) + 1e-3 * np.eye(3, dtype=np.float32)
+    curve = np.linalg.solve(normal, weighed @ wanted[..., None])
+    return np.asarray((curve * powers).sum(axis=1).reshape(shown.shape), np.float32)
 
 
 def _shrunk(images: Floats, side: int) -> Floats:

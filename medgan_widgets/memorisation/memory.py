@@ -175,7 +175,7 @@ class Memory:
 
     @cached_property
     def _matcher(self) -> Matcher:
-        return Matcher.of(self._greys)
+        return Matcher.of(self._greys, self._originals.shape[2] / self._originals.shape[1])
 
     @cached_property
     def _identical(self) -> dict[bytes, int]:
@@ -236,12 +236,12 @@ class Memory:
 
     def _change(self, grey: Floats, nearest: Nearest, place: int) -> str:
         """Say in words what makes the training image most like the generated one."""
-        flip, part = int(nearest.flips[place]), nearest.parts[place]
+        flip, part = int(nearest.flips[place]), nearest.poses[place]
         said = [_FLIPS[flip]] if flip else []
         if min(part[1], part[3]) < 0.98:
             said.append(f"cropped to {min(part[3], 1):.0%} by {min(part[1], 1):.0%}")
         training = self._matcher.images[nearest.rows[place]][None].astype(np.float32)
-        shown = warped(training, part[None])[0].ravel()
+        shown = warped(training, part[None], self._matcher.aspect)[0].ravel()
         wanted = flipped(grey[None], flip)[0].ravel()
         gain, offset = np.polyfit(shown, wanted, 1) if shown.std() > 0 else (1.0, 0.0)
         before = float(np.sqrt(np.mean((wanted - shown) ** 2)))

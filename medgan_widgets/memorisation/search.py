@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.fft import dct
 from scipy.linalg import eigh
 
+from medgan_widgets.memorisation.alignment import warped
 from medgan_widgets.memorisation.pixels import BLOCK, SIDE, Floats, flipped, sampling
 
 KEPT = 48  # candidates an image
@@ -26,6 +27,7 @@ LENGTH = 32  # numbers of a short vector
 GRID, BAND = 16, 12  # pixels, and cosines along an axis, that short vectors are made from
 TAPER = 0.6  # of half the side: where a crop is off, it is most so at the edge
 OFF = 0.05  # of the side: how far a crop may be from the nearest one that is described
+SHIFT, TURN = 0.06, np.deg2rad(3)  # of the side and of a circle: copies up to these are found
 RIDGE = 0.02
 FLIPS = 4
 LEARN_FROM = 300
@@ -36,7 +38,17 @@ AXIS = (
     *((0.05 * place, 0.9) for place in range(3)),
     *((0.06 * place, 0.82) for place in range(4)),
 )
-PARTS = np.array([(*down, *across) for down in AXIS for across in AXIS], np.float32)
+SHIFTED = ((-0.045, 1.0), (0.045, 1.0))
+ALONG = (*AXIS, *SHIFTED)
+# Crops of all kinds, and whole images that were shifted: pairs of places along the axes.
+VIEWS = [
+    (down, across)
+    for down in range(len(ALONG))
+    for across in range(len(ALONG))
+    if (down in range(len(AXIS)) and across in range(len(AXIS)))
+    or (ALONG[down][1] == 1 and ALONG[across][1] == 1)
+]
+POSES = np.array([(*ALONG[down], *ALONG[across], 0) for down, across in VIEWS], np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,19 +61,18 @@ class Candidates:
         Training images, [n, K].
     flips
         How the generated image is to be flipped, [n, K].
-    parts
-        Which part of the training image it then shows: top, height, left, width in shares
-        of the side, float32 [n, K, 4].
+    poses
+        Which part of the training image it then shows, and how turned, float32 [n, K, 5].
     """
 
     rows: NDArray[np.intp]
     flips: NDArray[np.intp]
-    parts: Floats
+    poses: Floats
 
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """Short vectors of all training images, of V crops each.
+    """Short vectors of all training images, of V poses each.
 
     Attributes
     ----------
@@ -82,22 +93,22 @@ class Index:
     spreads: Floats
 
     @classmethod
-    def of(cls, images: NDArray[np.uint8], seed: int = 0) -> Index:
+    def of(cls, images: NDArray[np.uint8], aspect: float = 1.0, seed: int = 0) -> Index:
         """Describe training images, uint8 [N, 64, 64]."""
         random = np.random.default_rng(seed)
         count = min(len(images), LEARN_FROM)
         rows = np.sort(random.choice(len(images), count, replace=False))
         some = images[rows].astype(np.float32)
-        low = _of_parts(some)
-        changed = [_changed(some, random) for _ in range(2)]
-        learned = [_learned(low[:, view], changed, part, random) for view, part in enumerate(PARTS)]
+        low = _of_views(some)
+        changed = [_changed(some, aspect, random) for _ in range(2)]
+        learned = [_learned(low[:, view], changed, part, random) for view, part in enumerate(POSES)]
         means, matrices, spreads = (np.stack(one) for one in zip(*learned, strict=True))
-        vectors = np.empty((len(PARTS), len(images), matrices.shape[2]), np.float16)
+        vectors = np.empty((len(POSES), len(images), matrices.shape[2]), np.float16)
         offsets = np.empty(vectors.shape[:2], np.float32)
         constants = 0.5 * np.log1p(spreads).sum(axis=1)[:, None]
         for start in range(0, len(images), BLOCK):
             stripe = slice(start, start + BLOCK)
-            found = _of_parts(images[stripe].astype(np.float32)).swapaxes(0, 1) - means[:, None]
+            found = _of_views(images[stripe].astype(np.float32)).swapaxes(0, 1) - means[:, None]
             short = found @ matrices
             vectors[:, stripe] = short
             offsets[:, stripe] = constants - 0.5 * np.square(short).sum(axis=2)
@@ -121,7 +132,7 @@ class Index:
         kept = min(KEPT, best.shape[1])
         top = np.argpartition(best, best.shape[1] - kept, axis=1)[:, -kept:]
         rows, flips = top % known, top // known
-        return Candidates(rows, flips, self._parts(asked, remainders, rows, flips))
+        return Candidates(rows, flips, self._poses(asked, remainders, rows, flips))
 
     def _asked(self, images: Floats) -> tuple[Floats, Floats]:
         """Return short vectors of flipped images, [V, 4n, D], and their own share, [V, 4n]."""
@@ -143,21 +154,21 @@ class Index:
         assert best is not None
         return best
 
-    def _parts(
+    def _poses(
         self,
         asked: Floats,
         remainders: Floats,
         rows: NDArray[np.intp],
         flips: NDArray[np.intp],
     ) -> Floats:
-        """Return which crop it was, for the few pairs that are kept."""
+        """Return which pose it was, for the few pairs that are kept."""
         places = flips * len(rows) + np.arange(len(rows))[:, None]
-        values = np.empty((len(PARTS), *rows.shape), np.float32)
+        values = np.empty((len(POSES), *rows.shape), np.float32)
         for view, vectors in enumerate(self.vectors):
             product = asked[view][places] * vectors[rows].astype(np.float32)
             values[view] = product.sum(axis=2) + self.offsets[view][rows] + remainders[view][places]
-        parts: Floats = PARTS[values.argmax(axis=0)]
-        return parts
+        poses: Floats = POSES[values.argmax(axis=0)]
+        return poses
 
 
 def _learned(
@@ -178,29 +189,34 @@ def _learned(
     )
 
 
-def _changed(images: Floats, random: np.random.Generator) -> Floats:
-    """Return images of other contrast, with noise."""
+def _changed(images: Floats, aspect: float, random: np.random.Generator) -> Floats:
+    """Return images turned a little, of other contrast, with noise."""
+    poses = np.repeat(np.array([[0, 1, 0, 1, 0]], np.float32), len(images), axis=0)
+    poses[:, 4] = random.uniform(-TURN, TURN, len(images))
+    images, _ = warped(images, poses, aspect)
     power = random.uniform(0.8, 1.25, (len(images), 1, 1)).astype(np.float32)
     noise = 5 * random.standard_normal(images.shape, np.float32)
-    return np.asarray(255 * (images / 255) ** power + noise, np.float32)
+    return np.asarray(255 * (np.maximum(images, 0) / 255) ** power + noise, np.float32)
 
 
 def _near(images: Floats, part: Floats, random: np.random.Generator) -> Floats:
     """Return cosines of crops near one, another one for each image."""
     count = len(images)
     sides = []
-    for begin, length in (part[:2], part[2:]):
+    for begin, length in (part[:2], part[2:4]):
         other = np.clip(length + random.uniform(-OFF, OFF, count), 0.8, 1)
         middle = begin + length / 2 + random.uniform(-0.6 * OFF, 0.6 * OFF, count)
-        sides.append(_cosine_rows(np.clip(middle - other / 2, 0, 1 - other), other))
+        sides.append(_cosine_rows(np.clip(middle - other / 2, -SHIFT, 1 - other + SHIFT), other))
     return _weighed(np.asarray(sides[0] @ images @ sides[1].swapaxes(1, 2), np.float32))
 
 
-def _of_parts(images: Floats) -> Floats:
-    """Return the low frequencies of all crops of images [n, 64, 64], float32 [n, V, 143]."""
-    rows = np.concatenate([_cosine_rows(*along) for along in AXIS])
-    found = (rows @ images @ rows.T).reshape(len(images), len(AXIS), BAND + 1, len(AXIS), BAND + 1)
-    return _weighed(found.swapaxes(2, 3).reshape(len(images), len(PARTS), BAND + 1, BAND + 1))
+def _of_views(images: Floats) -> Floats:
+    """Return the low frequencies of all views of images [n, 64, 64], float32 [n, V, 143]."""
+    rows = np.concatenate([_cosine_rows(*along) for along in ALONG])
+    shape = (len(images), len(ALONG), BAND + 1, len(ALONG), BAND + 1)
+    down, across = np.transpose(VIEWS)
+    found = (rows @ images @ rows.T).reshape(shape).swapaxes(2, 3)
+    return _weighed(np.ascontiguousarray(found[:, down, across]))
 
 
 def _cosine_rows(offset: object, length: object) -> Floats:
