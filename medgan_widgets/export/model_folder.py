@@ -44,7 +44,7 @@ def free_place(models: str | Path, model_id: str, overwrite: bool) -> Path:
     try:
         _NAME.validate_python(model_id)
     except ValueError as error:
-        raise RequestError(f"model_id {_fault(error)}.") from None
+        raise RequestError(f"model_id {fault(error)}.") from None
     if model_id.isdigit():
         raise RequestError(
             f"model_id {model_id!r} is a number, and those are medigan's; add a word."
@@ -88,7 +88,7 @@ def write_model_folder(
     WeightsError, NotRunnableError
         When the generator makes no finite images, or others than the card says.
     """
-    with _aside(place) as desk:
+    with aside(place) as desk:
         card = _put(desk / "fp32", facts, generator, half=False)
         images = _made(desk / "fp32", card.id)
         told: dict[str, str | int] = {"precision": "fp32"}
@@ -114,7 +114,7 @@ def _put(root: Path, facts: dict[str, Any], generator: Generator, *, half: bool)
     try:
         card = ModelCard(**facts, weights=weights)
     except ValueError as error:
-        raise RequestError(f"these facts make no model card: {_fault(error)}.") from None
+        raise RequestError(f"these facts make no model card: {fault(error)}.") from None
     card.write(folder)
     return card
 
@@ -155,7 +155,7 @@ def _finish(folder: Path, card: ModelCard, images: NDArray[np.uint8]) -> None:
 
 
 @contextlib.contextmanager
-def _aside(place: Path) -> Iterator[Path]:
+def aside(place: Path) -> Iterator[Path]:
     """Give a hidden folder beside a place, and take it away whatever happens."""
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -188,7 +188,7 @@ def _not_saved(place: Path, error: OSError) -> SaveError:
     )
 
 
-def _fault(error: ValueError) -> str:
+def fault(error: ValueError) -> str:
     """Return the first fault that pydantic found, as words."""
     first = error.errors()[0]  # type: ignore[attr-defined]
     where = ".".join(str(part) for part in first["loc"])
