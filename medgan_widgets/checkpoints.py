@@ -107,11 +107,10 @@ def read_generator(
             "restore the file or remove the model's folder."
         ) from error
     if sha256 is not None and (found := sha256_of(content)) != sha256:
-        if other := _other_file(path):
-            raise WeightsError(f"the weights {path.name} are none: the file is {other}.")
         raise WeightsError(
             f"the weights {path.name} are not the ones of the card: expected SHA-256 "
-            f"{sha256[:12]}…, got {found[:12]}…; the file is damaged or was replaced."
+            f"{sha256[:12]}…, got {found[:12]}…; the file is "
+            f"{_other_file(path) or 'damaged or was replaced'}."
         )
     try:
         tensors = tensors_from_bytes(content)
@@ -183,7 +182,7 @@ def _other_file(path: Path) -> str:
         return "a Git LFS pointer; run git lfs pull, or download the file itself"
     if text.startswith(b"<"):
         return "a web page (HTML or XML); download the file itself, perhaps after signing in"
-    if head.isascii() and not set(head) - set(string.printable.encode()):
+    if text and head.isascii() and not set(head) - set(string.printable.encode()):
         kind = "JSON" if text[:1] in (b"{", b"[") else "text"
         return f"{kind} that begins with {text[:60].decode()!r}; download the file itself"
     for begins, kind in _ARCHIVES.items():

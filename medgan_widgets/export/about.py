@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from medgan_widgets.cards import MODALITIES, ORGANS, UNKNOWN, DataStatement, ModelCard
 from medgan_widgets.catalogue.words import known_as
 from medgan_widgets.errors import RequestError
-from medgan_widgets.export.model_folder import aside, fault, free_place
+from medgan_widgets.export.model_folder import fault, free_place
 
 if TYPE_CHECKING:
     from medgan_widgets.networks import Generator
@@ -110,8 +110,7 @@ def check_model(
         )  # fmt: skip
     except ValueError as error:
         raise RequestError(f"these facts make no model card: {fault(error)}.") from None
-    with aside(place):  # can it be written to?
-        return place, about, stated
+    return place, about, stated
 
 
 def _checked_about(said: About, factors: Sequence[str]) -> About:

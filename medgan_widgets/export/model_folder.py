@@ -40,6 +40,8 @@ def free_place(models: str | Path, model_id: str, overwrite: bool) -> Path:
     ------
     RequestError
         For an id that is no harmless folder name, or one that is taken.
+    SaveError
+        When no folder can be written there.
     """
     try:
         _NAME.validate_python(model_id)
@@ -54,7 +56,13 @@ def free_place(models: str | Path, model_id: str, overwrite: bool) -> Path:
         raise RequestError(f"{place} exists already; choose another model_id, or overwrite=True.")
     if place.exists() and not (place / "card.json").is_file():
         raise RequestError(f"{place} is not a model's folder, so it is not replaced.")
-    return place
+    try:  # the nearest folder that is there must take a new one
+        with tempfile.TemporaryDirectory(
+            dir=next(p for p in place.absolute().parents if p.exists())
+        ):
+            return place
+    except OSError as error:
+        raise _not_saved(place, error) from error
 
 
 def write_model_folder(
@@ -88,7 +96,7 @@ def write_model_folder(
     WeightsError, NotRunnableError
         When the generator makes no finite images, or others than the card says.
     """
-    with aside(place) as desk:
+    with _aside(place) as desk:
         card = _put(desk / "fp32", facts, generator, half=False)
         images = _made(desk / "fp32", card.id)
         told: dict[str, str | int] = {"precision": "fp32"}
@@ -155,7 +163,7 @@ def _finish(folder: Path, card: ModelCard, images: NDArray[np.uint8]) -> None:
 
 
 @contextlib.contextmanager
-def aside(place: Path) -> Iterator[Path]:
+def _aside(place: Path) -> Iterator[Path]:
     """Give a hidden folder beside a place, and take it away whatever happens."""
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
