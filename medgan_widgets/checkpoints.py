@@ -25,8 +25,6 @@ from medgan_widgets.files import write_whole
 from medgan_widgets.networks import DISCRIMINATORS, GENERATORS, Generator
 
 COUNTER = "num_batches_tracked"  # of training steps; nothing reads it
-_ARCHIVES = {b"\x1f\x8b": "a gzip archive", b"7z\xbc\xaf": "a 7z archive", b"Rar!": "a RAR archive",
-             b"\x89HDF": "an HDF5 file, as Keras writes it"}  # fmt: skip
 
 
 def sha256_of(content: bytes) -> str:
@@ -185,9 +183,8 @@ def _other_file(path: Path) -> str:
     if text and head.isascii() and not set(head) - set(string.printable.encode()):
         kind = "JSON" if text[:1] in (b"{", b"[") else "text"
         return f"{kind} that begins with {text[:60].decode()!r}; download the file itself"
-    for begins, kind in _ARCHIVES.items():
-        if head.startswith(begins):
-            return f"{kind}; unpack or convert it, and name the checkpoint itself"
+    if path.suffix != ".safetensors" and not head.startswith((b"PK", b"\x80")):
+        return "of no kind that torch.save writes; unpack it, or give it the ending .safetensors"
     if zipfile.is_zipfile(path):
         names = zipfile.ZipFile(path).namelist()
         if any("/code/" in name for name in names):
