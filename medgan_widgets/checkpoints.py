@@ -113,7 +113,8 @@ def read_generator(
     try:
         tensors = tensors_from_bytes(content)
     except SafetensorError as error:
-        raise WeightsError(f"{path.name} is not a whole safetensors file: {error}.") from error
+        why = _other_file(path) or error
+        raise WeightsError(f"{path.name} is not a whole safetensors file: {why}.") from error
     return generator_of(tensors, name, settings, path.name)
 
 

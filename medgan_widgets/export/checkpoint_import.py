@@ -97,8 +97,7 @@ def import_checkpoint(
         overwrite=overwrite,
     )  # fmt: skip
     content = read_pytorch(path)
-    part, tensors = _generator_in(content, key, network, settings, path.name)
-    chosen = dict(settings) if settings is not None else guessed_settings(tensors, network)
+    part, tensors, chosen = _generator_in(content, key, network, settings, path.name)
     own, begins = "layers." if network == "dcgan" else "", f"{part}." if part else ""
     generator = generator_of(
         tensors, network, chosen, path.name, lambda name: begins + name.removeprefix(own)
@@ -118,8 +117,8 @@ def import_checkpoint(
 
 def _generator_in(
     content: Any, key: str | None, network: str, settings: Mapping[str, int] | None, file: str
-) -> tuple[str, Tensors]:
-    """Return where in a file the one generator is that fits, and its tensors by our names."""
+) -> tuple[str, Tensors, dict[str, int]]:
+    """Return where in a file the one generator is that fits, its tensors by our names, settings."""
     from medgan_widgets.checkpoints import build_generator, discriminator_names
 
     tensors = dict(_flat(content)) if isinstance(content, Mapping) else {}
@@ -137,12 +136,13 @@ def _generator_in(
     alike = {
         name: ours for name, part in parts.items() if (ours := _as_ours(part, network, firsts))
     }
-    fits = [name for name, part in alike.items() if _fits(part, network, settings)]
+    tried = {name: _fitting(part, network, settings) for name, part in alike.items()}
+    fits = {name: chosen for name, chosen in tried.items() if chosen}
     if len(fits) > 1:
         raise WeightsError(
             f"{file} holds {len(fits)} generators that fit: {', '.join(fits)}; say which with "
-            f"key=, such as key={fits[0]!r} (averaged weights, often called ema, make the better "
-            "images)."
+            f"key=, such as key={next(iter(fits))!r} (averaged weights, often called ema, make "
+            "the better images)."
         )
     others = discriminator_names(network) if not fits else []
     apart = [name for name, part in alike.items() if not _is_discriminator(part, others)]
@@ -153,8 +153,10 @@ def _generator_in(
                 "or where it is in this one with key=."
             )
         raise not_those_of(network, tensors)
-    chosen = (fits or apart)[0]  # of those that do not fit, the first is told why
-    return chosen, alike[chosen]
+    name = next(iter(fits or apart))
+    if not fits:  # the first is told why
+        return name, alike[name], dict(settings or guessed_settings(alike[name], network))
+    return name, alike[name], fits[name]
 
 
 def _flat(content: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, Any]]:
@@ -191,12 +193,16 @@ def _as_ours(part: Tensors, network: str, firsts: set[str]) -> Tensors | None:
     return {f"layers.{name}": tensor for name, tensor in part.items()}
 
 
-def _fits(part: Tensors, network: str, settings: Mapping[str, int] | None) -> bool:
+def _fitting(
+    part: Tensors, network: str, settings: Mapping[str, int] | None
+) -> dict[str, int] | None:
+    """Return the settings under which a network has these tensors, or None."""
     shapes = {name: tuple(tensor.shape) for name, tensor in part.items()}
     try:
-        return not misfits(settings or guessed_settings(part, network), shapes, network)
+        chosen = dict(settings or guessed_settings(part, network))
     except WeightsError:
-        return False
+        return None
+    return None if misfits(chosen, shapes, network) else chosen
 
 
 def _is_discriminator(part: Tensors, known: Sequence[set[str]]) -> bool:
