@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from medgan_widgets.engine import shared_engine as shared_engine
     from medgan_widgets.evaluation import Scores as Scores
     from medgan_widgets.evaluation import score as score
+    from medgan_widgets.export import check_model as check_model
     from medgan_widgets.export import export as export
     from medgan_widgets.export import import_checkpoint as import_checkpoint
     from medgan_widgets.export import make_model as make_model
@@ -89,6 +90,7 @@ _HOMES = {
     "compare_anatomy": "phantoms.anatomy",
     "AugmentationStudy": "augmentation_study",
     # from a run to a model, and from an image or a file back
+    "check_model": "export",
     "make_model": "export",
     "import_checkpoint": "export",
     "trace": "export",

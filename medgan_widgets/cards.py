@@ -2,8 +2,9 @@
 
 One vocabulary for every model, ours and medigan's. A card is read from
 ``card.json`` in the model's folder and checked before anything trusts it:
-unknown fields, missing ones and values outside the vocabulary are refused in
-one sentence. Strings are text and stay text: HTML in a card is never interpreted.
+unknown fields, missing ones and wrong values are refused in one sentence. Modality
+and organ may be any words; the known ones are written in one way. Strings are text and
+stay text: HTML in a card is never interpreted.
 """
 
 from __future__ import annotations
@@ -33,12 +34,13 @@ from medgan_widgets.requests import Score
 
 CARD_LIMIT = 1_000_000  # bytes; a real card has a few thousand
 
-# DICOM's codes, the last for what has none of its own.
-Modality = Literal["MR", "MG", "DX", "ES", "CT", "US", "PT", "XA", "OT"]
-Organ = Literal[
+# What is offered, and written in one way; any other word is kept as it is. The modalities
+# are DICOM's codes, OT for what has none of its own.
+MODALITIES = ("MR", "MG", "DX", "ES", "CT", "US", "PT", "XA", "OT")
+ORGANS = (
     "brain", "breast", "chest", "lung", "colon", "heart", "abdomen", "knee", "hip", "spine",
     "skin", "eye", "prostate", "liver", "kidney", "other",
-]  # fmt: skip
+)  # fmt: skip
 Output = Literal["image", "mask", "label"]
 Function = Literal[
     "noise to image",
@@ -48,8 +50,6 @@ Function = Literal[
     "mask to image",
     "inpainting",
 ]
-MODALITIES: tuple[str, ...] = get_args(Modality)
-ORGANS: tuple[str, ...] = get_args(Organ)
 FUNCTIONS: tuple[str, ...] = get_args(Function)
 
 UNKNOWN = "UNKNOWN"  # shown as it stands: a blank would be overlooked
@@ -81,7 +81,13 @@ def _web_address(text: str) -> str:
     return text
 
 
+def _as_known(text: str) -> str:
+    known = {word.lower(): word for word in (*MODALITIES, *ORGANS)}
+    return known.get(text.lower(), text)
+
+
 Text = Annotated[StrictStr, Field(min_length=1, max_length=500)]
+Word = Annotated[StrictStr, Field(min_length=1, max_length=100), AfterValidator(_as_known)]
 LongText = Annotated[StrictStr, Field(max_length=10_000)]
 SafeName = Annotated[StrictStr, AfterValidator(_safe_name)]
 Sha256 = Annotated[StrictStr, AfterValidator(_sha256)]
@@ -214,7 +220,7 @@ class ModelCard(_Part):
     id
         The model's name, and its folder's: letters, digits, ``.``, ``_``, ``-``.
     modality, organ, region
-        DICOM's code (MR, CT, … or OT for another), the organ, and the view or region of it.
+        DICOM's code (MR, CT, …) or another word, the organ, and the view or region of it.
     makes, outputs, function, condition, options
         What comes out, from what, and which factors and arguments steer it.
     size
@@ -234,7 +240,7 @@ class ModelCard(_Part):
     Raises
     ------
     pydantic.ValidationError
-        When a field is missing, unknown, or outside the vocabulary. ``read``
+        When a field is missing, unknown or wrong. ``read``
         turns that into a :class:`~medgan_widgets.errors.CardError`.
 
     Examples
@@ -252,8 +258,8 @@ class ModelCard(_Part):
     title: Text
     description: LongText = ""
     origin: Literal["local", "medigan"] = "local"
-    modality: Modality
-    organ: Organ
+    modality: Word
+    organ: Word
     region: Text
     makes: Text
     outputs: Annotated[tuple[Output, ...], Field(min_length=1)] = ("image",)

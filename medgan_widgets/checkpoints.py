@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import string
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -104,27 +107,34 @@ def read_generator(
     if sha256 is not None and (found := sha256_of(content)) != sha256:
         raise WeightsError(
             f"the weights {path.name} are not the ones of the card: expected SHA-256 "
-            f"{sha256[:12]}…, got {found[:12]}…; the file is damaged or was replaced."
+            f"{sha256[:12]}…, got {found[:12]}…; the file is "
+            f"{_other_file(path) or 'damaged or was replaced'}."
         )
     try:
         tensors = tensors_from_bytes(content)
     except SafetensorError as error:
-        raise WeightsError(f"{path.name} is not a whole safetensors file: {error}.") from error
+        why = _other_file(path) or error
+        raise WeightsError(f"{path.name} is not a whole safetensors file: {why}.") from error
     return generator_of(tensors, name, settings, path.name)
 
 
 def generator_of(
-    tensors: dict[str, Tensor], name: str, settings: dict[str, Any], file: str
+    tensors: dict[str, Tensor],
+    name: str,
+    settings: dict[str, Any],
+    file: str,
+    saved_as: Callable[[str], str] = str,
 ) -> Generator:
     """Return a generator filled with tensors, fp32, every value checked.
 
     Raises
     ------
     WeightsError
-        When they do not fit the network, or are not finite; ``file`` is named in it.
+        When they do not fit the network, or are not finite; ``file`` is named in it, and
+        tensors as ``saved_as`` says that they are called there.
     """
     network = build_generator(name, settings)
-    network.load_state_dict(_checked(tensors, network, file), strict=False, assign=True)
+    network.load_state_dict(_checked(tensors, network, file, saved_as), strict=False, assign=True)
     return network.eval().requires_grad_(False)
 
 
@@ -143,9 +153,11 @@ def read_pytorch(path: Path) -> Any:
     if not path.stat().st_size:
         raise WeightsError(f"{path.name} is empty; copy the checkpoint again.")
     try:
-        if path.suffix == ".safetensors":
+        other = _other_file(path)
+        if not other and path.suffix == ".safetensors":
             return tensors_from_bytes(path.read_bytes())
-        return torch.load(path, map_location="cpu", weights_only=True)
+        if not other:
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path.name} holds more than weights, such as pickled code, which is not run here "
@@ -157,6 +169,30 @@ def read_pytorch(path: Path) -> Any:
             f"{path.name} cannot be read as a PyTorch checkpoint ({_first_line(error)}); "
             "copy it again."
         ) from None
+    raise WeightsError(f"{path.name} holds no weights: it is {other}.")
+
+
+def _other_file(path: Path) -> str:
+    """Say what a file is that came in place of a checkpoint, and what to do; else nothing."""
+    with path.open("rb") as file:
+        head = file.read(512)
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if text.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer; run git lfs pull, or download the file itself"
+    if text.startswith(b"<"):
+        return "a web page (HTML or XML); download the file itself, perhaps after signing in"
+    if text and head.isascii() and not set(head) - set(string.printable.encode()):
+        kind = "JSON" if text[:1] in (b"{", b"[") else "text"
+        return f"{kind} that begins with {text[:60].decode()!r}; download the file itself"
+    if path.suffix != ".safetensors" and not head.startswith((b"PK", b"\x80")):
+        return "of no kind that torch.save writes; unpack it, or give it the ending .safetensors"
+    if zipfile.is_zipfile(path):
+        names = zipfile.ZipFile(path).namelist()
+        if any("/code/" in name for name in names):
+            return "TorchScript, which is code; write the plain weights with torch.save"
+        if not any(name.endswith("data.pkl") for name in names):
+            return f"a zip of {', '.join(names[:3]) or 'nothing'}; unpack it, and name one of those"
+    return ""
 
 
 def fits_half(network: nn.Module) -> bool:
@@ -184,13 +220,15 @@ def _first_line(error: Exception) -> str:
     return (named or lines or [type(error).__name__])[0][:200]
 
 
-def _checked(tensors: dict[str, Tensor], network: nn.Module, file: str) -> dict[str, Tensor]:
+def _checked(
+    tensors: dict[str, Tensor], network: nn.Module, file: str, saved_as: Callable[[str], str] = str
+) -> dict[str, Tensor]:
     expected = {
         k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")
     }
     missing, extra = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
     if missing or extra:
-        name = sorted(missing or extra)[0]
+        name = saved_as(sorted(extra or missing)[0])  # rather one that is in the file
         raise WeightsError(
             f"{file} does not fit the network: {len(missing)} tensors are missing and "
             f"{len(extra)} are unknown, e.g. {name!r}."
@@ -199,16 +237,22 @@ def _checked(tensors: dict[str, Tensor], network: nn.Module, file: str) -> dict[
     for name, tensor in tensors.items():
         if tensor.shape != expected[name].shape:
             raise WeightsError(
-                f"{file} does not fit the network: {name} has shape {tuple(tensor.shape)}, "
-                f"expected {tuple(expected[name].shape)}."
+                f"{file} does not fit the network: {saved_as(name)} has shape "
+                f"{tuple(tensor.shape)}, expected {tuple(expected[name].shape)}."
             )
         if not tensor.is_floating_point():
-            raise WeightsError(f"{file} holds {tensor.dtype} in {name}, expected real numbers.")
+            raise WeightsError(
+                f"{file} holds {tensor.dtype} in {saved_as(name)}, expected real numbers."
+            )
         ready[name] = tensor.float()  # a double may be too large for it
         if not torch.isfinite(ready[name]).all():
-            raise WeightsError(f"{file} holds values that are not finite, first in {name}.")
+            raise WeightsError(
+                f"{file} holds values that are not finite, first in {saved_as(name)}."
+            )
         if name.endswith("running_var") and bool((ready[name] < 0).any()):
-            raise WeightsError(f"{file} holds a negative variance in {name}; it is damaged.")
+            raise WeightsError(
+                f"{file} holds a negative variance in {saved_as(name)}; it is damaged."
+            )
     # A counter of training steps; nothing reads it, but no tensor may stay on the meta device.
     for name, tensor in network.state_dict().items():
         if name.endswith("num_batches_tracked"):

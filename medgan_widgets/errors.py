@@ -36,7 +36,7 @@ class ModelNotFoundError(MedganError, LookupError):
 
 
 class CardError(MedganError, ValueError):
-    """A model card is not JSON, lacks fields, or holds values outside the vocabulary."""
+    """A model card is not JSON, lacks fields, or holds wrong values."""
 
 
 class WeightsError(MedganError, ValueError):

@@ -132,8 +132,10 @@ def test_an_unknown_field_is_named(tmp_path: Path) -> None:
 
 
 WRONG = [
-    ("modality", "MRI", "modality"),
-    ("organ", "Brain", "organ"),
+    ("modality", "", "modality"),
+    ("modality", 3, "modality"),
+    ("organ", " ", "organ"),
+    ("organ", "x" * 101, "organ"),
     ("function", "magic", "function"),
     ("outputs", [], "outputs"),
     ("size", [0, 64], "size.0"),
@@ -272,3 +274,19 @@ def test_a_statement_left_blank_says_unknown_and_comes_back(tmp_path: Path) -> N
 def test_the_vocabulary_holds_what_people_bring(tmp_path: Path, modality: str, organ: str) -> None:
     card = ModelCard.read(written(tmp_path, facts(modality=modality, organ=organ)))
     assert (card.modality, card.organ) == (modality, organ)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (("OCT", "retina"), ("OCT", "retina")),
+        (("Elastography", "Thyroid"), ("Elastography", "Thyroid")),
+        (("mr", "Brain"), ("MR", "brain")),
+        (("MRI", " lymph node "), ("MRI", "lymph node")),
+    ],
+)
+def test_any_word_will_do_and_known_ones_are_written_in_one_way(
+    tmp_path: Path, given: tuple[str, str], kept: tuple[str, str]
+) -> None:
+    card = ModelCard.read(written(tmp_path, facts(modality=given[0], organ=given[1])))
+    assert (card.modality, card.organ) == kept

@@ -74,6 +74,10 @@ def numbers(found: Catalogue) -> list[str]:
     ("text", "expected"),
     [
         ("breast mri", {"00023"}),
+        ("breast-mri", {"00023"}),
+        ("breast_mri", {"00023"}),
+        ("chest-x-ray", {"00017", "00018", "00019", "00020", "phantom-chest-xray"}),
+        ("phantom-mammogram", {"phantom-mammogram"}),
         ("Breast MRI", {"00023"}),
         ("magnetic resonance imaging of the breast", {"00023"}),
         ("polyp mask", {"00009", "00010", "00011"}),
@@ -101,6 +105,19 @@ def test_a_search_finds_what_a_person_means(
     catalogue: Catalogue, text: str, expected: set[str]
 ) -> None:
     assert set(numbers(catalogue.search(text))) == expected
+
+
+def test_a_model_of_words_outside_the_vocabulary_is_found_by_them_and_their_synonyms(
+    tmp_path: Path,
+) -> None:
+    model(tmp_path, "oct", modality="OCT", organ="retina", region="macula", makes="B-scan")
+    model(tmp_path, "neck", modality="Elastography", organ="thyroid", region="-", makes="scan")
+    found = Catalogue(tmp_path)
+    assert found.search("oct").ids == found.search("eye oct").ids == ("oct",)
+    assert found.search("elastography thyroid").ids == ("neck",)
+    assert found.filter(organ="eye").ids == found.filter(modality="oct").ids == ("oct",)
+    assert found.facets()["modality"]["OCT"] == 1
+    assert found.search("thyriod").nearest.ids == ("neck",)
 
 
 def test_128_finds_every_model_of_that_size_and_no_other(catalogue: Catalogue) -> None:
@@ -346,7 +363,7 @@ def test_broken_cards_are_listed_with_the_reason_and_hide_nothing(tmp_path: Path
     root = tmp_path / "mixed"
     model(root, "good")
     (model(root, "cut") / "card.json").write_text('{"id": "cut"', encoding="utf-8")
-    model(root, "old", modality="MRI")
+    model(root, "old", modality=3)
     (model(root, "lost") / "card.json").unlink()
     model(root, "stranger", origin="medigan")
     (root / "notes").mkdir()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from medgan_widgets.catalogue import Catalogue
@@ -112,7 +115,26 @@ WRAPS = {
         }
     },
     "other sequence": lambda state: {k.replace("main.", "gen."): v for k, v in state.items()},
-}
+    "bare sequence": lambda state: {k.removeprefix("main."): v for k, v in state.items()},
+    "compiled": lambda state: {f"_orig_mod.module.{name}": v for name, v in state.items()},
+    "compiled within": lambda state: {
+        k.replace("main", "main._orig_mod"): v for k, v in state.items()
+    },
+    "flat, with its rival": lambda state: {
+        **{f"netG.module.{name}": tensor for name, tensor in state.items()},
+        **{f"netD.module.{k}": v for k, v in tutorial_discriminator().items()},
+    },
+    "an odd place": lambda state: {"nets": {"first": state}, "epoch": 3},
+    "medigan's template": lambda state: {
+        **state,
+        "embed_nn.0.weight": torch.zeros(6, 50),
+        "embed_nn.1.weight": torch.zeros(Z_DIM, 50),
+        "embed_nn.1.bias": torch.zeros(Z_DIM),
+    },
+    "half of another": lambda state: {
+        **state, **{k.replace("main", "best"): v for k, v in list(state.items())[:9]},
+    },
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS)
@@ -120,18 +142,67 @@ def test_the_generator_is_found_where_programs_put_it(
     generator: TutorialGenerator, file: Path, tmp_path: Path, wrap: Any
 ) -> None:
     torch.save(wrap(generator.state_dict()), file)
-    assert taken(file, tmp_path / "models").network.settings["z_dim"] == Z_DIM
+    card = taken(file, tmp_path / "models")
+    assert (weights_of(card, tmp_path)["layers.12.weight"] == generator.main[12].weight).all()
 
 
-def test_an_unusual_place_is_named(
+def weights_of(card: Any, tmp_path: Path) -> dict[str, torch.Tensor]:
+    return load_file(tmp_path / "models" / "mine" / card.weights.file)
+
+
+@pytest.mark.parametrize("names", [("main", "best_so_far"), ("netG.main", "netG_ema.main")])
+def test_of_two_generators_none_is_taken_unasked_and_never_a_mixture(
+    generator: TutorialGenerator, file: Path, tmp_path: Path, names: tuple[str, str]
+) -> None:
+    state = {k.removeprefix("main."): v for k, v in generator.state_dict().items()}
+    other = {name: tensor + 1 for name, tensor in state.items()}
+    nested: dict[str, Any] = dict(zip(names, (state, other), strict=True))
+    flat = {f"{name}.{k}": v for name, one in nested.items() for k, v in one.items()}
+    for content in (flat, dict(reversed(flat.items())), {"model": flat}, nested):
+        torch.save(content, file)
+        said = refused(file, tmp_path)
+        assert "holds 2 generators that fit: " in said
+        assert all(name in said for name in names)
+        assert "key=" in said
+    torch.save(flat, file)
+    for name, one in nested.items():
+        card = import_checkpoint(
+            file, "mine", **KNEE, key=name, models=tmp_path / "models", overwrite=True
+        )
+        saved = weights_of(card, tmp_path)
+        assert all((saved[f"layers.{k}"] == v).all() for k, v in one.items() if "tracked" not in k)
+        assert f"Taken was {name} of the file" in card.limits
+        assert next(n for n in names if n != name) in card.limits
+
+
+def test_key_is_a_key_of_the_file_or_how_names_begin(
     generator: TutorialGenerator, file: Path, tmp_path: Path
 ) -> None:
-    torch.save({"nets": {"first": generator.state_dict()}, "epoch": 3}, file)
-    with pytest.raises(WeightsError, match=r"dictionary of nets, epoch; say where .* key="):
-        taken(file, tmp_path / "models")
-    with pytest.raises(WeightsError, match=r"nothing under 'nets.second'; there is: first"):
+    state = generator.state_dict()
+    torch.save({"nets": {"first": state}, "epoch": 3}, file)
+    with pytest.raises(WeightsError, match=r"nothing under 'nets.second'; there is: nets, nets.f"):
         taken(file, tmp_path / "models", key="nets.second")
-    assert taken(file, tmp_path / "models", key="nets.first").size == (64, 64)
+    assert taken(file, tmp_path / "models", key="nets").size == (64, 64)
+    torch.save({k.replace("main", "gen"): v for k, v in state.items()}, file)
+    assert import_checkpoint(file, "other", **KNEE, key="gen", models=tmp_path / "models").size == (
+        64,
+        64,
+    )
+
+
+def test_the_card_says_what_was_assumed(
+    generator: TutorialGenerator, file: Path, tmp_path: Path
+) -> None:
+    torch.save({**generator.state_dict(), "embed_nn.1.bias": torch.zeros(Z_DIM)}, file)
+    limits = taken(file, tmp_path / "models", limits="For teaching.").limits
+    assert limits.startswith("For teaching. Imported: ")
+    for said in (
+        "ReLU",
+        "tanh",
+        "-1 (black) to 1 (white)",
+        "Taken was main of the file, not embed_nn",
+    ):
+        assert said in limits
 
 
 def test_weights_that_were_fp16_stay_fp16(
@@ -152,6 +223,22 @@ def test_a_residual_network_with_classes_wants_their_names(file: Path, tmp_path:
     card = taken(file, tmp_path / "models", network="residual", condition=condition)
     assert card.network.settings == settings
     assert (card.channels, card.truncation, card.function) == (3, True, "class to image")
+
+
+@pytest.mark.parametrize("network", ["residual", "stylegan2"])
+def test_the_other_networks_too_are_taken_from_where_one_fits(
+    file: Path, tmp_path: Path, network: str
+) -> None:
+    generator = GENERATORS[network](size=16, z_dim=12, width=4).state_dict()
+    rival = DISCRIMINATORS[network](size=16).state_dict()
+    parts = {"module.G.": generator, "module.D.": rival, "optimizer.0.": {"step": torch.zeros(1)}}
+    torch.save({f"{n}{k}": v for n, part in parts.items() for k, v in part.items()}, file)
+    card = taken(file, tmp_path / "models", network=network)
+    assert card.size == (16, 16)
+    assert "Taken was module.G of the file, not module.D, optimizer.0." in card.limits
+    torch.save({"G": generator, "G_ema": generator, "D": rival}, file)
+    with pytest.raises(WeightsError, match="2 generators that fit: G, G_ema; say which"):
+        taken(file, tmp_path / "again", network=network)
 
 
 @pytest.mark.parametrize("network", ["residual", "stylegan2"])
@@ -199,12 +286,44 @@ def test_a_whole_module_is_refused_with_what_to_do(
     assert "state_dict()" in refused(file, tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut"])
-def test_files_that_are_none_are_refused(file: Path, tmp_path: Path, content: bytes) -> None:
+def zipped(name: str) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr(name, "x")
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty"),
+        (b"\n<!DOCTYPE html><html>Sign in</html>", "a web page"),
+        (b"\xef\xbb\xbf<?xml version='1.0'?><Error>AccessDenied</Error>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n", "Git LFS pointer"),
+        (b'{"error": "not found"}', "JSON that begins with"),
+        (b"not a checkpoint", "text that begins with 'not a checkpoint'"),
+        (zipped("netG/weights.pth"), "a zip of netG/weights.pth"),
+        (zipped("model/code/x.py"), "TorchScript"),
+        (b"PK\x03\x04 cut", "copy it again"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_files_that_are_none_are_refused_as_what_they_are(
+    file: Path, tmp_path: Path, content: bytes, said: str, suffix: str
+) -> None:
+    file = file.with_suffix(suffix)
     file.write_bytes(content)
-    assert "netG.pth" in refused(file, tmp_path)
+    message = refused(file, tmp_path)
+    assert file.name in message
+    assert said in message
     file.unlink()
     assert "is not a file" in refused(file, tmp_path)
+
+
+def test_an_archive_or_a_picture_is_no_checkpoint(file: Path, tmp_path: Path) -> None:
+    for content in (b"\x1f\x8b\x08\x00 gzip", b"\x89HDF\r\n\x1a\n", b"\x89PNG\r\n\x1a\n\x00"):
+        file.write_bytes(content)
+        assert "of no kind that torch.save writes" in refused(file, tmp_path)
 
 
 def test_a_cut_file_is_refused(generator: TutorialGenerator, file: Path, tmp_path: Path) -> None:
@@ -226,11 +345,11 @@ def test_a_missing_tensor_an_unknown_one_and_a_wrong_shape_are_named(
 ) -> None:
     state = generator.state_dict()
     torch.save({k: v for k, v in state.items() if k != "main.4.bias"}, file)
-    assert "layers.4.bias" in refused(file, tmp_path)
+    assert "main.4.bias" in refused(file, tmp_path)
     torch.save(TutorialGenerator(bias=True).state_dict(), file)
-    assert "1 are unknown, e.g. 'layers.0.bias'" in refused(file, tmp_path)
+    assert "1 are unknown, e.g. 'main.0.bias'" in refused(file, tmp_path)
     torch.save({**state, "main.3.weight": torch.zeros(2, 2, 4, 4)}, file)
-    assert "layers.3.weight has shape (2, 2, 4, 4)" in refused(file, tmp_path)
+    assert "main.3.weight has shape (2, 2, 4, 4)" in refused(file, tmp_path)
     torch.save(state, file)
     assert "has shape" in refused(file, tmp_path, settings={"size": 64, "width": 8})
     assert "not those of a residual generator" in refused(file, tmp_path, network="residual")
@@ -244,7 +363,7 @@ def test_values_that_are_not_finite_are_refused(
     state = generator.state_dict()
     state["main.6.weight"][0, 0, 0, 0] = value
     torch.save(state, file)
-    assert "not finite, first in layers.6.weight" in refused(file, tmp_path)
+    assert "not finite, first in main.6.weight" in refused(file, tmp_path)
 
 
 def test_odd_contents_are_refused(file: Path, tmp_path: Path) -> None:

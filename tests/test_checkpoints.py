@@ -114,3 +114,11 @@ def test_a_pipe_in_place_of_the_weights_is_not_waited_for(
     os.mkfifo(weights[0])
     with pytest.raises(WeightsError, match="not a file"):
         read(weights)
+
+
+def test_weights_that_never_came_are_told_as_what_they_are(weights):
+    weights[0].write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n")
+    with pytest.raises(WeightsError, match=r"a Git LFS pointer; run git lfs pull"):
+        read(weights)
+    with pytest.raises(WeightsError, match=r"the file is a Git LFS pointer"):
+        read(weights, check=True)

@@ -17,7 +17,7 @@ from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.checkpoints import read_generator
 from medgan_widgets.engine import EXACT_CHUNK, Engine, _noise
 from medgan_widgets.errors import DataError, RequestError, SaveError, WeightsError
-from medgan_widgets.export import make_model
+from medgan_widgets.export import check_model, make_model
 from medgan_widgets.requests import GenerateRequest, Score
 from medgan_widgets.runs import WEIGHTS, RunState, Tick, record_tick, run_config, write_state
 from medgan_widgets.seeds import labels_from_seeds, latents_from_seeds, one_hot
@@ -209,8 +209,10 @@ def test_text_of_a_person_stays_text(run: Path, models: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"modality": None}, "modality must be one of MR, MG.*it was not given"),
-        ({"modality": "MRI"}, "modality must be one of .*got 'MRI'"),
+        ({"modality": None}, "modality must be one of MR, MG.*a word of yours; it was not given"),
+        ({"modality": 7}, "modality must be one of .*got 7"),
+        ({"licence": 7}, "make no model card: licence"),
+        ({"limits": "x" * 10_001}, "make no model card: limits"),
         ({"organ": None}, "organ must be one of brain, .*knee"),
         ({"statement": {"colour": "grey"}}, "statement must be texts for source"),
         ({"title": "x" * 501}, "make no model card: title"),
@@ -223,6 +225,39 @@ def test_a_missing_or_wrong_fact_is_asked_for(
     with pytest.raises(RequestError, match=said):
         make_model(run, "knee-1", **{**KNEE, **changes}, models=models)
     assert not models.exists() or not list(models.iterdir())
+
+
+def test_any_word_is_a_modality_or_an_organ(
+    run: Path, models: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    card = make_model(run, "one", **{**KNEE, "modality": "MRI", "organ": "thyroid"}, models=models)
+    assert (card.modality, card.organ) == ("MR", "thyroid")
+    assert "'MRI' is written 'MR'" in caplog.text
+    caplog.clear()
+    card = make_model(run, "two", **{**KNEE, "modality": "OCT", "organ": "brest"}, models=models)
+    assert (card.modality, card.organ) == ("OCT", "brest")
+    assert "'brest' is kept as it is; did you mean 'breast'?" in caplog.text
+    assert "OCT" not in caplog.text
+    assert card.id in Catalogue(models).search("oct brest")
+
+
+def test_what_a_model_is_called_is_checked_before_there_is_one(
+    run: Path, models: Path, tmp_path: Path
+) -> None:
+    assert check_model("knee-1", **KNEE, models=models)[0] == models / "knee-1"
+    assert not models.exists(), "nothing is left behind"
+    about = check_model("brain-1", phantom="brain_mri", models=models)[1]
+    assert (about.modality, about.organ) == ("MR", "brain")
+    make_model(run, "knee-1", **KNEE, models=models)
+    with pytest.raises(RequestError, match="exists already"):
+        check_model("knee-1", **KNEE, models=models)
+    with pytest.raises(RequestError, match="statement must be texts for source"):
+        check_model("knee-2", **{**KNEE, "statement": '{"source": "our clinic"}'}, models=models)
+    with pytest.raises(RequestError, match="organ must be one of"):
+        check_model("knee-2", modality="DX", models=models)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SaveError, match="was not saved"):
+        check_model("knee-2", **KNEE, models=tmp_path / "file")
 
 
 @pytest.mark.parametrize("name", ["", "../up", "a/b", "nul", ".x", "7", "x" * 101, 5])

@@ -8,6 +8,7 @@ first id wins. What cannot be read is listed as broken and hides nothing else.
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -167,6 +168,9 @@ class Catalogue:
             return self._some(self._ids)
         hits = [(self._fit(name, wanted), place) for place, name in enumerate(self._ids)]
         found = [self._ids[place] for fit, place in sorted(hits, key=_best_first) if fit]
+        apart = re.sub(r"(?<=\w)[-_](?=\w)", " ", str(text))  # breast-mri, which is no id
+        if not found and apart != str(text):
+            return self.search(apart)
         return self._some(found, None if found else self._near(str(text), wanted))
 
     def filter(

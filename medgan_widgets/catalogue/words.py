@@ -78,6 +78,29 @@ def canonical(word: str) -> str:
     return " ".join(_tokens(word)) or word.lower()
 
 
+def known_as(text: str, known: Sequence[str]) -> tuple[str, str]:
+    """Return a modality or organ as it is written here, and what is to be told about that.
+
+    Examples
+    --------
+    >>> known_as("mri", ("MR", "CT")), known_as("Brain", ("brain", "breast"))
+    (('MR', "'mri' is written 'MR'."), ('brain', ''))
+    >>> known_as("brest", ("brain", "breast"))
+    ('brest', "'brest' is kept as it is; did you mean 'breast'?")
+    """
+    same = {word.lower(): word for word in known}
+    if text.lower() in same:
+        return same[text.lower()], ""
+    names = {_MODALITY.get(word, word): word for word in known}
+    word = canonical(text)
+    if len(text) > 2 and word in names:  # of two letters it is a code of DICOM's
+        code = names[word]
+        return (text, "") if code == word else (code, f"{text!r} is written {code!r}.")
+    near = mend(word, names) if len(text) > 3 else None
+    meant = names.get(near or "")
+    return text, f"{text!r} is kept as it is; did you mean {meant!r}?" if meant else ""
+
+
 def words(text: str) -> list[str]:
     """Return the words of a search that matter, each once.
 
@@ -94,7 +117,8 @@ def words_of(card: ModelCard) -> Mapping[str, float]:
     weights: dict[str, float] = {}
     height, width = card.size
     view = "chest" if (card.modality, card.organ) == ("DX", "lung") else ""  # as people call it
-    exact = f"{_MODALITY[card.modality]} {view} {card.organ} {card.makes} {' '.join(card.outputs)}"
+    modality = _MODALITY.get(card.modality, card.modality)
+    exact = f"{modality} {view} {card.organ} {card.makes} {' '.join(card.outputs)}"
     factors = " ".join(
         f"{name} {' '.join(map(str, values))}" for name, values in card.condition.items()
     )

@@ -8,6 +8,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from medgan_widgets.export.about import check_model
 from medgan_widgets.export.checkpoint_import import import_checkpoint
 from medgan_widgets.export.entry import Exported, export
 from medgan_widgets.export.lineage import Step
@@ -29,6 +30,7 @@ __all__ = [
     "Match",
     "Step",
     "Trace",
+    "check_model",
     "export",
     "file_name",
     "image_recipe",

@@ -6,33 +6,25 @@ generator in evaluation mode: batch norm uses what it learned, never the batch.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from medgan_widgets.cards import UNKNOWN, DataStatement, ModelCard
 from medgan_widgets.errors import RequestError, WeightsError
-from medgan_widgets.export.about import (
-    NOT_FOR_DIAGNOSIS,
-    About,
-    card_facts,
-    checked_about,
-    checked_statement,
-)
+from medgan_widgets.export.about import NOT_FOR_DIAGNOSIS, card_facts, check_model
 from medgan_widgets.export.known import file_sha256
-from medgan_widgets.export.model_folder import free_place, write_model_folder
-from medgan_widgets.export.settings_guess import guessed_settings
+from medgan_widgets.export.model_folder import write_model_folder
+from medgan_widgets.export.settings_guess import guessed_settings, misfits, not_those_of
 
 Tensors = dict[str, Any]  # name -> torch.Tensor; torch itself stays out of this file
 
-# Where a training program may keep the generator; the averaged one makes better images.
-PLACES = (
-    "G_ema", "g_ema", "generator_ema", "netG_ema", "ema", "generator", "netG", "G",
-    "generator_state_dict", "netG_state_dict", "state_dict", "model_state_dict", "model",
-)  # fmt: skip
-_SEQUENCE = re.compile(r"[A-Za-z_]\w*\.(\d+\.(?:weight|bias|running_mean|running_var))")
-_COUNTER = "num_batches_tracked"
+COUNTER = "num_batches_tracked"  # of training steps; nothing reads it
+_COMPUTES = {
+    "dcgan": "batch norm (eps 1e-5) and ReLU after each layer, tanh after the last",
+    "residual": "the layers of this package's residual network",
+    "stylegan2": "the layers of this package's style-based network",
+}
 
 
 def import_checkpoint(
@@ -70,8 +62,9 @@ def import_checkpoint(
     settings
         The network's arguments; by default they are read off the shapes.
     key
-        Where the generator is in the file, e.g. ``"netG"`` or ``"nets.G"``; by default it is
-        looked for under the usual names.
+        Where the generator is in the file, e.g. ``"netG"`` or ``"nets.G"``: a key, or how
+        its tensors' names begin. By default it is where one generator fits; of several that
+        fit, none is taken unasked.
     condition
         Factors and their values, for a network with classes, in the order of its one-hot input.
     title, modality, organ, region, makes, licence, statement, models, limits, overwrite
@@ -80,7 +73,8 @@ def import_checkpoint(
     Raises
     ------
     WeightsError
-        When the file carries code, is damaged, is a discriminator, or does not fit.
+        When the file carries code, is damaged, is no checkpoint or a discriminator, does not
+        fit, or holds several generators that do.
     RequestError
         When a fact is missing, or the name is taken.
     SaveError
@@ -97,105 +91,139 @@ def import_checkpoint(
     from medgan_widgets.checkpoints import fits_half, generator_of, read_pytorch
 
     path, factors = Path(path).expanduser(), dict(condition or {})
-    place, said = free_place(models, model_id, overwrite), checked_statement(statement)
-    about = checked_about(About(title, modality, organ, region, makes), factors)
-    tensors = _renamed(_generator_in(read_pytorch(path), key, path.name), network)
-    _refuse_discriminator(tensors, network, path.name)
-    chosen = dict(settings) if settings is not None else guessed_settings(tensors, network)
-    generator = generator_of(tensors, network, chosen, path.name)
+    place, about, said = check_model(
+        model_id, factors=factors, title=title, modality=modality, organ=organ, region=region,
+        makes=makes, licence=licence, statement=statement, models=models, limits=limits,
+        overwrite=overwrite,
+    )  # fmt: skip
+    content = read_pytorch(path)
+    part, tensors, chosen = _generator_in(content, key, network, settings, path.name)
+    own, begins = "layers." if network == "dcgan" else "", f"{part}." if part else ""
+    generator = generator_of(
+        tensors, network, chosen, path.name, lambda name: begins + name.removeprefix(own)
+    )
     _check_classes(generator.classes, factors)
+    assumed = _assumed(network, part, [name for name, _ in _flat(content)])
     facts = {
         **card_facts(model_id, about, network, chosen, generator, factors),
         "licence": licence or None,
         "dataset": None if said.source == UNKNOWN else said.source,
         "statement": said,
         "training": {"imported_from": path.name, "imported_sha256": file_sha256(path)},
-        "limits": " ".join(filter(None, [limits, NOT_FOR_DIAGNOSIS])),
+        "limits": " ".join(filter(None, [limits, assumed, NOT_FOR_DIAGNOSIS])),
     }
     return write_model_folder(place, facts, generator, half=fits_half(generator))
 
 
-def _generator_in(content: Any, key: str | None, file: str) -> Tensors:
-    """Return the tensors of the generator, by the names they were saved with."""
-    if key is not None:
-        for part in key.split("."):
-            if not isinstance(content, Mapping) or part not in content:
-                have = (
-                    ", ".join(map(str, list(content)[:8])) if isinstance(content, Mapping) else ""
-                )
-                raise WeightsError(f"{file} has nothing under {key!r}; there is: {have or 'none'}.")
-            content = content[part]
-    else:
-        content = _found(content)
-    if not _is_state(content):
+def _generator_in(
+    content: Any, key: str | None, network: str, settings: Mapping[str, int] | None, file: str
+) -> tuple[str, Tensors, dict[str, int]]:
+    """Return where in a file the one generator is that fits, its tensors by our names, settings."""
+    from medgan_widgets.checkpoints import build_generator, discriminator_names
+
+    tensors = dict(_flat(content)) if isinstance(content, Mapping) else {}
+    if not tensors:
         have = ", ".join(map(str, list(content)[:8])) if isinstance(content, Mapping) else ""
         kind = f"a dictionary of {have}" if have else f"a {type(content).__name__}"
+        raise WeightsError(f"{file} holds no tensors by name, but {kind}.")
+    parts = _parts(tensors)
+    if key is not None:
+        have = ", ".join([name for name in parts if name][:8]) or "one part without a name"
+        parts = {name: part for name, part in parts.items() if f"{name}.".startswith(f"{key}.")}
+        if not parts:
+            raise WeightsError(f"{file} has nothing under {key!r}; there is: {have}.")
+    firsts = _firsts(build_generator(network, {}).state_dict())
+    alike = {
+        name: ours for name, part in parts.items() if (ours := _as_ours(part, network, firsts))
+    }
+    tried = {name: _fitting(part, network, settings) for name, part in alike.items()}
+    fits = {name: chosen for name, chosen in tried.items() if chosen}
+    if len(fits) > 1:
         raise WeightsError(
-            f"{file} holds no tensors by name where they are looked for, but {kind}; "
-            "say where the generator is with key=."
+            f"{file} holds {len(fits)} generators that fit: {', '.join(fits)}; say which with "
+            f"key=, such as key={next(iter(fits))!r} (averaged weights, often called ema, make "
+            "the better images)."
         )
-    return _without_prefix(dict(content), "module.")  # of nn.DataParallel
+    others = discriminator_names(network) if not fits else []
+    apart = [name for name, part in alike.items() if not _is_discriminator(part, others)]
+    if not fits and not apart:
+        if any(_is_discriminator(part, others) for part in (*alike.values(), *parts.values())):
+            raise WeightsError(
+                f"{file} holds a discriminator, which makes no images; name the generator's file, "
+                "or where it is in this one with key=."
+            )
+        raise not_those_of(network, tensors)
+    name = next(iter(fits or apart))
+    if not fits:  # the first is told why
+        return name, alike[name], dict(settings or guessed_settings(alike[name], network))
+    return name, alike[name], fits[name]
 
 
-def _found(content: Any) -> Any:
-    for _ in range(3):  # {"model": {"G_ema": {...}}}
-        if not isinstance(content, Mapping) or _is_state(content):
-            break
-        name = next((name for name in PLACES if isinstance(content.get(name), Mapping)), None)
-        if name is None:
-            break
-        content = content[name]
-    if _is_state(content):
-        content = _without_prefix(dict(content), "module.")
-        for name in PLACES:  # one dictionary for both networks, told apart by their first name
-            part = {k[len(name) + 1 :]: v for k, v in content.items() if k.startswith(f"{name}.")}
-            if part and name not in ("model", "G"):
-                return part
-    return content
+def _flat(content: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in content.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{above}{name}.")
+        elif hasattr(value, "shape") and not str(name).endswith(COUNTER):
+            yield f"{above}{name}", value
 
 
-def _is_state(content: Any) -> bool:
-    return (
-        isinstance(content, Mapping)
-        and bool(content)
-        and all(isinstance(k, str) and hasattr(v, "shape") for k, v in content.items())
-    )
+def _parts(tensors: Tensors) -> dict[str, Tensors]:
+    """Return what lies under each beginning of the names, the whole under ''."""
+    parts: dict[str, Tensors] = {}
+    for name, tensor in tensors.items():
+        steps = name.split(".")
+        for depth in range(len(steps)):
+            part = parts.setdefault(".".join(steps[:depth]), {})
+            part[".".join(steps[depth:])] = tensor
+    return parts
 
 
-def _without_prefix(tensors: Tensors, prefix: str) -> Tensors:
-    while all(name.startswith(prefix) for name in tensors):
-        tensors = {name[len(prefix) :]: tensor for name, tensor in tensors.items()}
-    return tensors
+def _firsts(names: Iterable[str]) -> set[str]:
+    return {name.split(".")[0] for name in names}
 
 
-def _renamed(tensors: Tensors, network: str) -> Tensors:
-    """Return the tensors by our names: the tutorial's ``main.0.weight`` is ``layers.0.weight``."""
-    kept = {name: tensor for name, tensor in tensors.items() if not name.endswith(_COUNTER)}
+def _as_ours(part: Tensors, network: str, firsts: set[str]) -> Tensors | None:
+    """Return a part by our names, or None where they are not at all those of the network."""
     if network != "dcgan":
-        return kept
-    found = {name: _SEQUENCE.fullmatch(name) for name in kept}
-    if not all(found.values()):
-        return kept
-    return {f"layers.{match[1]}": kept[name] for name, match in found.items() if match}
+        return part if firsts <= _firsts(part) else None
+    # An nn.Sequential, whatever it is called; of matrices alone it is none of convolutions.
+    deep = any(len(tensor.shape) == 4 for tensor in part.values())
+    if not deep or not all(first.isdecimal() for first in _firsts(part)):
+        return None
+    return {f"layers.{name}": tensor for name, tensor in part.items()}
 
 
-def _refuse_discriminator(tensors: Tensors, network: str, file: str) -> None:
-    from medgan_widgets.checkpoints import discriminator_names
+def _fitting(
+    part: Tensors, network: str, settings: Mapping[str, int] | None
+) -> dict[str, int] | None:
+    """Return the settings under which a network has these tensors, or None."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in part.items()}
+    try:
+        chosen = dict(settings or guessed_settings(part, network))
+    except WeightsError:
+        return None
+    return None if misfits(chosen, shapes, network) else chosen
 
-    first = tensors.get("layers.0.weight")
-    others = discriminator_names(network)
-    if network == "dcgan" and first is not None and first.ndim == 4:
-        layers = [name for name in tensors if name.startswith("layers.")]
-        last = [name for name in layers if name.endswith(".weight")][-1]
-        numbers = {name.split(".")[1] for name in layers}
-        # A generator begins with a norm after its first layer, a discriminator does not.
-        if tensors[last].shape[0] == 1 and "2" in numbers and "1" not in numbers:
-            others.append(set(tensors))
-    if set(tensors) in others:
-        raise WeightsError(
-            f"{file} holds a discriminator, which makes no images; name the generator's file, or "
-            "where it is in this one with key=."
-        )
+
+def _is_discriminator(part: Tensors, known: Sequence[set[str]]) -> bool:
+    numbers = {name.split(".")[1] for name in part if name.startswith("layers.")}
+    last = [tensor for name, tensor in part.items() if name.endswith(".weight")][-1:]
+    # A generator begins with a norm after its first layer, the tutorial's discriminator does not.
+    tutorial = bool(last) and last[0].shape[0] == 1 and "2" in numbers and "1" not in numbers
+    return tutorial or set(part) in known
+
+
+def _assumed(network: str, part: str, tensors: Iterable[str]) -> str:
+    """Say what no file of weights tells, and what else was in it."""
+    depth = part.count(".") + 1
+    names = dict.fromkeys(".".join(name.split(".")[:depth]) for name in tensors)
+    others = [name for name in names if part and name != part]
+    left = f" Taken was {part} of the file, not {', '.join(others[:8])}." if others else ""
+    return (
+        "Imported: a file of weights does not say how its network computes. Assumed are "
+        f"{_COMPUTES[network]}, latents of a standard normal distribution, and an output from "
+        f"-1 (black) to 1 (white); built otherwise, it would make other images.{left}"
+    )
 
 
 def _check_classes(classes: int, factors: Mapping[str, Sequence[Any]]) -> None:

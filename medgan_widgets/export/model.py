@@ -9,11 +9,10 @@ from pathlib import Path
 
 from medgan_widgets.cards import DataStatement, ModelCard, ScoreCard
 from medgan_widgets.errors import RequestError
-from medgan_widgets.export.about import About, card_facts, checked_statement
-from medgan_widgets.export.model_folder import free_place, write_model_folder
+from medgan_widgets.export.about import card_facts, check_model
+from medgan_widgets.export.model_folder import write_model_folder
 from medgan_widgets.export.run_facts import (
     Run,
-    about_run,
     checkpoint_sha256,
     dataset_of,
     limits_of,
@@ -57,6 +56,7 @@ def make_model(
         The model's name: letters, digits, ``.``, ``_``, ``-``.
     title, modality, organ, region, makes
         What it shows, as in :class:`~medgan_widgets.cards.ModelCard`; phantoms know theirs.
+        Modality and organ are the usual words (MRI is written MR) or any others.
     licence
         Of the weights; None stays "not stated".
     statement
@@ -74,7 +74,7 @@ def make_model(
     Raises
     ------
     RequestError
-        When a fact is missing or outside the vocabulary, or the name is taken.
+        When a fact is missing or no text, or the name is taken; ``check_model`` tells before.
     DataError
         When the folder is no run, is damaged, or was written by a newer version.
     WeightsError
@@ -93,9 +93,12 @@ def make_model(
     """
     from medgan_widgets.checkpoints import read_generator
 
-    place, said = free_place(models, model_id, overwrite), checked_statement(statement)
     run = read_facts(Path(run_dir))
-    about = about_run(run, About(title, modality, organ, region, makes))
+    place, about, said = check_model(
+        model_id, phantom=str(run.config["data"]) if run.phantom else None, factors=run.factors,
+        title=title, modality=modality, organ=organ, region=region, makes=makes, licence=licence,
+        statement=statement, models=models, limits=limits, overwrite=overwrite,
+    )  # fmt: skip
     name, settings = run.config["settings"]["network"], dict(run.config["network"])
     sha256 = checkpoint_sha256(run.folder)
     generator = read_generator(run.folder / WEIGHTS, name, settings, sha256)

@@ -40,11 +40,13 @@ def free_place(models: str | Path, model_id: str, overwrite: bool) -> Path:
     ------
     RequestError
         For an id that is no harmless folder name, or one that is taken.
+    SaveError
+        When no folder can be written there.
     """
     try:
         _NAME.validate_python(model_id)
     except ValueError as error:
-        raise RequestError(f"model_id {_fault(error)}.") from None
+        raise RequestError(f"model_id {fault(error)}.") from None
     if model_id.isdigit():
         raise RequestError(
             f"model_id {model_id!r} is a number, and those are medigan's; add a word."
@@ -54,7 +56,13 @@ def free_place(models: str | Path, model_id: str, overwrite: bool) -> Path:
         raise RequestError(f"{place} exists already; choose another model_id, or overwrite=True.")
     if place.exists() and not (place / "card.json").is_file():
         raise RequestError(f"{place} is not a model's folder, so it is not replaced.")
-    return place
+    try:  # the nearest folder that is there must take a new one
+        with tempfile.TemporaryDirectory(
+            dir=next(p for p in place.absolute().parents if p.exists())
+        ):
+            return place
+    except OSError as error:
+        raise _not_saved(place, error) from error
 
 
 def write_model_folder(
@@ -114,7 +122,7 @@ def _put(root: Path, facts: dict[str, Any], generator: Generator, *, half: bool)
     try:
         card = ModelCard(**facts, weights=weights)
     except ValueError as error:
-        raise RequestError(f"these facts make no model card: {_fault(error)}.") from None
+        raise RequestError(f"these facts make no model card: {fault(error)}.") from None
     card.write(folder)
     return card
 
@@ -188,7 +196,7 @@ def _not_saved(place: Path, error: OSError) -> SaveError:
     )
 
 
-def _fault(error: ValueError) -> str:
+def fault(error: ValueError) -> str:
     """Return the first fault that pydantic found, as words."""
     first = error.errors()[0]  # type: ignore[attr-defined]
     where = ".".join(str(part) for part in first["loc"])

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from medgan_widgets.cards import UNKNOWN, DataStatement
 from medgan_widgets.errors import DataError, WeightsError
-from medgan_widgets.export.about import NOT_FOR_DIAGNOSIS, PHANTOMS, About, checked_about
+from medgan_widgets.export.about import NOT_FOR_DIAGNOSIS, PHANTOMS
 from medgan_widgets.export.known import file_sha256, read_object
 from medgan_widgets.runs import WEIGHTS, read_run, run_state
 
@@ -72,15 +72,6 @@ def checkpoint_sha256(folder: Path) -> str:
             f"{folder} has no checkpoint yet (expected {WEIGHTS.as_posix()}); train it until the "
             "first one is written, or stop it, which writes one."
         ) from None
-
-
-def about_run(run: Run, said: About) -> About:
-    """Return what a person said of a run's images; phantoms know the rest by themselves."""
-    known = PHANTOMS.get(str(run.config["data"])) if run.phantom else None
-    if known is not None:
-        given = {name: text for name, text in asdict(said).items() if text}
-        said = replace(known, **{"title": f"{known.title}, {known.region}", **given})
-    return checked_about(said, run.factors)
 
 
 def statement_of(run: Run, said: DataStatement) -> DataStatement:

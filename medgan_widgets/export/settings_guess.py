@@ -44,11 +44,16 @@ def guessed_settings(tensors: Mapping[str, Any], network: str) -> dict[str, int]
             return _READ_OFF[network](shapes)
         return settings_by_trial(shapes, network)
     except (KeyError, IndexError, ValueError):
-        names = ", ".join(sorted(tensors)[:4])
-        raise WeightsError(
-            f"these tensors are not those of a {network} generator: there are {len(tensors)}, "
-            f"such as {names}; choose another network=, or say where the generator is with key=."
-        ) from None
+        raise not_those_of(network, tensors) from None
+
+
+def not_those_of(network: str, tensors: Mapping[str, Any]) -> WeightsError:
+    """Return the error for tensors that no such network has, to be raised."""
+    names = ", ".join(sorted(tensors)[:4])
+    return WeightsError(
+        f"these tensors are not those of a {network} generator: there are {len(tensors)}, "
+        f"such as {names}; choose another network=, or say where the generator is with key=."
+    )
 
 
 def _dcgan(shapes: Shapes) -> dict[str, int]:
@@ -88,8 +93,8 @@ def settings_by_trial(shapes: Shapes, network: str) -> dict[str, int]:
     dims = sorted({side for shape in shapes.values() for side in shape if side > 1})
     first = {"channels": 1, "z_dim": 16, "width": 8}
     starts = [{"size": size, **first, "classes": n} for size in SIZES for n in (0, 2)]
-    best = min(starts, key=lambda one: _misfits(one, shapes, network))
-    if _misfits(best, shapes, network) > len(shapes):
+    best = min(starts, key=lambda one: misfits(one, shapes, network))
+    if misfits(best, shapes, network) > len(shapes):
         raise ValueError("other names")
     widths = {max(1, int(side * part)) for side in dims for part in (1, 2, 0.5, 0.25, 0.125)}
     for _ in range(3):
@@ -99,18 +104,18 @@ def settings_by_trial(shapes: Shapes, network: str) -> dict[str, int]:
             [{"z_dim": z, "classes": d - z} for z in dims for d in dims if d >= z],
         ):
             tried = [{**best, **changes} for changes in some]
-            best = min([best, *tried], key=lambda one: _misfits(one, shapes, network))
-        if not _misfits(best, shapes, network):
+            best = min([best, *tried], key=lambda one: misfits(one, shapes, network))
+        if not misfits(best, shapes, network):
             break
     return best
 
 
-def _misfits(settings: dict[str, int], shapes: Shapes, network: str) -> int:
+def misfits(settings: Mapping[str, int], shapes: Shapes, network: str) -> int:
     """Return how many tensors have another shape; more than there are when the names differ."""
     from medgan_widgets.checkpoints import COUNTER, build_generator
 
     try:
-        built = build_generator(network, settings).state_dict()
+        built = build_generator(network, dict(settings)).state_dict()
     except WeightsError:
         return 10**6
     made = {name: tuple(one.shape) for name, one in built.items() if not name.endswith(COUNTER)}

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from medgan_widgets.cards import FUNCTIONS, ORGANS, ModelCard
+from medgan_widgets.cards import FUNCTIONS, ModelCard
 from medgan_widgets.errors import CardError
 from medgan_widgets.medigan.facts import promise_of
 from medgan_widgets.medigan.packages import PackageSpec, medigan_packages, spec_from_entry
@@ -85,7 +85,7 @@ def _card_and_spec(model_id: str, entry: object) -> tuple[ModelCard, PackageSpec
         "description": str(about.get("comment") or "")[:10_000],
         "origin": "medigan",
         "modality": _modality(selection),
-        "organ": next((one for one in _texts(selection.get("organ")) if one in ORGANS), None),
+        "organ": next(iter(_texts(selection.get("organ"))), None),
         "region": next(iter(_texts(selection.get("generates"))), "not stated"),
         "makes": next(iter(_texts(selection.get("generates"))), "image"),
         "outputs": outputs,
@@ -130,4 +130,4 @@ def _modality(selection: Mapping[str, Any]) -> str | None:
         exact = any(text in names for text in given)
         if exact or any(n in text for text in given for n in names if len(n) > 2):
             return code
-    return str(selection.get("modality"))[:60] if given else None
+    return given[0][:100] if given else None
