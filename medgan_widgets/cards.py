@@ -176,6 +176,13 @@ class ScoreCard(_Part):
         return Score(**self.model_dump())
 
 
+class ClassCount(_Part):
+    """How many images of one combination of classes a model was trained on."""
+
+    condition: dict[StrictStr, FactorValue]
+    images: Count
+
+
 class DataStatement(_Part):
     """Where training images come from, and by whose leave; what nobody stated is ``UNKNOWN``.
 
@@ -233,6 +240,11 @@ class ModelCard(_Part):
         For models that run in this package; None for those known by their facts.
     scores
         Figures, each with n, extractor and floor where its source tells them.
+    class_counts
+        How many training images each combination of classes had.
+    preprocessing
+        How the training images were prepared, so that real images can be prepared alike;
+        empty where nobody knows.
     needs, corrections, limits, promise
         What is needed to run it, what was corrected, what it is not good for, and
         what a seed promises.
@@ -280,6 +292,8 @@ class ModelCard(_Part):
     weights: Weights | None = None
     scores: tuple[ScoreCard, ...] = ()
     training: dict[StrictStr, StrictStr | StrictInt | Number] = {}
+    class_counts: tuple[ClassCount, ...] = ()
+    preprocessing: dict[StrictStr, JsonValue] = {}
     limits: LongText = ""
     promise: LongText = ""
     source: WebAddress | None = None

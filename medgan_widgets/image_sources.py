@@ -227,6 +227,19 @@ def preparation_of(
     return None
 
 
+def phantom_kind(card: ModelCard) -> str | None:
+    """Return the kind of phantom that a model was trained on, or None for any other model.
+
+    Examples
+    --------
+    >>> from medgan_widgets import Catalogue
+    >>> phantom_kind(Catalogue()["phantom-styles"])
+    'brain_mri'
+    """
+    told = f"{card.dataset} {card.training.get('command', '')}"
+    return next((kind for kind in KINDS if kind in told), None) if card.phantom else None
+
+
 def in_batches(array: NDArray[Any], rows: int = 256) -> Iterator[NDArray[Any]]:
     """Yield an array in parts."""
     for start in range(0, len(array), rows):

@@ -171,11 +171,24 @@ def one_hot(
 
 
 def _known_value(name: str, value: object, values: Sequence[Value]) -> Value:
-    if not isinstance(value, (str, bool, int, float)):
-        have = ", ".join(map(repr, values))
-        raise RequestError(f"{name} must be one of {have}; got {value!r}.")
-    for known in values:  # True == 1 in Python, but a class is not a number
-        if known == value and isinstance(known, bool) == isinstance(value, bool):
-            return known
+    """Return the class that is meant: numbers may be written 7, 7.0, "7" or "007"."""
     have = ", ".join(map(repr, values))
+    if isinstance(value, (str, bool, int, float)):
+        for known in values:  # True == 1 in Python, but a class is not a number
+            if known == value and isinstance(known, bool) == isinstance(value, bool):
+                return known
+        number = _number(value)
+        same = [known for known in values if number is not None and _number(known) == number]
+        if len(same) == 1:
+            return same[0]
     raise RequestError(f"{name} must be one of {have}; got {value!r}.")
+
+
+def _number(value: object) -> float | None:
+    """Return a number, or text that is nothing else, as a number; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        return None

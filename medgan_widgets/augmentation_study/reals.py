@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.datasets import TrainingImages, read_images
+from medgan_widgets.datasets.phantom import phantom_named
 from medgan_widgets.engine import Engine
 from medgan_widgets.errors import DataError, RequestError
-from medgan_widgets.phantoms import KINDS
 
 LESIONS = ("tumour", "nodule", "mass")  # what phantoms are told apart by, unless another is said
 PHANTOMS = 200  # to learn from
+_PREPARES = {"size", "window", "percentiles", "fit", "channels", "plane"}
 
 
 def classes_of(data: TrainingImages, target: str) -> NDArray[np.int64]:
@@ -41,11 +42,15 @@ def read_reals(
 ) -> TrainingImages:
     """Return the data of a study, with classes and a test side; phantoms in the model's size."""
     options: dict[str, Any] = {"labels": labels, "group": group, "size": size, **(read or {})}
-    if isinstance(data, str) and data in KINDS:
+    if phantom_named(data):
         options.setdefault("most", PHANTOMS if reals is None else reals)
         if size is None:  # as the model makes them, so that nothing is resized
             catalogue = engine.catalogue if engine else Catalogue()
             options["size"] = 64 if model is None else catalogue[model].size[0]
+    elif model is not None and "like" not in options and not isinstance(data, TrainingImages):
+        card = (engine.catalogue if engine else Catalogue())[model]
+        if card.preprocessing and not _PREPARES & {k for k, v in options.items() if v is not None}:
+            options["like"] = card  # as the model's own data were
     try:
         images = read_images(data, **options)
     except TypeError as error:

@@ -18,7 +18,7 @@ from medgan_widgets.checkpoints import read_generator, write_weights
 from medgan_widgets.datasets import TrainingImages
 from medgan_widgets.engine import Engine
 from medgan_widgets.errors import DataError, RequestError
-from medgan_widgets.images import to_uint8
+from medgan_widgets.image_sources import open_images
 from medgan_widgets.requests import GenerateRequest
 from medgan_widgets.runs import WEIGHTS, Tick, run_config
 from medgan_widgets.seeds import SEED_LIMIT, Value
@@ -66,12 +66,11 @@ class Source:
                 self.card.id,
                 seeds=range(first, first + len(rows)),
                 condition={**self.condition, self.factor: value},
-                mode="fast" if self.card.size[0] > 64 and self.card.origin == "local" else "exact",
             )
             done = 0
-            for batch in self.engine.generate(request):
-                some = rows[done : done + len(batch.images)]
-                made[some] = fitted(batch.images, self.shape)
+            for images in open_images(request, engine=self.engine).batches():
+                some = rows[done : done + len(images)]
+                made[some] = fitted(images, self.shape)
                 done += len(some)
         return made
 
@@ -116,7 +115,7 @@ def source_of(
     return source
 
 
-def fitted(images: NDArray[Any], shape: Sequence[int]) -> Images:
+def fitted(images: Images, shape: Sequence[int]) -> Images:
     """Return generated images in a study's size and channels, uint8 [N, *shape].
 
     Smaller by an antialiased bilinear resize; grey to colour by repetition, colour
@@ -127,7 +126,6 @@ def fitted(images: NDArray[Any], shape: Sequence[int]) -> Images:
     >>> fitted(np.full((2, 64, 64, 1), 7, np.uint8), (32, 32, 3)).shape
     (2, 32, 32, 3)
     """
-    images = to_uint8(images)
     if images.shape[3] != shape[2]:
         grey = np.rint(images.mean(axis=3, keepdims=True)).astype(np.uint8)
         images = np.repeat(grey, shape[2], axis=3)

@@ -3,12 +3,11 @@
 ::
 
     entry.py            read_images: one door for all of them
-    kinds.py            which kind of data lies in a place
-    folder.py dicom.py nifti.py npz.py memory.py phantom.py    one kind a file
-    table.py            classes and patients beside the images
-    found.py            what was found, what was refused, in words
-    reading.py          one image at a time into one array
-    preprocessing.py    from values to pixels, written down
+    listing.py table.py what lies in a place, told from names and tables alone
+    pictures.py dicom.py nifti.py npz.py memory.py phantom.py    one kind a file
+    pixels.py records.py    one image as its file holds it; files before they are opened
+    preprocessing.py    from values to pixels, kept with the model
+    reading.py          all images into one array, each file opened once
     split.py keys.py    who trains and who judges; patients as keyed hashes
     classes.py          classes as one-hot rows
     training_images.py  what all of it becomes
@@ -17,9 +16,9 @@
 """
 
 from medgan_widgets.datasets.entry import read_images
-from medgan_widgets.datasets.found import Refused
 from medgan_widgets.datasets.phantom import phantom_images
 from medgan_widgets.datasets.preprocessing import Preprocessing
+from medgan_widgets.datasets.records import Refused
 from medgan_widgets.datasets.training_images import FileUsed, TrainingImages
 
 __all__ = [

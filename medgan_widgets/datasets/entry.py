@@ -27,7 +27,7 @@ from medgan_widgets.datasets.pictures import decode_picture
 from medgan_widgets.datasets.pixels import Pixels
 from medgan_widgets.datasets.preprocessing import FILE, Preprocessing
 from medgan_widgets.datasets.reading import Reading, images_from
-from medgan_widgets.datasets.records import ImageFile, ImageRecord, Refused, first_names
+from medgan_widgets.datasets.records import NOTHING, ImageFile, ImageRecord, Refused, first_names
 from medgan_widgets.datasets.table import FOLDER, Annotations, Said, plain_value, read_table
 from medgan_widgets.datasets.training_images import TrainingImages
 from medgan_widgets.errors import DataError, RequestError
@@ -229,7 +229,7 @@ def _of_path(
     )
     if below.source != "npz":
         return below.read()
-    arrays = [below.listing.files[name] for name, one in below.listing.kinds.items() if one == "npz"]
+    arrays = [below.listing.files[name] for name in below.listing.images("npz")]
     if len(arrays) != 1:
         raise DataError(f"{place} holds {len(arrays)} files of arrays; give the path of one.")
     files = list(images_of_npz(arrays[0], labels=labels, group=group))
@@ -257,10 +257,7 @@ def _kind_of(place: Path, listing: Listing, kind: str | None) -> str:
         if kind not in KINDS:
             raise DataError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}.")
         return kind
-    counted: dict[str, int] = {}
-    for name, one in listing.kinds.items():
-        if one is not None and name not in listing.masks:
-            counted[one] = counted.get(one, 0) + 1
+    counted = {one: count for one in KINDS if (count := len(listing.images(one)))}
     if not counted:
         unknown = sum(one is None for one in listing.kinds.values())
         beside = f"; {unknown} files are of no kind known here" if unknown else ""
@@ -294,9 +291,14 @@ class FilesBelow:
         self.asked_group = group
         self.keywords: dict[str, str] = {}
         self.table = read_table(place, table, (labels, group))
-        names = [name for name, one in listing.kinds.items() if one == source]
-        names = [name for name in names if name not in listing.masks]
-        self._tell_masks()
+        names = listing.images(source)
+        unknown = [name for name, one in listing.kinds.items() if one is None]
+        self.left_out += [Refused(name, f"{name} is of no kind known here") for name in unknown]
+        if masks := sorted({one for some in listing.masks.values() for one in some}):
+            self.notes.append(
+                f"{len(masks):,} files look like masks of images beside them "
+                f"({first_names(masks)}); they are no images here, and kept as masks."
+            )
         if source == "dicom":
             self._find_keywords(labels, group)
         self.folders = folder_labels(names) if labels == FOLDER else None
@@ -310,12 +312,16 @@ class FilesBelow:
         columns = [None if what in self.keywords else said
                    for what, said in (("labels", labels), ("group", group))]  # fmt: skip
         self.labels = labels
+        self._fit_table(names)
         self.annotations = Annotations(names, self.table, columns[0], columns[1])
-        self._tell_table(names)
-        self.sides = None
+        self.sides: dict[str, str] | None = None
         if reading.split is None and reading.test > 0 and (parts := own_split(names)):
-            self.sides = parts
-            self.notes.append("the split is the data's own: its train and test folders.")
+            self.sides, outside = parts
+            self.sides |= dict.fromkeys(outside, "train")
+            beside = f"; {len(outside):,} files beside them train" if outside else ""
+            self.notes.append(
+                f"the split is the data's own, by its train, val and test folders{beside}."
+            )
         self.names = names
 
     def files(self) -> list[ImageFile]:
@@ -364,12 +370,12 @@ class FilesBelow:
         """Read a file's bytes once, hash them, and yield the images in them."""
         data = _bytes(path, name)
         whole = ImageRecord(
-            name, _NONE, said.labels, said.group, path, hashlib.sha256(data).hexdigest(),
+            name, NOTHING, said.labels, said.group, path, hashlib.sha256(data).hexdigest(),
             (self.sides or {}).get(name),
         )  # fmt: skip
         if self.folders is not None and whole.group is None and self.folders.groups:
             whole = replace(whole, group=self.folders.groups.get(name))
-        mask = self.masks.get(name)
+        mask = self.listing.masks.get(name)
         for one in open_it(data, whole, rows):
             if mask and isinstance(one, ImageRecord):
                 part = one.name.removeprefix(name).lstrip("#")
@@ -447,16 +453,6 @@ class FilesBelow:
             read.append(values if values.ndim == 2 else values.max(axis=2))
         return prepared.mask_pixels(np.maximum.reduce(read), aspect)
 
-    def _tell_masks(self) -> None:
-        self.masks: dict[str, list[str]] = {}
-        for mask, image in self.listing.masks.items():
-            self.masks.setdefault(image, []).append(mask)
-        if masks := list(self.listing.masks):
-            self.notes.append(
-                f"{len(masks):,} files look like masks of images beside them ({first_names(masks)}); "
-                "they are no images here, and kept as masks."
-            )
-
     def _find_keywords(self, labels: str | None, group: str | None) -> None:
         """Find out which of labels and group are DICOM keywords."""
         for what, said in (("labels", labels), ("group", group or PATIENT)):
@@ -464,14 +460,20 @@ class FilesBelow:
                 check_keyword(said, tells_nobody=what == "labels", table=self.table.name)
                 self.keywords[what] = said
 
-    def _tell_table(self, names: Sequence[str]) -> None:
-        """Say which files a table names that are not there, and which it does not name."""
+    def _fit_table(self, names: Sequence[str]) -> None:
+        """Find the files that a table names, and say which are missing on either side."""
         if not self.table.rows:
             return
-        name = self.table.name
+        self.table, renamed = self.table.fitted(names)
+        name, rows = self.table.name, len(self.table.rows)
+        if renamed:
+            self.notes.append(
+                f"{renamed:,} of {rows:,} rows of {name} name a file in another folder, case or "
+                "without its suffix; they were taken for the only file of that name."
+            )
         if missing := self.table.missing(names):
             self.notes.append(
-                f"{len(missing):,} of {len(self.table.rows):,} files that {name} names are missing: "
+                f"{len(missing):,} of the {rows:,} files that {name} names are missing: "
                 f"{first_names(missing)}."
             )
         if unnamed := self.table.unnamed(names):
@@ -483,9 +485,6 @@ class FilesBelow:
     def _note_once(self, start: str, note: str) -> None:
         if not any(start in one for one in self.notes):
             self.notes.append(note)
-
-
-_NONE = Pixels(np.zeros((2, 2), np.uint8))
 
 
 def kept_slices(count: int) -> range:

@@ -1,150 +1,110 @@
-"""NIfTI volumes as slices, turned to one orientation first."""
+"""NIfTI volumes as slices, turned to one orientation first.
+
+Slices are shown as radiologists show them, and as DICOM files of the same patient are: the
+patient's right is on the viewer's left, the front (in sagittal slices the left) or the head up.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
-from pathlib import Path
+import gzip
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan_widgets.datasets.found import Found, Refused, checked_values, named_files
-from medgan_widgets.datasets.table import Annotations, Rows, Table, read_table
+from medgan_widgets.datasets.pixels import Pixels, grey_pixels
 from medgan_widgets.errors import DataError
 
-AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
+PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}
 SUFFIXES = (".nii", ".nii.gz")
-NO_TABLE = (
-    "each volume is a group of its own; pass group= with a table where several are of one patient"
-)
+THICKER = 1.05  # times the next, from which an axis is the thickest
+FEW_LABELS = 64  # a map of labels has no more
 
 
-def images_of_nifti(
-    root: str | Path,
-    *,
-    plane: str = "axial",
-    keep: tuple[float, float] = (0.2, 0.8),
-    labels: str | None = None,
-    group: str | None = None,
-    table: str | Path | Rows | Table | None = None,
-) -> Iterator[Found | Refused]:
-    """Yield the slices of volumes below a folder; a volume is a group of its own.
-
-    Parameters
-    ----------
-    root
-        A folder, or one ``.nii`` or ``.nii.gz`` file.
-    plane
-        ``"axial"``, ``"coronal"`` or ``"sagittal"``.
-    keep
-        Which part of the slices along that axis, 0 to 1: the ends show little.
-    labels, group
-        A column of the table, whose ``file_name`` is the volume, or ``"folder"``.
-    table
-        A CSV or JSONL file or rows; by default the file named ``metadata``.
+def open_nifti(data: bytes, name: str) -> Volume:
+    """Return a NIfTI file that was read into memory, compressed or not.
 
     Raises
     ------
     DataError
-        For an unknown plane or part, and a table that cannot be used.
+        When it is damaged, holds colour, or is no volume of three axes.
     """
-    if plane not in AXES:
-        raise DataError(f"plane must be one of {', '.join(AXES)}; got {plane!r}.")
-    if not 0 <= keep[0] < keep[1] <= 1:
-        raise DataError(f"keep must be two numbers of 0 … 1 in order, got {keep}.")
-    place = Path(root).expanduser()
-    files = {name: path for name, path in named_files(place).items() if _is_volume(name)}
-    known = table if isinstance(table, Table) else read_table(place, table, (labels, group))
-    annotations = Annotations(files, known, labels, group)
-    last = _Last()
-    for name, path in files.items():
-        said = annotations.of(name)
-        if said is None:
-            continue
-        if isinstance(said, Refused):
-            yield said
-            continue
-        try:
-            shape, count = _shape(path, plane)
-        except DataError as error:
-            yield Refused(name, str(error).replace(path.name, name, 1))
-            continue
-        for number in range(round(keep[0] * count), max(1, round(keep[1] * count))):
-            read = partial(last.slice, path, plane, number)
-            part = f"{name}#{number}"
-            yield Found(part, read, said.labels, said.group or name, shape, file=path)
-
-
-def read_slice(path: Path, plane: str, place: int) -> NDArray[np.float32]:
-    """Return one slice as a person looks at it: patient's front or head up, float32 [H, W].
-
-    Raises
-    ------
-    DataError
-        When the file is damaged or its values are not finite.
-    """
-    return _Last().slice(path, plane, place)
-
-
-class _Last:
-    """The volume that was read last: its slices come one after another, a file is read once."""
-
-    def __init__(self) -> None:
-        self._path: Path | None = None
-        self._values: NDArray[np.float32] | DataError | None = None
-
-    def slice(self, path: Path, plane: str, place: int) -> NDArray[np.float32]:
-        if path != self._path:
-            self._values = None  # room for the next, before it is read
-            self._path = path
-            try:
-                self._values = _volume(path)
-            except DataError as error:
-                self._values = error
-        if not isinstance(self._values, np.ndarray):
-            raise DataError(str(self._values))
-        one = np.take(self._values, place, axis=AXES[plane])
-        return checked_values(np.ascontiguousarray(np.rot90(one)), f"{path.name}#{place}")
-
-
-def _volume(path: Path) -> NDArray[np.float32]:
-    """Return a volume with its axes to the patient's right, front and head."""
     import nibabel
 
     try:
-        turn: Any = nibabel.as_closest_canonical  # nibabel has no types for it
-        return np.asarray(turn(_opened(path)).dataobj, np.float32)
+        plain = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+        header = int.from_bytes(plain[:4], "little"), int.from_bytes(plain[:4], "big")
+        kind: Any = nibabel.Nifti2Image if 540 in header else nibabel.Nifti1Image
+        image: Any = kind.from_bytes(plain)
+        shape = tuple(int(one) for one in image.shape)
+        fields = image.get_data_dtype().names
     except Exception as error:  # damaged files fail in many ways
-        raise DataError(f"{path.name} cannot be read ({error}).") from error
-
-
-def _shape(path: Path, plane: str) -> tuple[tuple[int, int], int]:
-    """Return a slice's height and width, and how many there are, from the header alone."""
-    import nibabel
-
-    try:
-        volume = _opened(path)
-        shape = tuple(int(one) for one in volume.shape)
-        to_patient: Any = nibabel.io_orientation
-        axes = [int(one) for one in to_patient(volume.affine)[:, 0]] if len(shape) == 3 else []
-    except Exception as error:  # damaged headers fail in many ways
-        raise DataError(f"{path.name} cannot be read as NIfTI ({error}).") from error
+        raise DataError(f"{name} cannot be read as NIfTI ({error}).") from error
+    if fields is not None:
+        raise DataError(f"{name} holds colour; only grey volumes are read.")
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
     if len(shape) != 3 or min(shape) < 1:
         said = " × ".join(map(str, shape))
-        raise DataError(f"{path.name} is no volume: its shape is {said}, expected three axes.")
-    turned = {axis: shape[place] for place, axis in enumerate(axes)}
-    across, up = (axis for axis in (0, 1, 2) if axis != AXES[plane])
-    return (turned[up], turned[across]), turned[AXES[plane]]
+        raise DataError(f"{name} is no volume: its shape is {said}, expected three axes.")
+    return Volume(image, shape, name)
 
 
-def _opened(path: Path) -> Any:
-    import nibabel
+class Volume:
+    """One volume; its planes are cut from it when they are asked for."""
 
-    load: Any = nibabel.load
-    return load(path)
+    def __init__(self, image: Any, shape: tuple[int, ...], name: str) -> None:
+        self._image, self._shape, self._name = image, shape, name
 
+    @property
+    def thickest(self) -> str:
+        """The plane across the axis whose voxels are longest; axial where all are alike."""
+        _, zooms = self._turned
+        order = sorted(range(3), key=lambda axis: (zooms[axis], axis))
+        thick = order[-1] if zooms[order[-1]] > THICKER * zooms[order[-2]] else PLANES["axial"]
+        return next(plane for plane, axis in PLANES.items() if axis == thick)
 
-def _is_volume(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES)
+    @property
+    def looks_like_labels(self) -> bool:
+        """Whether all values are whole and few, as in a map of labels."""
+        values, _ = self._turned
+        return self._image.get_data_dtype().kind in "ui" and bool(np.ptp(values) < FEW_LABELS)
+
+    def slices(self, plane: str | None = None) -> int:
+        """Return how many slices there are across a plane."""
+        return int(self._turned[0].shape[PLANES[plane or self.thickest]])
+
+    def slice(self, index: int, plane: str | None = None) -> Pixels:
+        """Return one slice.
+
+        Raises
+        ------
+        DataError
+            When all of it is NaN.
+        """
+        values, zooms = self._turned
+        axis = PLANES[plane or self.thickest]
+        across, up = (one for one in (0, 1, 2) if one != axis)
+        shown = np.rot90(np.take(values, index, axis=axis))[:, ::-1]
+        aspect = zooms[up] / zooms[across]
+        return grey_pixels(
+            np.ascontiguousarray(shown),
+            f"{self._name}#{index}",
+            spacing=(zooms[up], zooms[across]),
+            aspect=1.0 if abs(aspect - 1) < 1e-3 else aspect,
+        )
+
+    @cached_property
+    def _turned(self) -> tuple[NDArray[np.float32], tuple[float, float, float]]:
+        """The values with axes to the patient's right, front and head, and voxels in mm."""
+        import nibabel
+
+        try:
+            turn: Any = nibabel.as_closest_canonical  # nibabel has no types for it
+            values = np.asarray(self._image.dataobj, np.float32).reshape(self._shape)
+            turned = turn(nibabel.Nifti1Image(values, self._image.affine))
+            first, second, third = (float(one) or 1.0 for one in turned.header.get_zooms()[:3])
+            return np.asarray(turned.dataobj), (first, second, third)
+        except Exception as error:  # damaged files fail in many ways
+            raise DataError(f"{self._name} cannot be read ({error}).") from error

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from medgan_widgets.datasets.classes import class_value
 from medgan_widgets.datasets.pixels import Pixels, grey_or_colour
 from medgan_widgets.datasets.records import ImageFile, ImageRecord
-from medgan_widgets.datasets.table import plain_value
 from medgan_widgets.errors import DataError
 from medgan_widgets.seeds import Value
 
@@ -74,7 +74,7 @@ def images_of_npz(
         groups = _groups(file, prefix, names, group, len(rows))
         side = SIDES[part] if own_sides else None
         for place in range(len(rows)):
-            known = {key: _class(every[place]) for key, every in classes.items()}
+            known = {key: class_value(every[place], f"{part}#{place}") for key, every in classes.items()}
             together = None if groups is None else groups[place]
             yield _image(rows, place, f"{part}#{place}", known, together, file, sha256, side)
 
@@ -241,13 +241,3 @@ def _array(file: Path, name: str) -> NDArray[Any]:
             return np.asarray(arrays[name])
     except _BROKEN as error:
         raise DataError(f"{file.name} cannot be read as arrays ({name}: {error}).") from error
-
-
-def _class(label: NDArray[Any]) -> Value:
-    """Return one value, or which of several findings there are: ``"2+5"``."""
-    if label.size > 1:
-        return "+".join(map(str, np.flatnonzero(label))) or "none"
-    value = plain_value(label.reshape(-1)[0].item())
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return "none" if value is None else value

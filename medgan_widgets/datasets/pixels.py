@@ -18,10 +18,12 @@ class Pixels:
     Attributes
     ----------
     values
-        Grey: float32 or uint8 [H, W], all finite. Colour: uint8 or uint16 [H, W, 3].
+        Grey: float32 or, of 8 bits, uint8 [H, W], all finite. Colour: uint8 or uint16
+        [H, W, 3].
     background
         bool [H, W], True where nothing was imaged (padding values, NaN): left out of every
-        statistic and shown black. None where there is no such place.
+        statistic and shown black; ``values`` are as dark there as the darkest pixel.
+        None where there is no such place.
     stored
         The lowest and the highest value that the file says it can hold, in the unit of
         ``values``: (0, 255) for 8 bits, (0, 4095) for 12 bits. None where it does not say,
@@ -32,6 +34,10 @@ class Pixels:
         Height of a pixel over its width; 1 where pixels are square or nothing is known.
     unit
         ``"HU"`` or ``"SUV"``, where a value means the same in every file; else empty.
+    turned
+        Where grey values were turned upright, as of MONOCHROME1: what they and the file's own
+        values sum up to, the same for all files of a series. A window in the file's own
+        unit has its center at ``turned - center`` here. None where nothing was turned.
     prepared
         Whether it is an image of this package's making, which is never stretched again.
 
@@ -47,6 +53,7 @@ class Pixels:
     spacing: tuple[float, float] | None = None
     aspect: float = 1.0
     unit: str = ""
+    turned: float | None = None
     prepared: bool = False
 
     @property
@@ -80,13 +87,56 @@ class Pixels:
         return float(first), float(last)
 
 
+def grey_pixels(
+    values: NDArray[Any], name: str, background: NDArray[np.bool_] | None = None, **facts: Any
+) -> Pixels:
+    """Return a grey image; what is NaN or infinite in it becomes background.
+
+    Parameters
+    ----------
+    values
+        Numbers of any kind [H, W].
+    name
+        What the image is called in an error.
+    background
+        bool [H, W], where nothing was imaged.
+    **facts
+        Further attributes of `Pixels`.
+
+    Raises
+    ------
+    DataError
+        For other shapes, and images that are background all over.
+
+    Examples
+    --------
+    >>> grey_pixels(np.array([[np.nan, 1], [2, 3]]), "a.tif").values
+    array([[1., 1.], [2., 3.]], dtype=float32)
+    """
+    if values.ndim != 2 or min(values.shape) < 2:
+        raise DataError(f"{name} is not one image: its shape is {values.shape}, expected [H, W].")
+    if values.dtype != np.uint8:
+        with np.errstate(over="ignore"):  # beyond float32 is infinite
+            values = np.array(values, np.float32)
+        finite = np.isfinite(values)
+        if not finite.all():
+            background = ~finite if background is None else background | ~finite
+    if background is not None and not background.any():
+        background = None
+    if background is not None:
+        if background.all():
+            raise DataError(f"{name} holds nothing but padding or values that are not finite.")
+        values = np.where(background, values[~background].min(), values)
+    return Pixels(values, background, **facts)
+
+
 def grey_or_colour(image: NDArray[Any], name: str) -> Pixels:
     """Return an array [H, W], [H, W, 1] or [H, W, 3] as one image; eight bits stay as they are.
 
     Raises
     ------
     DataError
-        For other shapes, and grey values that are not finite.
+        For other shapes.
 
     Examples
     --------
@@ -96,11 +146,4 @@ def grey_or_colour(image: NDArray[Any], name: str) -> Pixels:
     if image.ndim == 3 and image.shape[2] == 3:
         return Pixels(image)
     grey = image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
-    if grey.ndim != 2 or min(grey.shape) < 2:
-        raise DataError(f"{name} is not one image: its shape is {image.shape}, expected [H, W].")
-    if grey.dtype == np.uint8:
-        return Pixels(grey, stored=(0.0, 255.0))
-    plain = np.asarray(grey, np.float32)
-    if not np.isfinite(plain).all():
-        raise DataError(f"{name} holds values that are not finite (NaN or infinite).")
-    return Pixels(plain)
+    return grey_pixels(grey, name, stored=(0.0, 255.0) if grey.dtype == np.uint8 else None)

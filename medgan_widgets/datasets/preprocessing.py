@@ -136,7 +136,7 @@ class Preprocessing:
     def clipped(self, image: Pixels) -> int:
         """Return how many pixels of an image lie outside the window or range, cut off there."""
         if isinstance(self.window, tuple):
-            low, high = self._window_ends()
+            low, high = self._window_ends(image.turned)
         elif self.range is not None and image.values.ndim == 3:
             low, high = self.range
         else:
@@ -154,7 +154,7 @@ class Preprocessing:
         if self.window == FILE:
             return values
         if isinstance(self.window, tuple):
-            low, high = self._window_ends()
+            low, high = self._window_ends(image.turned)
         else:
             low, high = image.percentiles(*self.percentiles)
             whole = self.range or (low, high)
@@ -170,9 +170,11 @@ class Preprocessing:
         scaled: NDArray[np.float32] = (values - low) * np.float32(255 / ((high - low) or 1.0))
         return np.clip(scaled, 0, 255)
 
-    def _window_ends(self) -> tuple[float, float]:
+    def _window_ends(self, turned: float | None = None) -> tuple[float, float]:
         assert isinstance(self.window, tuple)
         center, width = self.window
+        if turned is not None:  # of MONOCHROME1 the window is meant in the file's own values
+            center = turned - center
         return center - width / 2, center + width / 2
 
     def _resized(

@@ -17,7 +17,7 @@ import pooch
 import requests
 
 from medgan_widgets.datasets.entry import read_images
-from medgan_widgets.datasets.found import named_files
+from medgan_widgets.datasets.listing import list_files
 from medgan_widgets.datasets.training_images import TrainingImages
 from medgan_widgets.downloads import TIMEOUT, cache_folder
 from medgan_widgets.errors import DataError, DownloadError, NotRunnableError
@@ -143,7 +143,7 @@ def chestxray14(
     if not tables:
         raise DataError(f"{place} has no Data_Entry_2017*.csv; give the folder that holds it.")
     by_name = {
-        Path(name).name: name for name in named_files(place) if Path(name).suffix.lower() == ".png"
+        Path(name).name: name for name in list_files(place).files if Path(name).suffix.lower() == ".png"
     }
     rows = []
     known: set[str] = set()
@@ -209,7 +209,7 @@ def brats(
         raise DataError(f"modality must be one of {', '.join(MODALITIES)}; got {modality!r}.")
     place = Path(folder).expanduser()
     rows = []
-    for name in named_files(place):
+    for name in list_files(place).files:
         match = _BRATS.fullmatch(Path(name).name)
         if match is not None and match["what"].lower() in wanted:
             visit = _VISIT.fullmatch(match["case"])

@@ -20,6 +20,7 @@ from medgan_widgets.datasets.keys import patient_hash, patient_key
 from medgan_widgets.datasets.pixels import Pixels
 from medgan_widgets.datasets.preprocessing import Preprocessing
 from medgan_widgets.datasets.records import (
+    NOTHING,
     ImageFile,
     ImageRecord,
     Refused,
@@ -112,7 +113,7 @@ def images_from(
     records: list[ImageRecord] = []
     for one in read_all(some_of(files, reading.most, reading.seed), refused):
         waiting.add(one.pixels)
-        records.append(replace(one, pixels=_NOTHING))
+        records.append(replace(one, pixels=NOTHING))
     if refused and not reading.skip_unreadable and records:
         raise DataError(
             f"{in_words(refused)}; mend or remove them, or pass skip_unreadable=True to go on "
@@ -160,9 +161,6 @@ def images_from(
         notes=tuple(said),
         mask_readers=masks if any(masks) else (),
     )
-
-
-_NOTHING = Pixels(np.zeros((2, 2), np.uint8))
 
 
 def _sides(records: Sequence[ImageRecord], reading: Reading) -> dict[str, str]:

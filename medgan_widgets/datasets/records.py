@@ -16,6 +16,7 @@ from medgan_widgets.errors import DataError
 from medgan_widgets.seeds import Value
 
 MOST_LISTED = 5
+NOTHING = Pixels(np.zeros((2, 2), np.uint8))  # in place of pixels that wait elsewhere
 IN_MEMORY = 2**29  # bytes of decoded images that wait in memory; more wait in a file
 
 

@@ -8,7 +8,7 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from medgan_widgets.datasets.found import MOST_LISTED, Found
+from medgan_widgets.datasets.records import MOST_LISTED, ImageRecord
 from medgan_widgets.errors import DataError
 from medgan_widgets.files import write_whole
 
@@ -19,7 +19,7 @@ NO_GROUP = (
 )
 
 
-def drawn_split(found: Sequence[Found], *, test: float = 0.2, seed: int = 0) -> dict[str, str]:
+def drawn_split(found: Sequence[ImageRecord], *, test: float = 0.2, seed: int = 0) -> dict[str, str]:
     """Return for each image ``"train"`` or ``"test"``; all of a group go together.
 
     A group's side comes from a hash of its own name, so it stays where it is
@@ -33,7 +33,7 @@ def drawn_split(found: Sequence[Found], *, test: float = 0.2, seed: int = 0) -> 
 
     Examples
     --------
-    >>> images = [Found(f"{n}.png", lambda: None, group=str(n // 2)) for n in range(40)]
+    >>> images = [ImageRecord(f"{n}.png", NOTHING, group=str(n // 2)) for n in range(40)]
     >>> split = drawn_split(images)
     >>> all(split[f"{n}.png"] == split[f"{n + 1}.png"] for n in range(0, 40, 2))
     True
@@ -54,7 +54,7 @@ def drawn_split(found: Sequence[Found], *, test: float = 0.2, seed: int = 0) -> 
     return {one.name: "test" if (one.group or one.name) in judging else "train" for one in found}
 
 
-def shared_split(found: Sequence[Found], place: str | Path) -> dict[str, str]:
+def shared_split(found: Sequence[ImageRecord], place: str | Path) -> dict[str, str]:
     """Return for each image the side it had before, from a run's folder or ``split.csv``.
 
     Raises
@@ -74,7 +74,7 @@ def shared_split(found: Sequence[Found], place: str | Path) -> dict[str, str]:
     return {one.name: known[one.name] for one in found}
 
 
-def check_apart(found: Sequence[Found], sides: Mapping[str, str]) -> None:
+def check_apart(found: Sequence[ImageRecord], sides: Mapping[str, str]) -> None:
     """Raise a DataError when a group stands on both sides; it is not named, it may be a person."""
     seen: dict[str, str] = {}
     both = {

@@ -7,16 +7,19 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from medgan_widgets.datasets.found import TABLES, Refused
+from medgan_widgets.datasets.records import Refused
 from medgan_widgets.errors import DataError
 from medgan_widgets.seeds import Value
 
 FOLDER = "folder"
 FILE_NAME = "file_name"
+TABLES = (".csv", ".jsonl")
+# What other people call the column of files.
+NAMED_SO = ("filename", "file", "image", "image_name", "image index", "path", "image_path", "name")
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -46,6 +49,43 @@ class Table:
         """Return what stands in a column, as text."""
         found = (plain_value(row.get(column)) for row in self.rows.values())
         return {str(one) for one in found if one is not None}
+
+    def missing(self, names: Sequence[str]) -> list[str]:
+        """Return the files that it names and that are not there."""
+        here = {*names, *(PurePosixPath(name).name for name in names)}
+        return [name for name in self.rows if name not in here]
+
+    def unnamed(self, names: Sequence[str]) -> list[str]:
+        """Return the files that are there and that it does not name."""
+        return [name for name in names
+                if name not in self.rows and PurePosixPath(name).name not in self.rows]  # fmt: skip
+
+    def fitted(self, names: Sequence[str]) -> tuple[Table, int]:
+        """Return it with rows under the names that files have here, and how many were renamed.
+
+        Where a row names a file in another folder, without suffix or in another case, and only
+        one file fits, it is that one.
+
+        Raises
+        ------
+        DataError
+            When none of the files that it names is here.
+        """
+        lost, free = self.missing(names), self.unnamed(names)
+        by_stem = Counter(_stem(name) for name in free)
+        here = {_stem(name): name for name in free if by_stem[_stem(name)] == 1}
+        asked = Counter(_stem(name) for name in lost)
+        renamed = {
+            name: here[stem] for name in lost if asked[stem := _stem(name)] == 1 and stem in here
+        }
+        if self.rows and names and len(lost) == len(self.rows) and not renamed:
+            raise DataError(
+                f"none of the {len(lost):,} files that {self.name} names is here, e.g. "
+                f"{lost[0]}; here are {len(names):,}, e.g. {names[0]}. Write the paths below the "
+                "folder, with '/'."
+            )
+        rows = {renamed.get(name, name): row for name, row in self.rows.items()}
+        return replace(self, rows=rows), len(renamed)
 
 
 @dataclass(frozen=True)
@@ -124,9 +164,7 @@ class Annotations:
         return plain_value((row or {}).get(column))
 
 
-def read_table(
-    root: Path, table: str | Path | Rows | None, columns: Sequence[str | None] = ()
-) -> Table:
+def read_table(root: Path, table: Any, columns: Sequence[str | None] = ()) -> Table:
     """Return a table: the one that is given, else the one named ``metadata`` in the folder.
 
     The latter is only read when one of ``columns`` is asked for, which the
@@ -143,6 +181,8 @@ def read_table(
     >>> read_table(Path("nowhere"), rows).values("grade")
     {'2'}
     """
+    if hasattr(table, "to_dict") and hasattr(table, "columns"):  # a DataFrame
+        table = table.to_dict("records")
     if table is not None and not isinstance(table, (str, Path)):
         return Table("the rows given as table=", _by_name("table=", list(table)), chosen=True)
     if table is None and any(column not in (None, FOLDER) for column in columns):
@@ -193,6 +233,8 @@ def _rows(path: Path) -> list[Mapping[str, Any]]:
         if path.suffix.lower() == ".jsonl":
             rows = [json.loads(line) for line in text.splitlines() if line.strip()]
         else:
+            if text[:4].lower() == "sep=":  # as Excel writes it for itself
+                text = text.partition("\n")[2]
             first = text.partition("\n")[0]
             mark = max(",;\t", key=first.count)  # spreadsheets write what their country writes
             rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=mark))
@@ -204,6 +246,11 @@ def _rows(path: Path) -> list[Mapping[str, Any]]:
 def _by_name(place: str, rows: list[Any]) -> dict[str, Mapping[str, Any]]:
     by_name: dict[str, Mapping[str, Any]] = {}
     for number, row in enumerate(rows, 1):
+        if isinstance(row, Mapping):
+            row = {str(key).strip(): value for key, value in row.items() if key is not None}
+            other = [key for key in row if key.lower() in NAMED_SO]
+            if FILE_NAME not in row and len(other) == 1:
+                row[FILE_NAME] = row[other[0]]
         named = isinstance(row, Mapping) and isinstance(row.get(FILE_NAME), str)
         if not named or not row[FILE_NAME].strip():
             raise DataError(f"{place} has no {FILE_NAME!r} in row {number}; expected one in each.")
@@ -216,3 +263,8 @@ def _by_name(place: str, rows: list[Any]) -> dict[str, Mapping[str, Any]]:
 
 def _columns(table: Table) -> str:
     return ", ".join(map(str, next(iter(table.rows.values())))) if table.rows else "none"
+
+
+def _stem(name: str) -> str:
+    """Return a file's name without folder, suffix and case."""
+    return PurePosixPath(name).name.lower().removesuffix(".gz").rpartition(".")[0] or name.lower()

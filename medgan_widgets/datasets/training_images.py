@@ -210,6 +210,22 @@ class TrainingImages:
         totals = iter(self.classes.sum(axis=0).astype(int).tolist())
         return {name: {one: next(totals) for one in some} for name, some in self.factors.items()}
 
+    def class_counts(self) -> list[dict[str, Any]]:
+        """Return each combination of classes that there is, and how many images it has."""
+        kinds, counts = np.unique(self.classes, axis=0, return_counts=True)
+        starts = np.cumsum([0, *map(len, self.factors.values())])
+        return [
+            {
+                "condition": {
+                    name: some[int(kind[start : start + len(some)].argmax())]
+                    for (name, some), start in zip(self.factors.items(), starts, strict=False)
+                },
+                "images": int(count),
+            }
+            for kind, count in zip(kinds, counts, strict=True)
+            if self.factors
+        ]
+
     def class_names(self) -> list[str]:
         """Return each image's classes as words, ``""`` where it has none.
 
@@ -246,6 +262,7 @@ class TrainingImages:
                 name: {str(one): count for one, count in some.items()}
                 for name, some in self.counts().items()
             },
+            "class_counts": self.training.class_counts(),
             "preprocessing": self.preprocessing.to_dict() if self.preprocessing else {},
             "intensity": {"low": low, "high": high},
             "refused": len(self.refused),

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from medgan_widgets.cards import ModelCard
 from medgan_widgets.datasets import TrainingImages, read_images
+from medgan_widgets.datasets.phantom import HELD_OUT, phantom_named
 from medgan_widgets.errors import MedganError, MemorisationError, SaveError
-from medgan_widgets.evaluation.sources import phantom_kind
 from medgan_widgets.export.known import known_runs
 from medgan_widgets.files import write_whole
+from medgan_widgets.image_sources import phantom_kind
 from medgan_widgets.images import png_bytes
 from medgan_widgets.memorisation import Memory, Report, not_assessed
-from medgan_widgets.phantoms import KINDS
 from medgan_widgets.runs import run_config
 from medgan_widgets.training import images_of_run
 
@@ -43,17 +43,26 @@ def memory_of(card: ModelCard, training: Any, runs: str | Path) -> tuple[Memory 
     """
     if training is None:
         return _of_run(card, runs), ""
-    if isinstance(training, str) and training in KINDS:
-        most = card.training.get("count")
+    kind = phantom_named(training)
+    if kind is not None:
         size = card.size[0]
-        memory = Memory(read_images(training, size=size, most=int(most) if most else None))
-        return memory, "" if training == phantom_kind(card) else _unproved(card)
+        memory = Memory(read_images(f"phantom:{kind}", size=size, most=_learned_from(card)))
+        return memory, "" if kind == phantom_kind(card) else _unproved(card)
+    if isinstance(training, (str, Path)) and not (Path(training) / "config.json").is_file():
+        options = {"like": card} if card.preprocessing else {}
+        training = read_images(training, labels=False, test=0, **options)
+    elif isinstance(training, (str, Path)):
+        training = images_of_run(training)
     if isinstance(training, TrainingImages):
         same = training.fingerprint == card.training.get("fingerprint")
         return Memory(training), "" if same else _unproved(card)
-    if isinstance(training, (str, Path)):
-        training = read_images(training, labels=False, test=0)
     return Memory(training), _unproved(card)
+
+
+def _learned_from(card: ModelCard) -> int | None:
+    """Return how many phantoms a model was trained on; those held out are in its count."""
+    count = card.training.get("count")
+    return max(2, int(count) - HELD_OUT) if count else None
 
 
 def checked(

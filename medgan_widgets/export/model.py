@@ -110,6 +110,8 @@ def make_model(
         "phantom": run.phantom,
         "scores": _scores(score, run),
         "training": {**training_of(run), "checkpoint": sha256},
+        "class_counts": run.data.get("class_counts") or () if run.factors else (),
+        "preprocessing": run.data.get("preprocessing") or {},
         "limits": " ".join(filter(None, [limits, limits_of(run)])),
     }
     return write_model_folder(place, facts, generator)

@@ -13,7 +13,7 @@ from torch import nn
 from medgan_widgets.errors import DataError, WeightsError
 from medgan_widgets.features.cache import Cache
 from medgan_widgets.features.extractor import CANONICAL, Extractor, Ready
-from medgan_widgets.features.pixels import SHAPES, checked_images
+from medgan_widgets.images import checked_pixels, to_levels, top_of
 
 PART = 64  # images looked at together, and kept on disk together
 
@@ -25,14 +25,15 @@ def features_from_images(
     weights: str | Path | None = None,
     cache: str | Path | bool | None = None,
     device: str = "cpu",
+    top: float | None = None,
 ) -> NDArray[Any]:
     """Return one feature vector an image, float32 or float64 [N, D].
 
     Parameters
     ----------
     images
-        uint8 or uint16 (read over its full range), [N, H, W] or [N, H, W, C], or
-        batches of them, which may differ in size.
+        uint8 or uint16 [N, H, W] or [N, H, W, C], or batches of them, which may differ in
+        size. A fourth channel is transparency and left out.
     extractor
         A name of `extractors`, an `Extractor`, or a torch module that turns floats
         0 … 1, [N, C, H, W], into [N, D].
@@ -46,6 +47,9 @@ def features_from_images(
         its weights not; in an `Extractor` its name vouches for it.
     device
         ``"cpu"``, ``"cuda"``, …
+    top
+        What counts as white in images of 16 bits; by default the 99.99th percentile of an
+        array. Batches of 16 bits need it: the first ones do not know the others.
 
     Raises
     ------
@@ -60,7 +64,8 @@ def features_from_images(
     >>> features_from_images(np.zeros((2, 64, 64), np.uint8), "phantom-cnn-1").shape
     (2, 64)
     """
-    found = list(feature_batches(images, extractor, weights=weights, cache=cache, device=device))
+    options: dict[str, Any] = {"weights": weights, "cache": cache, "device": device, "top": top}
+    found = list(feature_batches(images, extractor, **options))
     if not found:
         raise DataError("there are no images to turn into features.")
     return np.concatenate(found)
@@ -73,6 +78,7 @@ def feature_batches(
     weights: str | Path | None = None,
     cache: str | Path | bool | None = None,
     device: str = "cpu",
+    top: float | None = None,
 ) -> Iterator[NDArray[Any]]:
     """Yield the features of at most 64 images at a time: memory does not grow with their number.
 
@@ -87,8 +93,7 @@ def feature_batches(
     ready = Ready(extractor, weights, device)
     kept = Cache.of(False if cache is None and not ready.named else cache)
     width: int | None = None
-    for part in _parts(images):
-        checked = checked_images(part)
+    for checked in _parts(images, top):
         features = kept.features(checked, ready) if kept else ready(checked)
         if width not in (None, features.shape[1]):
             raise WeightsError(
@@ -99,14 +104,22 @@ def feature_batches(
         yield features
 
 
-def _parts(images: Any) -> Iterator[Any]:
+def _parts(images: Any, top: float | None) -> Iterator[NDArray[np.uint8]]:
+    """Yield images in eight bits, grey or RGB, few at a time."""
     if isinstance(images, np.ndarray):
-        images = [checked_images(images)]
+        images = [checked_pixels(images)]
+        top = top_of(images[0]) if top is None else top
     elif isinstance(images, (str, bytes)) or not isinstance(images, Iterable):
-        raise DataError(f"images must be {SHAPES}, or batches of them, got {images!r:.60}.")
+        raise DataError(
+            "images must be uint8 or uint16 [N, H, W] or [N, H, W, C], or batches of them, got "
+            f"{images!r:.60}."
+        )
     for batch in images:
-        if not isinstance(batch, np.ndarray) or len(batch) <= PART:
-            yield batch
-            continue
-        for start in range(0, len(batch), PART):
-            yield batch[start : start + PART]
+        pixels = checked_pixels(batch)
+        if pixels.dtype == np.uint16 and top is None:
+            raise DataError(
+                "batches of uint16 need top=, the value that is white: the first batch does not "
+                "know the others."
+            )
+        for start in range(0, len(pixels), PART):
+            yield to_levels(pixels[start : start + PART, ..., :3], top or 255.0)

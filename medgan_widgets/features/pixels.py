@@ -10,45 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from medgan_widgets.errors import DataError
+from medgan_widgets.images import checked_pixels
 
-SHAPES = "uint8 or uint16 [N, H, W], [N, H, W, 1], [N, H, W, 3] or [N, H, W, 4]"
-
-
-def checked_images(images: Any) -> NDArray[Any]:
-    """Return images as [N, H, W, C] with 1 or 3 channels; transparency is left out.
-
-    Raises
-    ------
-    DataError
-        For other types or shapes, or images without pixels.
-
-    Examples
-    --------
-    >>> checked_images(np.zeros((2, 8, 8, 4), np.uint8)).shape
-    (2, 8, 8, 3)
-    """
-    if not isinstance(images, np.ndarray):
-        raise DataError(f"images must be {SHAPES}, got {type(images).__name__}.")
-    if images.ndim == 3 and images.shape[2] in (3, 4):
-        raise DataError(f"{images.shape} is one colour image, it seems; give [1, H, W, C].")
-    shaped = images[..., None] if images.ndim == 3 else images
-    if 0 in images.shape:
-        raise DataError(f"there are no pixels in images of shape {images.shape}.")
-    if (
-        images.dtype not in (np.uint8, np.uint16)
-        or shaped.ndim != 4
-        or shaped.shape[3] not in (1, 3, 4)
-    ):
-        hint = "" if images.dtype in (np.uint8, np.uint16) else "; scale them to whole grey levels"
-        raise DataError(f"images must be {SHAPES}, got {images.dtype} {images.shape}{hint}.")
-    return shaped[..., :3] if shaped.shape[3] == 4 else shaped
-
-
-def to_planes(images: NDArray[Any], colours: str, size: int | None) -> Tensor:
+def to_planes(images: NDArray[np.uint8], colours: str, size: int | None) -> Tensor:
     """Return checked images as floats 0 … 1, [N, 1 or 3, size, size].
 
-    Sixteen bits are read over their full range. Colour becomes grey as the mean
+    Colour becomes grey as the mean
     of its channels, grey becomes colour by repetition; ``colours="as they are"``
     changes neither. Resizing is bilinear with antialias.
 
@@ -57,8 +24,7 @@ def to_planes(images: NDArray[Any], colours: str, size: int | None) -> Tensor:
     >>> to_planes(np.full((1, 8, 8, 3), 255, np.uint8), "grey", 4).shape
     torch.Size([1, 1, 4, 4])
     """
-    top = 65535.0 if images.dtype == np.uint16 else 255.0
-    values = np.ascontiguousarray(images.transpose(0, 3, 1, 2)).astype(np.float32) / top
+    values = np.ascontiguousarray(images.transpose(0, 3, 1, 2)).astype(np.float32) / 255
     planes = torch.from_numpy(values)
     if colours == "grey" and planes.shape[1] == 3:
         planes = planes.mean(dim=1, keepdim=True)
@@ -81,7 +47,7 @@ def masks_among(images: NDArray[Any]) -> NDArray[np.bool_]:
     >>> masks_among(np.stack([mask, grey, np.zeros_like(grey)])).tolist()
     [True, False, False]
     """
-    flat = checked_images(images).reshape(len(images), -1)
+    flat = checked_pixels(images).reshape(len(images), -1)
     low, high = flat.min(axis=1, keepdims=True), flat.max(axis=1, keepdims=True)
     two: NDArray[np.bool_] = ((flat == low) | (flat == high)).all(axis=1) & (low < high)[:, 0]
     return two

@@ -55,8 +55,7 @@ def normalised(planes: Tensor, name: str) -> Tensor:
 
 def inception_features(network: Any, images: NDArray[Any], device: torch.device) -> NDArray[Any]:
     """Return the 2,048 features by torch-fidelity's own forward: it resizes and scales itself."""
-    eight = images if images.dtype == np.uint8 else np.rint(images / 257).astype(np.uint8)
-    planes = torch.from_numpy(np.ascontiguousarray(eight.transpose(0, 3, 1, 2)))
+    planes = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
     (features,) = network(planes.expand(-1, 3, -1, -1).contiguous().to(device))
     if not bool(torch.isfinite(features).all()):
         raise DataError("the Inception weights give values that are not finite.")

@@ -13,15 +13,14 @@ from numpy.typing import NDArray
 
 from medgan_widgets.datasets import TrainingImages
 from medgan_widgets.errors import DataError
+from medgan_widgets.images import checked_pixels, to_levels, top_of
 from medgan_widgets.memorisation.alignment import warped
 from medgan_widgets.memorisation.calibration import FEWEST, Calibration, iter_calibrate
 from medgan_widgets.memorisation.individual import is_flat
 from medgan_widgets.memorisation.matching import AT_ONCE, Matcher, Nearest
 from medgan_widgets.memorisation.pixels import (
     Floats,
-    checked_images,
     flipped,
-    in_bytes,
     small_greys,
 )
 from medgan_widgets.memorisation.report import ALARMS, USABLE, Pair, Report
@@ -112,10 +111,9 @@ class Memory:
             known = training_images.groups
             groups = known if groups is None and None not in known else groups
             training_images = training_images.images
-        self._originals = checked_images(training_images, "training images")
-        self._held = None if held_out is None else checked_images(held_out, "held-out images")
-        sixteen = self._originals.dtype == np.uint16 and len(self._originals)
-        self._white = int(self._originals.max()) if sixteen else 2**16 - 1
+        self._originals = checked_pixels(training_images, "training images")
+        self._held = None if held_out is None else checked_pixels(held_out, "held-out images")
+        self._white = top_of(self._originals)
         self._groups = _numbered(groups, len(self._originals))
         self._seed = seed
         self._calibration: Calibration | None = None
@@ -166,7 +164,7 @@ class Memory:
 
     @cached_property
     def _shown(self) -> NDArray[np.uint8]:
-        return in_bytes(self._originals, self._white)
+        return to_levels(self._originals, self._white)
 
     @cached_property
     def _telling(self) -> int:
@@ -189,7 +187,7 @@ class Memory:
             return
         held = None
         if self._held is not None and len(self._held):
-            held = small_greys(in_bytes(self._held, self._white))
+            held = small_greys(to_levels(self._held, self._white))
         steps = iter_calibrate(self._matcher, self._shown, held, self._groups, self._seed)
         try:
             for found in steps:
@@ -201,7 +199,7 @@ class Memory:
     def _look(
         self, images: NDArray[Any], seeds: Sequence[int | None], seen: _Seen
     ) -> tuple[Pair, ...]:
-        shown = in_bytes(images, self._white)
+        shown = to_levels(images, self._white)
         greys = small_greys(shown)
         flat = is_flat(greys)
         seen.flat += int(flat.sum())
@@ -303,7 +301,7 @@ def _batches(generated: Any) -> Iterable[Any]:
     if isinstance(generated, TrainingImages):
         generated = generated.images
     if isinstance(generated, np.ndarray):
-        return [checked_images(generated, "generated images")]
+        return [checked_pixels(generated, "generated images")]
     if isinstance(generated, (str, bytes)) or not isinstance(generated, Iterable):
         raise DataError(
             "generated images must be an array or batches of arrays, got "
@@ -315,7 +313,7 @@ def _batches(generated: Any) -> Iterable[Any]:
 def _in_parts(batches: Iterable[Any]) -> Iterator[NDArray[Any]]:
     """Yield a few images at a time."""
     for batch in batches:
-        images = checked_images(batch, "generated images")
+        images = checked_pixels(batch, "generated images")
         for start in range(0, len(images), AT_ONCE):
             yield images[start : start + AT_ONCE]
 

@@ -7,39 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan_widgets.errors import DataError
-
 SIDE = 64  # pixels along each side while images are compared
 BLOCK = 256  # images at a time
 
 Floats = NDArray[np.float32]
-
-
-def checked_images(images: Any, what: str) -> NDArray[Any]:
-    """Return images as uint8 or uint16 [N, H, W, C].
-
-    Raises
-    ------
-    DataError
-        When they are no such array, or have no pixels.
-
-    Examples
-    --------
-    >>> checked_images(np.zeros((2, 8, 8), np.uint8), "generated images").shape
-    (2, 8, 8, 1)
-    """
-    if not isinstance(images, np.ndarray) or images.dtype not in (np.uint8, np.uint16):
-        got = images.dtype if isinstance(images, np.ndarray) else type(images).__name__
-        raise DataError(
-            f"{what} must be an array of uint8 or uint16, got {got}; scale numbers first, read "
-            "files by read_images(folder, test=0).images."
-        )
-    if images.ndim == 3 and images.shape[2] in (3, 4):
-        raise DataError(f"{what} {images.shape} are one colour image, it seems; give [1, H, W, C].")
-    shaped = images[..., None] if images.ndim == 3 else images
-    if shaped.ndim != 4 or 0 in shaped.shape[1:] or shaped.shape[3] > 4:
-        raise DataError(f"{what} must be [N, H, W] or [N, H, W, 1 to 4], got {images.shape}.")
-    return shaped
 
 
 def sampling(offset: Any, length: Any, to: int, of: int) -> Floats:
@@ -68,23 +39,6 @@ def sampling(offset: Any, length: Any, to: int, of: int) -> Floats:
     step = np.maximum(extent * of / to, 1)
     rows = np.clip(1 - np.abs(np.arange(of, dtype=np.float32) - centres) / step, 0, None)
     return np.asarray(rows / rows.sum(axis=-1, keepdims=True), np.float32)
-
-
-def in_bytes(images: NDArray[Any], white: int) -> NDArray[np.uint8]:
-    """Return images [N, H, W, C] as uint8; of uint16 ``white`` becomes 255, or what is brighter.
-
-    Scanners give 12 bits of the 16: by the upper byte alone 16 greys of 4,096 would be left.
-
-    Examples
-    --------
-    >>> in_bytes(np.array([[[[0], [2048], [4095]]]], np.uint16), white=4095).ravel()
-    array([  0, 128, 255], dtype=uint8)
-    """
-    if images.dtype == np.uint8:
-        return images
-    brightest = np.maximum(images.reshape(len(images), -1).max(axis=1), max(white, 1))
-    scale = (255 / brightest).astype(np.float32)[:, None, None, None]
-    return np.asarray(np.rint(images * scale), np.uint8)
 
 
 def small_greys(images: NDArray[Any], side: int = SIDE) -> Floats:

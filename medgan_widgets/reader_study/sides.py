@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import mannwhitneyu
 
-from medgan_widgets.datasets import TrainingImages, read_images
+from medgan_widgets.datasets import Preprocessing, TrainingImages, read_images
+from medgan_widgets.datasets.phantom import phantom_named
 from medgan_widgets.errors import DataError
-from medgan_widgets.images import as_pil, to_uint8
-from medgan_widgets.phantoms import KINDS, LARGEST, SMALLEST, draw_phantoms
+from medgan_widgets.images import as_pil, checked_pixels, to_levels, top_of
+from medgan_widgets.phantoms import LARGEST, SMALLEST, draw_phantoms
 
 PHANTOM_SIZE = 128
 FIRST_PHANTOM = 2**40  # seeds that no training drew from
@@ -63,7 +64,15 @@ class Side:
         return int(self.images.shape[3])
 
 
-def side_of(given: Any, name: str, *, size: int | None, words: str, phantom: bool | None) -> Side:
+def side_of(
+    given: Any,
+    name: str,
+    *,
+    size: int | None,
+    words: str,
+    phantom: bool | None,
+    like: Preprocessing | None = None,
+) -> Side:
     """Return what somebody gave as one side.
 
     Parameters
@@ -76,6 +85,8 @@ def side_of(given: Any, name: str, *, size: int | None, words: str, phantom: boo
         For a path: as for `read_images`.
     words, phantom
         What to say about them; what the data know of themselves where left out.
+    like
+        For a path: how the other side was prepared, where it says so.
 
     Raises
     ------
@@ -84,7 +95,8 @@ def side_of(given: Any, name: str, *, size: int | None, words: str, phantom: boo
     """
     if isinstance(given, (str, Path)):
         power = size is not None and size & (size - 1) == 0 and size >= 16
-        given = read_images(given, size=size if power else None, test=0.0)
+        way: dict[str, Any] = {"size": size if power else None} if like is None else {"like": like}
+        given = read_images(given, test=0.0, **way)
     resampled, enlarged, read = False, False, ""
     if isinstance(given, TrainingImages):
         height, width = given.images.shape[1:3]
@@ -125,17 +137,21 @@ def two_sides(
 ) -> tuple[Side, Side]:
     """Return both sides as they were given; phantoms are drawn at the other side's size."""
     asked = {"real": real, "synthetic": synthetic}
-    drawn = {name for name, one in asked.items() if isinstance(one, str) and one in KINDS}
+    kinds = {name: phantom_named(one) for name, one in asked.items()}
+    drawn = {name for name, kind in kinds.items() if kind}
+    carried = next(
+        (one.preprocessing for one in asked.values() if isinstance(one, TrainingImages)), None
+    )
     made: dict[str, Side] = {}
     for place, (name, one) in enumerate(asked.items()):
         if name not in drawn:
             told = phantom if name == "real" else None
-            made[name] = side_of(one, name, size=size, words=words[place], phantom=told)
+            made[name] = side_of(one, name, size=size, words=words[place], phantom=told, like=carried)
     other = next((one.size[0] for one in made.values() if SMALLEST <= one.size[0] <= LARGEST), None)
     for place, (name, one) in enumerate(asked.items()):
         if name in drawn:
             made[name] = phantom_side(
-                one,
+                str(kinds[name]),
                 name,
                 size=size or other or PHANTOM_SIZE,
                 count=counts[place],
@@ -156,7 +172,8 @@ def alike(real: Side, synthetic: Side, *, size: int | None, grey: bool) -> tuple
     DataError
         When size, shape, depth or colour would tell the sides apart.
     """
-    sides = [_plain(one, grey) for one in (real, synthetic)]
+    top = max(top_of(one.images) for one in (real, synthetic))
+    sides = [_plain(one, grey, top) for one in (real, synthetic)]
     if real.images.dtype != synthetic.images.dtype:
         raise DataError(
             f"the real images are {real.images.dtype} and the synthetic ones "
@@ -217,23 +234,21 @@ def hashes(side: Side) -> list[bytes]:
 
 
 def _stack(given: Any, name: str) -> NDArray[Any]:
-    expected = f"the {name} images must be uint8 or uint16 [N, H, W] or [N, H, W, 1 or 3]"
+    what = f"the {name} images"
     try:
         images = np.asarray(given)
     except (ValueError, TypeError, RuntimeError) as error:
-        raise DataError(f"{expected}, got {type(given).__name__}: {error}.") from None
-    if images.dtype not in (np.uint8, np.uint16):
-        hint = "; make them first, e.g. engine.images(request)" if images.dtype == object else ""
-        got = type(given).__name__ if images.dtype == object else images.dtype
-        raise DataError(f"{expected}, got {got}{hint}.")
-    images = images[..., None] if images.ndim == 3 else images
-    if images.ndim != 4 or 0 in images.shape or images.shape[3] not in (1, 3):
-        raise DataError(f"{expected}, got an array of shape {np.shape(given)}.")
-    return images
+        raise DataError(f"{what} are no array of images: {error}.") from None
+    if images.dtype == object:
+        raise DataError(
+            f"{what} must be an array, TrainingImages or a path, got {type(given).__name__}; make "
+            "them first, e.g. engine.images(request)."
+        )
+    return checked_pixels(images, what)
 
 
-def _plain(side: Side, grey: bool) -> Side:
-    pixels = to_uint8(side.images)
+def _plain(side: Side, grey: bool, top: float) -> Side:
+    pixels = to_levels(side.images[..., :3], top)
     if pixels.shape[3] == 3 and (pixels == pixels[..., :1]).all():
         pixels = pixels[..., :1]
     if pixels.shape[3] == 3 and grey:

@@ -18,6 +18,7 @@ from weakref import WeakValueDictionary
 import torch
 
 from medgan_widgets.datasets import TrainingImages, read_images
+from medgan_widgets.datasets.phantom import phantom_named
 from medgan_widgets.datasets.split import write_split
 from medgan_widgets.devices import backend, checked_device, name_of
 from medgan_widgets.errors import DataError, RequestError
@@ -254,16 +255,17 @@ def _prepared(
                "split": _place(split), "size": size,
                "skip_unreadable": skip_unreadable, "most": pool, "seed": seed,
                **(read or {})}  # fmt: skip
-    learned = read_from(data, options)
+    learned = read_from(data, options, cache=folder)
     check_enough(learned, recipe.batch)
     settings = network_settings(recipe, learned)
     parent = None
     if start_from is not None:
         parent = parent_of(start_from, recipe.network, settings)
-    named = str(data) if isinstance(data, (str, Path)) else "images"
+    named = phantom_named(data) or (str(data) if isinstance(data, (str, Path)) else "images")
     config = {
         "run_id": uuid.uuid4().hex,
-        "data": named if named in KINDS or named == "images" else str(Path(named).absolute()),
+        "data": named if learned.source == "phantom" or named == "images"
+        else str(Path(named).expanduser().absolute()),
         "data_options": {k: v for k, v in options.items() if v is not None and _plain(v)},
         "phantom": learned.phantom,
         "fingerprint": learned.fingerprint,
@@ -316,12 +318,12 @@ def _resumed(
             raise RequestError(
                 f"{folder} was trained on images that were in memory; give them again as data=."
             )
-        data = config["data"]
+        data = _data_of(config)
     if kimg is not None and kimg != config["kimg"]:
         config = {**config, "kimg": _limit(kimg, "kimg")}
         write_json(folder / "config.json", config)
     given = {name: value for name, value in (again or {}).items() if value is not None}
-    learned = read_from(data, {**config["data_options"], **given})
+    learned = read_from(data, {**config["data_options"], **given}, cache=folder)
     if learned.fingerprint != config["fingerprint"]:
         raise DataError(
             f"{folder} was trained on other data: its fingerprint is "
@@ -347,20 +349,33 @@ def images_of_run(run_dir: str | Path) -> TrainingImages:
     config = run_config(run_dir)
     if config.get("data") in (None, "images"):
         raise RequestError(f"{run_dir} was trained on images that were in memory.")
-    learned = read_from(config["data"], config.get("data_options") or {})
+    learned = read_from(_data_of(config), config.get("data_options") or {})
     if learned.fingerprint != config.get("fingerprint"):
         raise DataError(f"the images that {run_dir} was trained on are no longer the same.")
     return learned
 
 
-def read_from(data: Any, options: Mapping[str, Any]) -> TrainingImages:
-    """Read images with the options of a run; a phantom's default size is 128 pixels."""
+def _data_of(config: Mapping[str, Any]) -> str:
+    """Return a run's data; a phantom's kind stays one where a folder of that name lies by now."""
+    data = str(config["data"])
+    return f"phantom:{data}" if data in KINDS else data
+
+
+def read_from(
+    data: Any, options: Mapping[str, Any], *, cache: Path | None = None
+) -> TrainingImages:
+    """Read images with the options of a run; a phantom's default size is 128 pixels.
+
+    ``cache`` is the run that keeps pixels which are larger than memory.
+    """
     given = {name: value for name, value in options.items() if value is not None}
-    if isinstance(data, str) and data in KINDS:
+    if phantom_named(data):
         given.setdefault("size", 128)
     elif isinstance(data, str) and not Path(data).expanduser().exists():
         kinds = ", ".join(KINDS)
         raise RequestError(f"data must be one of {kinds}, or a path that exists; got {data!r}.")
+    elif cache is not None:
+        given["cache"] = cache
     try:
         return read_images(data, **given)
     except TypeError as error:
