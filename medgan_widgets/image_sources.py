@@ -273,8 +273,7 @@ def _generated(
         if batch.images.dtype == np.uint16 and top is None:
             # White is what the whole request says it is, so all of it is waited for.
             whole = engine().images(request)
-            for part in in_batches(to_levels(whole, top_of(whole)), PART):
-                yield part
+            yield from in_batches(to_levels(whole, top_of(whole)), PART)
             return
         yield to_levels(batch.images, top or 255.0)
 
@@ -296,9 +295,7 @@ def _of_phantoms(
     )
 
 
-def _of_training_images(
-    images: TrainingImages, what: str, n: int | None, seed: int
-) -> ImageSource:
+def _of_training_images(images: TrainingImages, what: str, n: int | None, seed: int) -> ImageSource:
     rows = _drawn_rows(len(images), n, seed)
     factors: dict[str, tuple[Value, ...]] = {}
     start = 0
@@ -335,9 +332,7 @@ def _of_array(array: NDArray[Any], n: int | None, seed: int, top: float | None) 
             yield to_levels(part, white)
 
     notes = [] if images.dtype == np.uint8 else [f"16 bits: white is {white:g} in the array."]
-    return ImageSource(
-        "array", len(images), levels, "as given", top=white, notes=tuple(notes)
-    )
+    return ImageSource("array", len(images), levels, "as given", top=white, notes=tuple(notes))
 
 
 def _of_path(
@@ -440,6 +435,8 @@ def _levels(
     values: NDArray[Any], background: NDArray[np.bool_] | None, top: float
 ) -> NDArray[np.uint8]:
     shaped = values if values.ndim == 3 else values[..., None]
+    if shaped.shape[2] == 3 and (shaped == shaped[..., :1]).all():
+        shaped = shaped[..., :1]  # some formats know colour only
     levels = shaped if shaped.dtype == np.uint8 else to_levels(shaped, top)
     return levels if background is None else np.where(background[..., None], np.uint8(0), levels)
 

@@ -174,8 +174,11 @@ class DicomFile:
             return grey_pixels(shown, self._name, background, stored=(0.0, 255.0), **facts)
         if turned is not None:
             values = turned - values
-        if kind != "MONOCHROME1" and unit == "" and stored.dtype == np.uint8 and (
-            ends == (0.0, 255.0) and (values == stored).all()
+        if (
+            kind != "MONOCHROME1"
+            and unit == ""
+            and stored.dtype == np.uint8
+            and (ends == (0.0, 255.0) and (values == stored).all())
         ):
             values = stored  # eight bits stay eight bits
         return grey_pixels(
@@ -214,9 +217,8 @@ class DicomFile:
 
     def _unit(self, holder: Any) -> str:
         said = str(holder.get("RescaleType") or self._file.get("RescaleType") or "").upper()
-        if said == "HU" or (
-            not said and self.keyword("Modality") == "CT" and holder.get("RescaleIntercept") is not None
-        ):
+        rescaled = self.keyword("Modality") == "CT" and holder.get("RescaleIntercept") is not None
+        if said == "HU" or (not said and rescaled):
             return "HU"
         units = str(self._file.get("Units") or "").upper()
         return "SUV" if said in _SUV_UNITS or units in _SUV_UNITS else ""
@@ -240,8 +242,7 @@ class DicomFile:
 
         holder = self._group_with("FrameVOILUTSequence", index) or self._file
         if table := holder.get("VOILUTSequence"):
-            first = int(np.asarray(table[0].LUTDescriptor[1]).astype(np.int64))
-            whole = np.asarray(np.rint(values), np.int64 if first < 0 else np.int64)
+            whole = np.asarray(np.rint(values), np.int64)
             top = 2.0 ** int(table[0].LUTDescriptor[2]) - 1
             shown = np.asarray(apply_voi(whole, holder, index=0), np.float64)
             return np.asarray(np.clip(shown / top * 255, 0, 255), np.float32)
@@ -275,7 +276,11 @@ class DicomFile:
                         return {"spacing": (down, across),
                                 "aspect": 1.0 if abs(aspect - 1) < 1e-3 else aspect}  # fmt: skip
         ratio = self._file.get("PixelAspectRatio")
-        if ratio is not None and len(np.atleast_1d(ratio)) == 2 and int(ratio[0]) > 0 < int(ratio[1]):
+        if (
+            ratio is not None
+            and len(np.atleast_1d(ratio)) == 2
+            and int(ratio[0]) > 0 < int(ratio[1])
+        ):
             return {"aspect": int(ratio[0]) / int(ratio[1])}
         return {}
 
@@ -296,7 +301,7 @@ class DicomFile:
     def _why_no_image(self) -> str:
         kind = str(self._file.get("SOPClassUID", ""))
         modality = self.keyword("Modality") or ""
-        if kind == _SEGMENTATION or kind == _DOSE or modality in _NO_IMAGES:
+        if kind in (_SEGMENTATION, _DOSE) or modality in _NO_IMAGES:
             return _NO_IMAGES[{_SEGMENTATION: "SEG", _DOSE: "RTDOSE"}.get(kind, modality)]
         if self._image_type & _SCOUTS:
             return "a scout (LOCALIZER)"

@@ -24,7 +24,6 @@ from medgan_widgets.datasets.nifti import PLANES, open_nifti
 from medgan_widgets.datasets.npz import images_of_npz
 from medgan_widgets.datasets.phantom import HELD_OUT, phantom_named, read_phantoms
 from medgan_widgets.datasets.pictures import decode_picture
-from medgan_widgets.datasets.pixels import Pixels
 from medgan_widgets.datasets.preprocessing import FILE, Preprocessing
 from medgan_widgets.datasets.reading import Reading, images_from
 from medgan_widgets.datasets.records import NOTHING, ImageFile, ImageRecord, Refused, first_names
@@ -152,8 +151,7 @@ def read_images(
                   "channels": channels, "plane": plane}  # fmt: skip
         if doubled := [name for name, value in chosen.items() if value is not None]:
             raise RequestError(
-                f"like= says how images are prepared; leave out {', '.join(doubled)}="
-                " or like=."
+                f"like= says how images are prepared; leave out {', '.join(doubled)}= or like=."
             )
         plane = prepared.plane
     if isinstance(window, str) and window != FILE:
@@ -224,9 +222,7 @@ def files_of(
 def _of_path(
     place: Path, reading: Reading, kind: str | None, labels: Any, group: Any, table: Any
 ) -> TrainingImages:
-    below = files_of(
-        place, labels=labels, group=group, table=table, kind=kind, reading=reading
-    )
+    below = files_of(place, labels=labels, group=group, table=table, kind=kind, reading=reading)
     if below.source != "npz":
         return below.read()
     arrays = [below.listing.files[name] for name in below.listing.images("npz")]
@@ -355,7 +351,9 @@ class FilesBelow:
 
     def _file(self, name: str, path: Path, said: Said) -> ImageFile:
         open_it: Callable[..., Iterator[ImageRecord | Refused]]
-        open_it = {"folder": self._picture, "dicom": self._dicom, "nifti": self._volume}[self.source]
+        open_it = {"folder": self._picture, "dicom": self._dicom, "nifti": self._volume}[
+            self.source
+        ]
         count = None if self.source == "folder" else partial(self._count, name, path)
         return ImageFile(name, partial(self._opened, open_it, name, path, said), count)
 
@@ -379,10 +377,14 @@ class FilesBelow:
         for one in open_it(data, whole, rows):
             if mask and isinstance(one, ImageRecord):
                 part = one.name.removeprefix(name).lstrip("#")
-                one = replace(one, mask=partial(self._mask, mask, int(part or 0), one.pixels.aspect))
+                one = replace(
+                    one, mask=partial(self._mask, mask, int(part or 0), one.pixels.aspect)
+                )
             yield one
 
-    def _picture(self, data: bytes, whole: ImageRecord, _: set[int] | None) -> Iterator[ImageRecord]:
+    def _picture(
+        self, data: bytes, whole: ImageRecord, _: set[int] | None
+    ) -> Iterator[ImageRecord]:
         yield replace(whole, pixels=decode_picture(data, whole.name))
 
     def _dicom(

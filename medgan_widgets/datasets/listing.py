@@ -205,8 +205,10 @@ def _find_masks(listing: Listing) -> None:
         if name not in found
         and (
             (found and _unmarked(_stem(name)) is not None)
-            or 2 * matched[folder := PurePosixPath(name).parent] > within[folder]
-            and _MASK_FOLDER.fullmatch(folder.name)
+            or (
+                2 * matched[folder := PurePosixPath(name).parent] > within[folder]
+                and _MASK_FOLDER.fullmatch(folder.name)
+            )
         )
     ]
     if not found and (marked := [name for name in known if _unmarked(_stem(name)) is not None]):
@@ -317,7 +319,10 @@ def folder_labels(names: Sequence[str]) -> FolderLabels:
     paths = {}
     for name in names:
         parts = [unicodedata.normalize("NFC", one) for one in PurePosixPath(name).parts[:-1]]
-        if split and (at := next((k for k, one in enumerate(parts) if _side(one)), None)) is not None:
+        if (
+            split
+            and (at := next((k for k, one in enumerate(parts) if _side(one)), None)) is not None
+        ):
             del parts[at]
         paths[name] = parts
     levels = _levels_that_tell(paths)
@@ -338,9 +343,11 @@ def folder_labels(names: Sequence[str]) -> FolderLabels:
     patients = next((one for one in reversed(levels) if one != chosen
                      and _are_patients(values[one], len(set(values[chosen])))), None)  # fmt: skip
     classes = {name: parts[chosen] for name, parts in paths.items() if len(parts) > chosen}
-    groups = {} if patients is None else {
-        name: parts[patients] for name, parts in paths.items() if len(parts) > patients
-    }
+    groups = (
+        {}
+        if patients is None
+        else {name: parts[patients] for name, parts in paths.items() if len(parts) > patients}
+    )
     count = len(set(classes.values()))
     note = ""
     if len(levels) > 1 or patients is not None:
@@ -383,6 +390,8 @@ def _are_patients(folders: Sequence[str], classes: int | None = None) -> bool:
         return False
     if named or (count >= MANY and typical <= FEW_OF_A_PATIENT):
         return True
-    return numbered and not counted and typical <= (
-        SLICES_OF_A_PATIENT if count >= MANY else FEW_OF_A_PATIENT
+    return (
+        numbered
+        and not counted
+        and typical <= (SLICES_OF_A_PATIENT if count >= MANY else FEW_OF_A_PATIENT)
     )

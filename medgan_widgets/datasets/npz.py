@@ -74,7 +74,9 @@ def images_of_npz(
         groups = _groups(file, prefix, names, group, len(rows))
         side = SIDES[part] if own_sides else None
         for place in range(len(rows)):
-            known = {key: class_value(every[place], f"{part}#{place}") for key, every in classes.items()}
+            known = {
+                key: class_value(every[place], f"{part}#{place}") for key, every in classes.items()
+            }
             together = None if groups is None else groups[place]
             yield _image(rows, place, f"{part}#{place}", known, together, file, sha256, side)
 

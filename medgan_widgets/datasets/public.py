@@ -143,7 +143,9 @@ def chestxray14(
     if not tables:
         raise DataError(f"{place} has no Data_Entry_2017*.csv; give the folder that holds it.")
     by_name = {
-        Path(name).name: name for name in list_files(place).files if Path(name).suffix.lower() == ".png"
+        Path(name).name: name
+        for name in list_files(place).files
+        if Path(name).suffix.lower() == ".png"
     }
     rows = []
     known: set[str] = set()

@@ -358,6 +358,5 @@ def _files(
         if one.file is not None or group is not None
     )
     return tuple(
-        FileUsed(sha256, group, side, count)
-        for (sha256, _, group, side), count in counted.items()
+        FileUsed(sha256, group, side, count) for (sha256, _, group, side), count in counted.items()
     )

@@ -155,9 +155,7 @@ class Waiting:
         return replace(pixels, values=values.reshape(pixels.values.shape), background=background)
 
 
-def read_all(
-    files: Iterable[ImageFile], refused: list[Refused]
-) -> Iterator[ImageRecord]:
+def read_all(files: Iterable[ImageFile], refused: list[Refused]) -> Iterator[ImageRecord]:
     """Yield the images of files, each opened once; what cannot be read is added to ``refused``."""
     for file in files:
         try:

@@ -19,7 +19,9 @@ NO_GROUP = (
 )
 
 
-def drawn_split(found: Sequence[ImageRecord], *, test: float = 0.2, seed: int = 0) -> dict[str, str]:
+def drawn_split(
+    found: Sequence[ImageRecord], *, test: float = 0.2, seed: int = 0
+) -> dict[str, str]:
     """Return for each image ``"train"`` or ``"test"``; all of a group go together.
 
     A group's side comes from a hash of its own name, so it stays where it is

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgan_widgets.datasets.duplicates import Pairs, near_duplicates
-from medgan_widgets.datasets.records import Refused
 from medgan_widgets.datasets.preprocessing import Preprocessing
+from medgan_widgets.datasets.records import Refused
 from medgan_widgets.datasets.split import NO_GROUP
 from medgan_widgets.errors import DataError
 from medgan_widgets.seeds import Value
@@ -112,6 +112,7 @@ class TrainingImages:
     phantom: bool = False
     preprocessing: Preprocessing | None = None
     refused: tuple[Refused, ...] = ()
+    left_out: tuple[Refused, ...] = ()
     sizes: tuple[tuple[int, int, int], ...] = ()
     intensity: tuple[float, float] | None = None
     clipped: int = 0

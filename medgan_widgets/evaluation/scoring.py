@@ -5,8 +5,8 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace as replaced
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -242,8 +242,10 @@ def _requests(
             condition = {**request.condition, **dict(zip(free, kind, strict=True))}
             made.append(replaced(request, seeds=request.seeds[start:end], condition=condition))
         start = max(start, end)
-    whose = "the reals have them" if all(name in reals.labels for name in free) else (
-        "its card says of the training images"
+    whose = (
+        "the reals have them"
+        if all(name in reals.labels for name in free)
+        else ("its card says of the training images")
     )
     said = ", ".join(
         f"{' '.join(map(str, kind))} {share:.0%}"
@@ -263,7 +265,7 @@ def _class_counts(
     """Return how often each combination of the open factors stands among the reals."""
     if all(name in reals.labels for name in free):
         rows = Counter(zip(*(reals.labels[name] for name in free), strict=True))
-        known = {kind: count for kind, count in rows.items()}
+        known = dict(rows)
     else:
         known = {}
         for one in card.class_counts:
@@ -353,9 +355,7 @@ def _ms_ssim(real: _Side, fake: _Side, seed: int) -> list[Score]:
     if shared:
         words = real.class_words(shared), fake.class_words(shared)
         labels = [[words[0][row] for row in real_rows], [words[1][row] for row in fake_rows]]
-    return ms_ssim_diversity(
-        reals, fakes, real_labels=labels[0], fake_labels=labels[1], seed=seed
-    )
+    return ms_ssim_diversity(reals, fakes, real_labels=labels[0], fake_labels=labels[1], seed=seed)
 
 
 def _without_value(metric: str, extractor: Any, sides: Sequence[_Side], why: str) -> Score:
@@ -498,7 +498,7 @@ def _on_preparation(fake: ImageSource, real: ImageSource) -> Iterator[str]:
             f"the synthetic images were prepared so: {fake.prepared}; and the real ones so: "
             f"{real.prepared}. That alone moves every figure."
         )
-    if fake.jpeg and not real.jpeg or real.jpeg and not fake.jpeg and fake.prepared in files:
+    if (fake.jpeg and not real.jpeg) or (real.jpeg and not fake.jpeg and fake.prepared in files):
         side = "synthetic" if fake.jpeg else "real"
         yield (
             f"the {side} images come from JPEG files and the others do not: its compression shows "

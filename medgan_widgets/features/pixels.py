@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from medgan_widgets.images import checked_pixels
 
+
 def to_planes(images: NDArray[np.uint8], colours: str, size: int | None) -> Tensor:
     """Return checked images as floats 0 … 1, [N, 1 or 3, size, size].
 

@@ -123,8 +123,9 @@ class Matcher:
                 found[some] = np.where(unmoved[:, None], POSES[0], found[some])
                 likeness[some] = np.maximum(plain, likeness[some])
                 # Noise is like anything in the few frequencies that stand out; not in pixels.
-                likeness[some] = np.where(fit < LEAST, np.minimum(fit, likeness[some]),
-                                          likeness[some])
+                likeness[some] = np.where(
+                    fit < LEAST, np.minimum(fit, likeness[some]), likeness[some]
+                )
         return found, likeness
 
 

@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike
 
 from medgan_widgets.metrics._matrices import BLOCK, Features, Floats, Rows, checked_pair
 
-
 TOLD = 5  # columns that are named
 
 

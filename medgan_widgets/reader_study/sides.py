@@ -146,7 +146,9 @@ def two_sides(
     for place, (name, one) in enumerate(asked.items()):
         if name not in drawn:
             told = phantom if name == "real" else None
-            made[name] = side_of(one, name, size=size, words=words[place], phantom=told, like=carried)
+            made[name] = side_of(
+                one, name, size=size, words=words[place], phantom=told, like=carried
+            )
     other = next((one.size[0] for one in made.values() if SMALLEST <= one.size[0] <= LARGEST), None)
     for place, (name, one) in enumerate(asked.items()):
         if name in drawn:

@@ -264,7 +264,8 @@ def _prepared(
     named = phantom_named(data) or (str(data) if isinstance(data, (str, Path)) else "images")
     config = {
         "run_id": uuid.uuid4().hex,
-        "data": named if learned.source == "phantom" or named == "images"
+        "data": named
+        if learned.source == "phantom" or named == "images"
         else str(Path(named).expanduser().absolute()),
         "data_options": {k: v for k, v in options.items() if v is not None and _plain(v)},
         "phantom": learned.phantom,
