@@ -161,7 +161,8 @@ class Balls:
             few = self._centres[some], self._others[others]
             return Balls.around(*few, self.k).figures
         mine, theirs = (
-            _mask(rows, len(side)) for rows, side in ((some, self._centres), (others, self._others))
+            np.bincount(rows, minlength=len(side)) > 0
+            for rows, side in ((some, self._centres), (others, self._others))
         )
         radius = self._radii(mine)
         ball, other, far = self._pairs
@@ -205,9 +206,3 @@ def _nearest(squares: Floats, depth: int) -> tuple[Rows, Floats]:
     near = np.take_along_axis(squares, which, axis=1)
     order = np.argsort(near, axis=1)
     return np.take_along_axis(which, order, axis=1), np.take_along_axis(near, order, axis=1)
-
-
-def _mask(rows: Rows, count: int) -> NDArray[np.bool_]:
-    found = np.zeros(count, bool)
-    found[rows] = True
-    return found
