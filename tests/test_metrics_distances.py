@@ -215,7 +215,7 @@ def test_balls_of_a_half_are_those_of_the_half_alone() -> None:
     some, others = (np.sort(random.choice(200, 100, replace=False)) for _ in range(2))
     whole = Balls.around(real, fake, 3).of_rows(some, others)
     alone = Balls.around(real[some], fake[others], 3)
-    assert whole == (alone.covered, alone.density, alone.hit)
+    assert whole == alone.figures
 
 
 def test_neighbours_need_one_more_row_than_k() -> None:

@@ -68,11 +68,6 @@ def blocks(matrix: Features, rows: Rows | None = None, size: int | None = None) 
         yield np.ascontiguousarray(matrix[some], np.float64)
 
 
-def some_rows(count: int, size: int, random: np.random.Generator) -> Rows:
-    """Return ``size`` of ``count`` rows, each at most once, in order (a file is read forwards)."""
-    return np.sort(random.choice(count, size, replace=False))
-
-
 def group_of_each(
     groups: Sequence[Hashable] | None, count: int, which: str, what: str = "groups"
 ) -> Rows:

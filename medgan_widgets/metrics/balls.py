@@ -42,7 +42,7 @@ def precision_recall(
     (0.0, 0.0)
     """
     first, second = _checked(real, fake, k)
-    return Balls.around(first, second, k).covered, Balls.around(second, first, k).covered
+    return Balls.around(first, second, k).figures[0], Balls.around(second, first, k).figures[0]
 
 
 def density_coverage(
@@ -67,8 +67,7 @@ def density_coverage(
     (True, True)
     """
     first, second = _checked(real, fake, k)
-    balls = Balls.around(first, second, k)
-    return balls.density, balls.hit
+    return Balls.around(first, second, k).figures[1:]
 
 
 def _checked(real: ArrayLike, fake: ArrayLike, k: int) -> tuple[Features, Features]:
@@ -83,18 +82,13 @@ class Balls:
 
     Attributes
     ----------
-    covered
-        The share of the others that lie in any ball.
-    density
-        Balls that an other lies in, on average, over k.
-    hit
-        The share of the balls with any other in them.
+    figures
+        The share of the others that lie in any ball; balls that an other lies in, on average,
+        over k; the share of the balls with any other in them.
     """
 
     k: int
-    covered: float
-    density: float
-    hit: float
+    figures: tuple[float, float, float]
     _centres: Features
     _others: Features
     _near: Floats  # [n, depth], squared distances to the nearest of the own set, ascending
@@ -140,20 +134,13 @@ class Balls:
             pairs = ball, other, far
         return cls(
             k=k,
-            covered=float(covered.mean()),
-            density=total / (k * len(others)),
-            hit=float(hit.mean()),
+            figures=(float(covered.mean()), total / (k * len(others)), float(hit.mean())),
             _centres=centres,
             _others=others,
             _near=near,
             _which=which,
             _pairs=pairs,
         )
-
-    @property
-    def figures(self) -> tuple[float, float, float]:
-        """``covered, density, hit``."""
-        return self.covered, self.density, self.hit
 
     def of_rows(self, some: Rows, others: Rows) -> tuple[float, float, float]:
         """Return the figures of some centres and others only."""

@@ -18,10 +18,8 @@ from medgan_widgets.errors import DataError
 from medgan_widgets.metrics._matrices import (
     BLOCK,
     Floats,
-    Rows,
     group_of_each,
     some_groups,
-    some_rows,
 )
 from medgan_widgets.requests import Score
 
@@ -97,7 +95,7 @@ def rows_to_compare(
     if count <= most:
         return np.arange(count)
     if labels is None:
-        return some_rows(count, most, random)
+        return some_groups(np.arange(count), most, random)
     order = random.permutation(count)
     kinds = group_of_each(labels, count, "labelled", "labels")
     ends = np.bincount(kinds).cumsum()[:-1]
@@ -154,15 +152,14 @@ def ms_ssim_diversity(
     >>> score.name, round(score.value, 3), score.value > score.floor, score.extractor
     ('MS-SSIM', 1.0, True, 'pixels-3-scales')
     """
-    sides = [
-        _drawn(real, real_labels, real_groups, "real", most, seed),
-        _drawn(fake, fake_labels, fake_groups, "synthetic", most, seed),
-    ]
-    sizes = [images.shape[1:3] for images, _, _ in sides]
-    scales = _checked_scales(None, min(min(size) for size in sizes))
-    floor = _means(*sides[0], scales, 0, seed)[0]
-    value, *drawn = _means(*sides[1], scales, DRAWS, seed)
-    n_real, n_fake = (len(images) for images, _, _ in sides)
+    for images, which in ((real, "real"), (fake, "synthetic")):
+        if not isinstance(images, np.ndarray) or images.ndim < 3 or len(images) < 2 or most < 2:
+            raise DataError(
+                f"pairs need at least 2 {which} images, uint8 or uint16 [N, H, W(, C)]."
+            )
+    scales = _checked_scales(None, min(*real.shape[1:3], *fake.shape[1:3]))
+    n_real, (floor, *_) = _means(real, real_labels, real_groups, "real", most, scales, seed)
+    n_fake, (value, *drawn) = _means(fake, fake_labels, fake_groups, "fake", most, scales, seed)
     return [
         Score(
             name="MS-SSIM",
@@ -174,44 +171,30 @@ def ms_ssim_diversity(
             floor=floor,
             floor_n=None if n_real == n_fake else n_real,
             warning=""
-            if sizes[0] == sizes[1]
+            if real.shape[1:3] == fake.shape[1:3]
             else "the two sides differ in size, which alone moves the figure.",
         )
     ]
 
 
-def _drawn(
-    images: NDArray[Any],
-    labels: Sequence[Any] | None,
-    groups: Sequence[Hashable] | None,
-    which: str,
-    most: int,
-    seed: int,
-) -> tuple[NDArray[Any], Rows, Rows]:
-    """Return some images of one side, with the numbers of their classes and patients."""
-    if not isinstance(images, np.ndarray) or images.ndim < 3 or len(images) < 2 or most < 2:
-        raise DataError(f"pairs need at least 2 {which} images, uint8 or uint16 [N, H, W(, C)].")
+def _means(
+    images: NDArray[Any], labels: Any, groups: Any, which: str, most: int, scales: int, seed: int
+) -> tuple[int, list[float]]:
+    """Return how many are compared, and the mean over pairs: of all of them, then of halves."""
     count = len(images)
     classes = group_of_each([0] * count if labels is None else labels, count, which, "labels")
     rows = rows_to_compare(count, most, seed, labels)
-    return images[rows], classes[rows], group_of_each(groups, count, which)[rows]
-
-
-def _means(
-    images: NDArray[Any], classes: Rows, groups: Rows, scales: int, draws: int, seed: int
-) -> list[float]:
-    """Return the mean over pairs within a class: of all images, then of each half."""
-    pairs, n = ms_ssim_pairs(images, scales=scales), len(images)
-    alike = np.triu((classes[:, None] == classes) & (groups[:, None] != groups), 1)
+    classes, whose = classes[rows], group_of_each(groups, count, which)[rows]
+    alike = np.triu((classes[:, None] == classes) & (whose[:, None] != whose), 1)
     if not alike.any():
         raise DataError("no class has two images (of two patients), so there is no pair.")
+    pairs, random = ms_ssim_pairs(images[rows], scales=scales), np.random.default_rng(seed)
     found = [float(pairs[alike].mean())]
-    random = np.random.default_rng(seed)
-    for _ in range(draws if n >= 4 else 0):
-        rows = np.ix_(*[some_groups(groups, n // 2, random)] * 2)
-        if alike[rows].any():
-            found.append(float(pairs[rows][alike[rows]].mean()))
-    return found
+    for _ in range(DRAWS if len(rows) >= 4 else 0):
+        half = np.ix_(*[some_groups(whose, len(rows) // 2, random)] * 2)
+        if alike[half].any():
+            found.append(float(pairs[half][alike[half]].mean()))
+    return len(rows), found
 
 
 def _interval(value: float, drawn: list[float]) -> tuple[float, float] | None:
