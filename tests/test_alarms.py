@@ -131,3 +131,24 @@ def test_an_alarm_is_not_repeated_at_every_tick() -> None:
     values = [0.9, 0.9, *[0.2] * 30]
     ticks = [Tick(n, 1.0, 1.0, diversity=value) for n, value in enumerate(values)]
     assert len([a for tick in ticks for a in watch.alarms(tick)]) == 1
+
+
+@pytest.mark.parametrize(
+    ("phantom", "extractor"), [(True, "phantom-cnn-1"), (False, "canonical-1")]
+)
+def test_the_network_that_knows_phantoms_scores_phantoms_only(
+    phantom: bool, extractor: str
+) -> None:
+    drawn = phantom_images("brain_mri", 32, 256)
+    whose = tuple(f"patient {n % 128 // 16 if n < 128 else 100 + n}" for n in range(256))
+    sides = ("test",) * 128 + ("train",) * 128
+    learned = replace(drawn, phantom=phantom, groups=whose, sides=sides, note=None)
+    probe = Probe(learned.training, learned.held_out, conditional=True)
+    score = probe.score(OneDeadClass(drawn.images))  # type: ignore[arg-type]
+    assert score is not None
+    assert (score["name"], score["extractor"], score["n_real"]) == ("FD", extractor, 128)
+    assert "only 8 patients" in score["warning"], "those held out"
+    assert score["interval"] is None
+    assert bool(score["why"]) != phantom
+    few = replace(learned, sides=("test",) * 109 + ("train",) * 147)
+    assert Probe(few.training, few.held_out, conditional=True).score(Indifferent()) is None  # type: ignore[arg-type]

@@ -235,12 +235,13 @@ def test_one_figure_that_cannot_be_had_costs_no_other(tmp_path):
         score(tmp_path, real="mammogram", metrics=metrics[1:], cache=False)
 
 
-def test_a_floor_at_another_n_is_no_yardstick():
+def test_a_floor_at_another_n_is_a_yardstick_for_the_value_there():
     drawn = mw.draw_phantoms("mammogram", range(120), size=32).images
     found = score(drawn[:60], real=drawn[60:], metrics=["fd"], cache=False)
     assert found["FD"].floor_n == 30
-    assert "times the floor" not in str(found)
-    assert found.to_frame()["relative"].isna().all()
+    value, floor = found["FD"].value_at_floor_n, found["FD"].floor
+    assert found.to_frame()["relative"][0] == pytest.approx(value / floor)
+    assert f"at n 30, where the value is {value:.4g}, {value / floor:.2g} times" in str(found)
     known = score(drawn[:60], real="mammogram", metrics=["fd"], cache=False)
     assert "times the floor" in str(known)
 

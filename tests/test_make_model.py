@@ -176,18 +176,36 @@ def test_phantoms_know_what_they_show_and_that_nobody_is_behind_them(
 
 
 def test_figures_come_from_the_last_tick_or_from_the_person(run: Path, models: Path) -> None:
-    score = Score("FD", 11.8, 300, 300, "phantom-cnn-1", (11.2, 12.5), 0.43)
+    score = Score("FD", 11.8, 300, 300, "canonical-1", (11.2, 12.5), 0.43, 150,
+                  value_at_floor_n=13.1)  # fmt: skip
     record_tick(run, Tick(4.0, 0.7, 1.4, score=score.to_dict()))
     card = make_model(run, "knee-1", **KNEE, models=models)
     assert card.scores[0].to_score() == score
     readme = (models / "knee-1" / "README.md").read_text()
-    assert "| FD | 11.8 | 11.2 to 12.5 | 300 / 300 | phantom-cnn-1 | 0.43 |" in readme
+    assert (
+        "| FD | 11.8 | 11.2 to 12.5 | 300 / 300 | canonical-1 | 0.43 at n 150 (value there 13.1) |"
+        in readme
+    )
     mine = ScoreCard(name="KID", value=0.5)
     assert make_model(run, "knee-2", **KNEE, models=models, score=mine).scores == (mine,)
     write_state(run, RunState("stopped", checkpoint_kimg=2.0))
     card = make_model(run, "knee-3", **KNEE, models=models)
     assert card.scores == (), "that tick judged later weights"
     assert card.training["kimg"] == 2.0
+
+
+def test_a_network_that_knows_phantoms_only_judges_no_patients(
+    run: Path, models: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    blind = Score("FD", 30.7, 300, 300, "phantom-cnn-1")
+    record_tick(run, Tick(4.0, 0.7, 1.4, score=blind.to_dict()))
+    assert make_model(run, "knee-1", **KNEE, models=models).scores == ()
+    assert "phantom-cnn-1 knows phantoms only" in caplog.text
+    with pytest.raises(RequestError, match="knows phantoms only; measure with extractor='can"):
+        make_model(run, "knee-2", **KNEE, models=models, score=[blind])
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**config, "phantom": True}))
+    assert make_model(run, "knee-3", **KNEE, models=models).scores[0].to_score() == blind
 
 
 def test_every_picture_says_that_it_is_synthetic(run: Path, models: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from scipy import linalg
 
 from medgan_widgets.errors import DataError
-from medgan_widgets.metrics import frechet_distance, frechet_score
+from medgan_widgets.metrics import frechet_distance, score_of
 
 RANDOM = np.random.default_rng(0)
 
@@ -38,7 +38,7 @@ def test_closed_forms() -> None:
 def test_a_larger_planted_shift_scores_worse_and_the_interval_holds_the_truth() -> None:
     real, other, fake = RANDOM.standard_normal((3, 1000, 5))
     scores = [
-        frechet_score(real, fake + shift, extractor="none", floor_from=other)
+        score_of("fd", real, fake + shift, extractor="none", other=other)[0]
         for shift in (0.0, 0.2, 0.6)
     ]
     values = [score.value for score in scores]
@@ -68,11 +68,3 @@ def test_values_too_large_to_square_are_refused_not_turned_into_nan() -> None:
     huge = RANDOM.standard_normal((8, 3)) * 1e200
     with pytest.raises(DataError, match="too large to square"):
         frechet_distance(huge, huge)
-
-
-def test_an_interval_of_too_few_images_or_draws_is_refused() -> None:
-    few, many = np.eye(3), np.eye(9)
-    with pytest.raises(DataError, match="at least 4 images"):
-        frechet_score(few, few, extractor="none", floor_from=few)
-    with pytest.raises(DataError, match="at least 2 draws"):
-        frechet_score(many, many, extractor="none", floor_from=many, draws=1)

@@ -19,6 +19,7 @@ from medgan_widgets.metrics import (
     ms_ssim_diversity,
     ms_ssim_pairs,
     precision_recall,
+    rows_to_compare,
 )
 from medgan_widgets.metrics import kernels as kernels_of
 from medgan_widgets.metrics.balls import Balls
@@ -214,7 +215,7 @@ def test_balls_of_a_half_are_those_of_the_half_alone() -> None:
     some, others = (np.sort(random.choice(200, 100, replace=False)) for _ in range(2))
     whole = Balls.around(real, fake, 3).of_rows(some, others)
     alone = Balls.around(real[some], fake[others], 3)
-    assert whole == (alone.covered, alone.density, alone.hit)
+    assert whole == alone.figures
 
 
 def test_neighbours_need_one_more_row_than_k() -> None:
@@ -261,6 +262,41 @@ def test_copies_are_less_diverse_than_noise_and_only_a_class_counts() -> None:
     within = ms_ssim_diversity(noise, twins, fake_labels=[0, 1, 2, 3] * 2)[0]
     assert within.value == pytest.approx(1.0), "each class is one image twice"
     assert (score.n_real, score.n_fake, score.extractor) == (8, 8, "pixels-3-scales")
+
+
+def test_pairs_are_drawn_by_chance_so_that_the_order_of_files_says_nothing() -> None:
+    """Twenty patients whose slices look alike, first in the order of their files."""
+    random = np.random.default_rng(0)
+    heads = random.integers(0, 256, (20, 1, 44, 44))
+    slices = (heads + random.integers(0, 200, (20, 8, 44, 44))).clip(0, 255).astype(np.uint8)
+    files = slices.reshape(-1, 44, 44)
+    shuffled = files[random.permutation(160)]
+    one, other = (ms_ssim_diversity(files, each)[0] for each in (files, shuffled))
+    assert one.interval[0] <= other.value <= one.interval[1]
+    first = ms_ssim_diversity(files, files[:64])[0]
+    assert first.value > one.interval[1], "the first eight patients are more alike"
+    whose = np.repeat(np.arange(20), 8).tolist()
+    apart = ms_ssim_diversity(files, files, fake_groups=whose, real_groups=whose)[0]
+    assert apart.value < one.value, "slices of one patient are no pair"
+
+
+def test_rows_to_compare_come_in_twos_of_a_class_from_everywhere() -> None:
+    labels = ["T1"] * 900 + ["T2"] * 100 + list(range(50))
+    rows = rows_to_compare(1050, 64, seed=3, labels=labels)
+    assert len(rows) == len(set(rows.tolist())) == 64
+    chosen = [labels[row] for row in rows]
+    assert all(chosen.count(one) > 1 for one in chosen)
+    assert 0 < chosen.count("T2") < chosen.count("T1")
+    assert rows.tolist() == sorted(rows.tolist())
+    assert rows.max() > 500
+    assert len(rows_to_compare(90, 64, seed=0, labels=range(90))) == 64, "nobody has a partner"
+    assert rows_to_compare(1000, 64, seed=0).tolist() != rows_to_compare(1000, 64, 1).tolist()
+
+
+@pytest.mark.parametrize(("side", "scales"), [(11, 1), (22, 2), (87, 3), (88, 4), (176, 5)])
+def test_so_many_scales_as_the_window_fits_are_named(side: int, scales: int) -> None:
+    pair = np.random.default_rng(0).integers(0, 256, (2, side, side), dtype=np.uint8)
+    assert ms_ssim_diversity(pair, pair)[0].extractor == f"pixels-{scales}-scales"
 
 
 def test_colours_and_sixteen_bits_are_read() -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from medgan_widgets.errors import DataError, RequestError
+from medgan_widgets.evaluation.scores import Scores
+from medgan_widgets.features.canonical import canonical_names
 from medgan_widgets.metrics import METRICS, frechet_distance, score_of
+from medgan_widgets.requests import Measured, Score
 
 NAMES = {
     "fd": ["FD"],
@@ -42,9 +47,9 @@ def test_every_metric_carries_what_makes_it_comparable(metric: str) -> None:
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_larger_planted_shift_scores_worse(metric: str) -> None:
-    real, fake = points(2, 300, 4)
+    real, fake, other = points(3, 300, 4)
     values = [
-        score_of(metric, real, fake + shift, extractor="e", draws=0)[0].value
+        score_of(metric, real, fake + shift, extractor="e", other=other, draws=0)[0].value
         for shift in (0.0, 0.5, 1.5, 4.0)
     ]
     assert values == sorted(values, reverse=metric in BETTER_IS_HIGHER)
@@ -64,8 +69,9 @@ def test_the_interval_holds_the_figure_of_other_draws_about_as_often_as_it_says(
     """
     found = []
     for trial in range(trials):
-        real, fake = points(2, 100, 4, seed=trial)
-        found.append(score_of(metric, real, fake * 1.2 + 0.4, extractor="e", seed=trial)[0])
+        real, fake, other = points(3, 100, 4, seed=trial)
+        fake = fake * 1.2 + 0.4
+        found.append(score_of(metric, real, fake, extractor="e", seed=trial, other=other)[0])
     mean = np.mean([score.value for score in found])
     held = np.mean([score.interval[0] <= mean <= score.interval[1] for score in found])
     assert 0.88 <= held <= 1.0
@@ -92,6 +98,123 @@ def test_without_other_reals_the_floor_is_half_against_half_and_says_so() -> Non
     assert enough.floor_n is None
     assert enough.floor == frechet_distance(real, points(300, 3, seed=2))
     assert score_of("fd", points(3, 2), points(9, 2), extractor="e")[0].floor is None
+
+
+def test_fewer_images_have_larger_distances_so_the_value_stands_at_the_floors_n_too() -> None:
+    real, fake = points(120, 30), points(200, 30, seed=1)
+    for metric in ("fd", "wasserstein", "coverage"):
+        score = score_of(metric, real, fake, extractor="e")[0]
+        assert score.floor_n == 60
+        assert score.value_at_floor_n == pytest.approx(score.floor, rel=0.15), "both are noise"
+    score = score_of("fd", real, fake, extractor="e")[0]
+    assert score.value < 0.7 * score.floor, "not to be held against each other"
+    assert (
+        score_of("fd", real, fake, extractor="e", other=points(200, 30, seed=2))[0].value_at_floor_n
+        is None
+    ), "the floor stands at the same n"
+    few = score_of("fd", real, fake, extractor="e", other=points(40, 30, seed=2))[0]
+    assert few.value_at_floor_n == pytest.approx(few.floor, rel=0.3)
+    for unbiased in ("kid", "fd_infinity"):
+        assert score_of(unbiased, real, fake, extractor="e")[0].value_at_floor_n is None
+    assert Score(**json.loads(json.dumps(score.to_dict()))).value_at_floor_n == pytest.approx(
+        score.value_at_floor_n
+    )
+
+
+# Patients
+
+
+def of_patients(patients: int, each: int, columns: int = 4, seed: int = 0) -> np.ndarray:
+    """Images of one patient lie close together, as slices of one head do."""
+    random = np.random.default_rng(seed)
+    own = random.standard_normal((patients, 1, columns))
+    slices = own + 0.4 * random.standard_normal((patients, each, columns))
+    return slices.reshape(patients * each, columns)
+
+
+def test_a_floor_by_patient_is_that_of_halves_of_patients_made_by_hand() -> None:
+    real, fake = of_patients(20, 15, 8), points(300, 8, seed=1)
+    whose, random, by_hand = np.repeat(np.arange(20), 15), np.random.default_rng(9), []
+    for _ in range(50):
+        half = np.isin(whose, random.permutation(20)[:10])
+        by_hand.append(frechet_distance(real[half], real[~half]))
+    names = [f"patient {one}" for one in whose]
+    score = score_of("fd", real, fake, extractor="e", real_groups=names)[0]
+    assert score.floor == pytest.approx(np.mean(by_hand), rel=0.1)
+    assert score.floor_n == 150
+    assert score.floor > 5 * score_of("fd", real, fake, extractor="e")[0].floor
+    shuffled = np.random.default_rng(3).permutation(300)
+    again = score_of(
+        "fd", real[shuffled], fake, extractor="e", real_groups=[names[row] for row in shuffled]
+    )[0]
+    assert again.floor == pytest.approx(score.floor, rel=0.2), "in whatever order they come"
+    others = of_patients(40, 15, 8, seed=5)
+    apart = score_of(
+        "fd", real, fake, extractor="e", real_groups=names, other=others,
+        other_groups=np.repeat(np.arange(100, 140), 15).tolist(),
+    )[0]  # fmt: skip
+    assert apart.floor > 5 * score_of("fd", others[::2], fake, extractor="e")[0].floor
+
+
+@pytest.mark.parametrize("metric", ["fd", "kid", "recall"])
+def test_an_interval_by_patient_is_as_wide_as_other_patients_make_it(metric: str) -> None:
+    """Of 60 studies of 20 patients with 15 slices, the true spread and the error agree to 10 %."""
+    whose, values, used, by_image = np.repeat(np.arange(20), 15).tolist(), [], [], []
+    for trial in range(30):
+        real, fake = of_patients(20, 15, seed=trial), points(300, 4, seed=99 + trial) * 1.2 + 0.4
+        same = {"extractor": "e", "seed": trial, "other": real}
+        score = score_of(metric, real, fake, **same, real_groups=whose)[0]
+        values.append(score.value)
+        used.append(np.diff(score.interval)[0] / 2 / 2.093)  # t of 19 degrees of freedom
+        by_image.append(np.diff(score_of(metric, real, fake, **same)[0].interval)[0] / 2 / 2.02)
+    assert np.mean(used) == pytest.approx(np.std(values, ddof=1), rel=0.35)
+    assert np.mean(by_image) < 0.85 * np.mean(used)
+
+
+@pytest.mark.parametrize("side", ["real", "fake"])
+def test_under_ten_patients_there_is_a_warning_and_no_interval(side: str) -> None:
+    real, fake = points(2, 90, 3)
+    few = {f"{side}_groups": [row // 10 for row in range(90)]}
+    score = score_of("fd", real, fake, extractor="e", **few)[0]
+    assert score.interval is None
+    assert "only 9 patients" in score.warning
+    assert score.floor is not None
+    ten = {f"{side}_groups": [row // 9 for row in range(90)]}
+    assert score_of("fd", real, fake, extractor="e", **ten)[0].interval is not None
+    one = score_of("fd", real, fake, extractor="e", real_groups=["a"] * 90)[0]
+    assert (one.floor, one.floor_n) == (None, None), "one patient has no halves"
+
+
+def test_who_is_not_known_stands_alone() -> None:
+    real, fake = points(2, 60, 3)
+    want = score_of("fd", real, fake, extractor="e")
+    for unknown in (None, float("nan")):
+        assert score_of("fd", real, fake, extractor="e", real_groups=[unknown] * 60) == want
+    with pytest.raises(DataError, match="5 groups for 60 real images"):
+        score_of("fd", real, fake, extractor="e", real_groups=range(5))
+
+
+# Why
+
+
+def test_a_distance_of_named_columns_says_which_differ_and_of_what_kind_they_are() -> None:
+    real, fake = points(2, 400, 55)
+    names = canonical_names()
+    fake[:, names.index("mean")] += 3
+    fake[:, names.index("slope")] -= 2
+    score = score_of("fd", real, fake, extractor="canonical-1")[0]
+    assert [name for name, _ in score.why[:2]] == ["mean", "slope"]
+    assert [apart for _, apart in score.why[:2]] == pytest.approx([3, -2], abs=0.2)
+    assert len(score.why) == 5
+    assert score.families["moments"] == pytest.approx(9 / 13, abs=0.05)
+    assert score.families["spectrum"] == pytest.approx(4 / 13, abs=0.05)
+    assert sum(score.families.values()) == pytest.approx(1)
+    told = str(Scores((Measured(score, "m", "r"), Measured(score, "m", "r"))))
+    assert told.count("differs most in mean +") == 1, "once for all figures"
+    assert "moments 6" in told
+    for metric, extractor in (("recall", "canonical-1"), ("fd", "mine")):
+        assert score_of(metric, real, fake, extractor=extractor)[0].why == ()
+    assert score_of("fd", real, real, extractor="canonical-1")[0].families == {}
 
 
 def test_too_few_images_are_said_in_words() -> None:
@@ -168,7 +291,7 @@ def test_the_same_images_twice_are_their_floor_and_copies_are_counted() -> None:
 def test_constant_images_have_a_figure_and_a_warning(metric: str) -> None:
     still, fake = np.full((60, 3), 2.5), points(60, 3)
     for real, made, who in ((still, fake, "real"), (fake, still, "synthetic"), (still, still, "")):
-        score = score_of(metric, real, made, extractor="e")[0]
+        score = score_of(metric, real, made, extractor="e", other=real)[0]
         assert np.isfinite(score.value)
         assert f"all 60 {who}" in score.warning
     half = fake.copy()

@@ -122,21 +122,18 @@ def _scores(
 ) -> tuple[ScoreCard, ...]:
     from medgan_widgets.features import CANONICAL, PHANTOM_CNN
 
-    blind = (
-        f"{PHANTOM_CNN} knows phantoms only, and its figures say nothing about other images; "
-        f"measure them with extractor={CANONICAL!r}."
-    )
     if given is None:
         known = [] if run.score is None else [dict(run.score)]
-        if not run.phantom and any(one.get("extractor") == PHANTOM_CNN for one in known):
-            log.warning("The run's last score is not copied into the card: %s", blind)
-            known = []
     else:
         several = [given] if isinstance(given, (Score, ScoreCard)) else list(given)
         known = [one.to_score().to_dict() if isinstance(one, ScoreCard) else one.to_dict()
                  for one in several]  # fmt: skip
-        if not run.phantom and any(one["extractor"] == PHANTOM_CNN for one in known):
-            raise RequestError(f"score cannot be used: {blind}")
+    if not run.phantom and any(one.get("extractor") == PHANTOM_CNN for one in known):
+        why = f"{PHANTOM_CNN} knows phantoms only; measure with extractor={CANONICAL!r}."
+        if given is not None:
+            raise RequestError(f"score cannot be used: {why}")
+        log.warning("The card has no score, for the run's own says nothing: %s", why)
+        known = []
     names = {one.name for one in fields(Score)} & set(ScoreCard.model_fields)
     try:
         return tuple(ScoreCard(**{k: v for k, v in one.items() if k in names}) for one in known)

@@ -68,12 +68,9 @@ def blocks(matrix: Features, rows: Rows | None = None, size: int | None = None) 
         yield np.ascontiguousarray(matrix[some], np.float64)
 
 
-def some_rows(count: int, size: int, random: np.random.Generator) -> Rows:
-    """Return ``size`` of ``count`` rows, each at most once, in order (a file is read forwards)."""
-    return np.sort(random.choice(count, size, replace=False))
-
-
-def group_of_each(groups: Sequence[Hashable] | None, count: int, which: str) -> Rows:
+def group_of_each(
+    groups: Sequence[Hashable] | None, count: int, which: str, what: str = "groups"
+) -> Rows:
     """Return a number from 0 for each row, the same for rows of one group.
 
     A row without a group (None, or NaN as tables have it) stands alone.
@@ -82,7 +79,7 @@ def group_of_each(groups: Sequence[Hashable] | None, count: int, which: str) -> 
         return np.arange(count)
     if len(groups) != count:
         raise DataError(
-            f"there are {len(groups)} groups for {count} {which} images; give one each."
+            f"there are {len(groups)} {what} for {count} {which} images; give one each."
         )
     known: dict[Hashable, int] = {}
     keys = ((row, None) if one is None or one != one else one for row, one in enumerate(groups))
@@ -101,12 +98,10 @@ def some_groups(groups: Rows, size: int, random: np.random.Generator) -> Rows:
 
 
 def _check_values(matrix: Features, which: str, largest: float) -> None:
-    step = max(1, BLOCK // matrix.shape[1])
-    parts = [matrix[start : start + step] for start in range(0, len(matrix), step)]
     # One that is not finite is at one of the ends, so two quick looks find it.
-    ends = np.array([(part.min(), part.max()) for part in parts], np.float64)
+    ends = np.array([matrix.min(), matrix.max()], np.float64)
     if not np.isfinite(ends).all():
-        bad = sum(int((~np.isfinite(part).all(axis=1)).sum()) for part in parts)
+        bad = sum(int((~np.isfinite(block).all(axis=1)).sum()) for block in blocks(matrix))
         raise DataError(
             f"{which} features hold values that are not finite in {bad} of {len(matrix)} rows; "
             "leave those images out, or see what the extractor does with them."

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-import numpy as np
-
 from medgan_widgets.metrics._matrices import Features, blocks
 
 KID_BELOW = 2000  # real images under which KID is the better figure
@@ -54,7 +52,7 @@ def _on_rows(real: Features, fake: Features) -> Iterator[str]:
             yield f"all {total} {name} images have the same features."
         elif len(counts) < total:
             yield f"{total - len(counts)} of {total} {name} images repeat another one's features."
-    still = int((_ranges(real) == 0).sum())
+    still = int((real.max(axis=0) == real.min(axis=0)).sum())
     if still and len(mine) > 1:
         yield f"{still} of {real.shape[1]} features are constant in the real images."
 
@@ -62,9 +60,3 @@ def _on_rows(real: Features, fake: Features) -> Iterator[str]:
 def _counted(matrix: Features) -> Counter[int]:
     """Return how often each row occurs; adding zero makes -0.0 and 0.0 one."""
     return Counter(hash(row.tobytes()) for block in blocks(matrix) for row in block + 0.0)
-
-
-def _ranges(matrix: Features) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    ends = [(block.min(axis=0), block.max(axis=0)) for block in blocks(matrix)]
-    low, high = (np.array(side) for side in zip(*ends, strict=True))
-    return np.asarray(high.max(axis=0) - low.min(axis=0), np.float64)

@@ -42,7 +42,7 @@ def precision_recall(
     (0.0, 0.0)
     """
     first, second = _checked(real, fake, k)
-    return Balls.around(first, second, k).covered, Balls.around(second, first, k).covered
+    return Balls.around(first, second, k).figures[0], Balls.around(second, first, k).figures[0]
 
 
 def density_coverage(
@@ -67,8 +67,7 @@ def density_coverage(
     (True, True)
     """
     first, second = _checked(real, fake, k)
-    balls = Balls.around(first, second, k)
-    return balls.density, balls.hit
+    return Balls.around(first, second, k).figures[1:]
 
 
 def _checked(real: ArrayLike, fake: ArrayLike, k: int) -> tuple[Features, Features]:
@@ -83,18 +82,13 @@ class Balls:
 
     Attributes
     ----------
-    covered
-        The share of the others that lie in any ball.
-    density
-        Balls that an other lies in, on average, over k.
-    hit
-        The share of the balls with any other in them.
+    figures
+        The share of the others that lie in any ball; balls that an other lies in, on average,
+        over k; the share of the balls with any other in them.
     """
 
     k: int
-    covered: float
-    density: float
-    hit: float
+    figures: tuple[float, float, float]
     _centres: Features
     _others: Features
     _near: Floats  # [n, depth], squared distances to the nearest of the own set, ascending
@@ -140,9 +134,7 @@ class Balls:
             pairs = ball, other, far
         return cls(
             k=k,
-            covered=float(covered.mean()),
-            density=total / (k * len(others)),
-            hit=float(hit.mean()),
+            figures=(float(covered.mean()), total / (k * len(others)), float(hit.mean())),
             _centres=centres,
             _others=others,
             _near=near,
@@ -150,18 +142,14 @@ class Balls:
             _pairs=pairs,
         )
 
-    @property
-    def figures(self) -> tuple[float, float, float]:
-        """``covered, density, hit``."""
-        return self.covered, self.density, self.hit
-
     def of_rows(self, some: Rows, others: Rows) -> tuple[float, float, float]:
         """Return the figures of some centres and others only."""
         if self._pairs is None or 3 * len(some) < len(self._centres):  # too few neighbours kept
             few = self._centres[some], self._others[others]
             return Balls.around(*few, self.k).figures
         mine, theirs = (
-            _mask(rows, len(side)) for rows, side in ((some, self._centres), (others, self._others))
+            np.bincount(rows, minlength=len(side)) > 0
+            for rows, side in ((some, self._centres), (others, self._others))
         )
         radius = self._radii(mine)
         ball, other, far = self._pairs
@@ -205,9 +193,3 @@ def _nearest(squares: Floats, depth: int) -> tuple[Rows, Floats]:
     near = np.take_along_axis(squares, which, axis=1)
     order = np.argsort(near, axis=1)
     return np.take_along_axis(which, order, axis=1), np.take_along_axis(near, order, axis=1)
-
-
-def _mask(rows: Rows, count: int) -> NDArray[np.bool_]:
-    found = np.zeros(count, bool)
-    found[rows] = True
-    return found

@@ -109,8 +109,8 @@ def distances_of_rows(
 
 
 def _share(count: int, rows: Rows | None) -> Floats:
-    if rows is None:
-        return np.full(count, 1 / count)
-    found = np.zeros(count)
-    found[rows] = 1 / len(rows)
-    return found
+    return (
+        np.full(count, 1 / count)
+        if rows is None
+        else np.bincount(rows, minlength=count) / len(rows)
+    )

@@ -16,7 +16,6 @@ from medgan_widgets.metrics._matrices import (
     check_same_length,
     checked,
     checked_pair,
-    some_rows,
 )
 
 LOST = 1e-8  # of the total variance: above it the faster way to the root has lost too much
@@ -210,8 +209,7 @@ def infinity_of_rows(
 def _parts(rows: Rows, times: float, parts: int, random: np.random.Generator) -> list[Rows]:
     """Return so many subsets, each a ``times``-th of the rows, none in two of them."""
     size = max(2, int(len(rows) / times))
-    order = rows[some_rows(len(rows), len(rows), random)]
-    order = random.permutation(order)
+    order = random.permutation(rows)
     return [np.sort(order[i * size : (i + 1) * size]) for i in range(parts)]
 
 

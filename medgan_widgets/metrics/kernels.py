@@ -84,12 +84,12 @@ def distances_of_rows(
     m, n = (np.array([len(rows) for rows in side]) for side in (some, others))
     pairs = len(real) ** 2 + len(fake) ** 2 + len(real) * len(fake)
     if pairs <= (m**2 + n**2 + m * n).sum():
-        sums = _sums_of_all(real, fake, some, others)
+        sums = _sums(real, fake, some, others)
     else:
-        sums = np.stack(
+        sums = np.concatenate(
             [
-                _sums_of_one(real[np.sort(mine)], fake[np.sort(theirs)])
-                for mine, theirs in zip(some, others, strict=True)
+                _sums(real[a], fake[b], [np.arange(len(a))], [np.arange(len(b))])
+                for a, b in zip(map(np.sort, some), map(np.sort, others), strict=True)
             ]
         )
     within = sums[:, 0] / (m * (m - 1)) + sums[:, 1] / (n * (n - 1))
@@ -105,17 +105,11 @@ def _kernel(first: Floats, second: Floats) -> Floats:
     return cube
 
 
-def _sums_of_one(real: Features, fake: Features) -> Floats:
-    """Return the kernel's sums: within the reals and the fakes without the diagonal, across."""
-    first, second = np.asarray(real, np.float64), np.asarray(fake, np.float64)
-    own = [(kernel := _kernel(side, side)).sum() - np.trace(kernel) for side in (first, second)]
-    return np.array([*own, _kernel(first, second).sum()])
+def _sums(real: Features, fake: Features, some: Sequence[Rows], others: Sequence[Rows]) -> Floats:
+    """Return the kernel's sums of each subset, [S, 3], each pair's kernel made once.
 
-
-def _sums_of_all(
-    real: Features, fake: Features, some: Sequence[Rows], others: Sequence[Rows]
-) -> Floats:
-    """Return the same for many subsets [S, 3], each pair's kernel made once."""
+    Within the reals and within the fakes, both without the diagonal, and across.
+    """
     members = _members(some, len(real)), _members(others, len(fake))
     sides = real, fake
     sums = np.zeros((len(some), 3))
@@ -137,7 +131,4 @@ def _sums_of_all(
 
 def _members(subsets: Sequence[Rows], count: int) -> Floats:
     """Return [S, count]: 1 where a row belongs to a subset."""
-    found = np.zeros((len(subsets), count))
-    for member, rows in zip(found, subsets, strict=True):
-        member[rows] = 1.0
-    return found
+    return np.stack([np.bincount(rows, minlength=count) for rows in subsets]).astype(np.float64)

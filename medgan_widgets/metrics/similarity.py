@@ -7,7 +7,7 @@ many times faster and needs no torch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,17 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from medgan_widgets.errors import DataError
-from medgan_widgets.metrics._matrices import BLOCK, Floats, group_of_each, some_rows
+from medgan_widgets.metrics._matrices import (
+    BLOCK,
+    Floats,
+    group_of_each,
+    some_groups,
+)
 from medgan_widgets.requests import Score
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, Wang 2003
-SMALLEST = ((176, 5), (99, 4), (44, 3), (11, 2))  # of the shorter side, for so many scales
+# Of the shorter side, for so many scales: the window of 11 pixels fits the last one.
+SMALLEST = ((176, 5), (88, 4), (44, 3), (22, 2), (11, 1))
 REACH, SIGMA = 5, 1.5  # of the Gaussian window: 11 pixels
 K1, K2 = 0.01, 0.03
 MOST = 64
@@ -29,9 +35,10 @@ DRAWS = 40
 def ms_ssim_pairs(images: NDArray[Any], *, scales: int | None = None) -> Floats:
     """Return the multi-scale structural similarity of every pair, float64 [N, N], 0 to 1.
 
-    Wang, Simoncelli and Bovik 2003. Five scales need a shorter side of 176 pixels; from 99
-    there are four, from 44 three, from 11 two, and the first weights are then made to
-    sum to one: values of different numbers of scales do not compare. Channels are averaged.
+    Wang, Simoncelli and Bovik 2003. Five scales need a shorter side of 176 pixels; from 88
+    there are four, from 44 three, from 22 two, from 11 one, and the first weights are then
+    made to sum to one: values of different numbers of scales do not compare. (torchmetrics
+    asks for 99 pixels where four scales fit 88.) Channels are averaged.
 
     Parameters
     ----------
@@ -88,17 +95,17 @@ def rows_to_compare(
     if count <= most:
         return np.arange(count)
     if labels is None:
-        return some_rows(count, most, random)
+        return some_groups(np.arange(count), most, random)
     order = random.permutation(count)
-    kinds = group_of_each(labels, count, "labelled")[order]
-    order = order[np.argsort(kinds, kind="stable")]
+    kinds = group_of_each(labels, count, "labelled", "labels")
+    ends = np.bincount(kinds).cumsum()[:-1]
     twos = [
         own[k : k + 2]
-        for own in np.split(order, np.bincount(kinds).cumsum()[:-1])
+        for own in np.split(order[np.argsort(kinds[order], kind="stable")], ends)
         for k in range(0, len(own) - 1, 2)
     ]
     chosen = random.permutation(len(twos))[: most // 2]
-    return np.sort(np.concatenate([twos[k] for k in chosen])) if len(chosen) else order[:most]
+    return np.sort(np.array([twos[k] for k in chosen] or [order[:most]]).ravel())
 
 
 def ms_ssim_diversity(
@@ -107,6 +114,8 @@ def ms_ssim_diversity(
     *,
     real_labels: Sequence[Any] | None = None,
     fake_labels: Sequence[Any] | None = None,
+    real_groups: Sequence[Hashable] | None = None,
+    fake_groups: Sequence[Hashable] | None = None,
     most: int = MOST,
     seed: int = 0,
 ) -> list[Score]:
@@ -121,6 +130,8 @@ def ms_ssim_diversity(
         uint8 or uint16, [N, H, W] or [N, H, W, C], N of at least 2.
     real_labels, fake_labels
         The class of each image; only pairs of one class count. None: one class.
+    real_groups, fake_groups
+        The patient of each image; two images of one patient are no pair. None: all differ.
     most
         At most so many images of each side are compared, drawn by ``seed``.
 
@@ -141,13 +152,14 @@ def ms_ssim_diversity(
     >>> score.name, round(score.value, 3), score.value > score.floor, score.extractor
     ('MS-SSIM', 1.0, True, 'pixels-3-scales')
     """
-    sides = [_Compared.of(real, real_labels, "real", most, seed)]
-    sides.append(_Compared.of(fake, fake_labels, "synthetic", most, seed))
-    sizes = [one.images.shape[1:3] for one in sides]
-    scales = _checked_scales(None, min(min(size) for size in sizes))
-    floor = sides[0].means(scales, draws=0, seed=seed)[0]
-    value, *drawn = sides[1].means(scales, draws=DRAWS, seed=seed)
-    n_real, n_fake = (len(one.images) for one in sides)
+    for images, which in ((real, "real"), (fake, "synthetic")):
+        if not isinstance(images, np.ndarray) or images.ndim < 3 or len(images) < 2 or most < 2:
+            raise DataError(
+                f"pairs need at least 2 {which} images, uint8 or uint16 [N, H, W(, C)]."
+            )
+    scales = _checked_scales(None, min(*real.shape[1:3], *fake.shape[1:3]))
+    n_real, (floor, *_) = _means(real, real_labels, real_groups, "real", most, scales, seed)
+    n_fake, (value, *drawn) = _means(fake, fake_labels, fake_groups, "fake", most, scales, seed)
     return [
         Score(
             name="MS-SSIM",
@@ -159,49 +171,30 @@ def ms_ssim_diversity(
             floor=floor,
             floor_n=None if n_real == n_fake else n_real,
             warning=""
-            if sizes[0] == sizes[1]
+            if real.shape[1:3] == fake.shape[1:3]
             else "the two sides differ in size, which alone moves the figure.",
         )
     ]
 
 
-class _Compared:
-    """Some images of one side, with their classes."""
-
-    def __init__(self, images: NDArray[Any], labels: NDArray[Any]) -> None:
-        self.images, self.labels = images, labels
-
-    @classmethod
-    def of(
-        cls, images: NDArray[Any], labels: Sequence[Any] | None, which: str, most: int, seed: int
-    ) -> _Compared:
-        if not isinstance(images, np.ndarray) or images.ndim < 3 or len(images) < 2 or most < 2:
-            raise DataError(
-                f"pairs need at least 2 {which} images, uint8 or uint16 [N, H, W(, C)]."
-            )
-        classes = np.zeros(len(images)) if labels is None else np.asarray(labels)
-        if len(classes) != len(images):
-            raise DataError(
-                f"there are {len(classes)} labels for {len(images)} {which} images; give one each."
-            )
-        rows = np.arange(len(images))
-        if len(rows) > most:
-            rows = some_rows(len(rows), most, np.random.default_rng(seed))
-        return cls(images[rows], classes[rows])
-
-    def means(self, scales: int, *, draws: int, seed: int) -> list[float]:
-        """Return the mean over pairs within a class: of all images, then of each half."""
-        pairs = ms_ssim_pairs(self.images, scales=scales)
-        alike = np.triu(self.labels[:, None] == self.labels[None, :], 1)
-        if not alike.any():
-            raise DataError("no class has two images, so there is no pair to compare.")
-        found = [float(pairs[alike].mean())]
-        random, n = np.random.default_rng(seed), len(pairs)
-        for _ in range(draws if n >= 4 else 0):
-            rows = np.ix_(*[some_rows(n, n // 2, random)] * 2)
-            if alike[rows].any():
-                found.append(float(pairs[rows][alike[rows]].mean()))
-        return found
+def _means(
+    images: NDArray[Any], labels: Any, groups: Any, which: str, most: int, scales: int, seed: int
+) -> tuple[int, list[float]]:
+    """Return how many are compared, and the mean over pairs: of all of them, then of halves."""
+    count = len(images)
+    classes = group_of_each([0] * count if labels is None else labels, count, which, "labels")
+    rows = rows_to_compare(count, most, seed, labels)
+    classes, whose = classes[rows], group_of_each(groups, count, which)[rows]
+    alike = np.triu((classes[:, None] == classes) & (whose[:, None] != whose), 1)
+    if not alike.any():
+        raise DataError("no class has two images (of two patients), so there is no pair.")
+    pairs, random = ms_ssim_pairs(images[rows], scales=scales), np.random.default_rng(seed)
+    found = [float(pairs[alike].mean())]
+    for _ in range(DRAWS if len(rows) >= 4 else 0):
+        half = np.ix_(*[some_groups(whose, len(rows) // 2, random)] * 2)
+        if alike[half].any():
+            found.append(float(pairs[half][alike[half]].mean()))
+    return len(rows), found
 
 
 def _interval(value: float, drawn: list[float]) -> tuple[float, float] | None:
