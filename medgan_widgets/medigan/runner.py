@@ -46,6 +46,7 @@ from medgan_widgets.medigan.rows import batches_of, with_arrays
 from medgan_widgets.medigan.sources import read_source, sample_images, source_paths
 from medgan_widgets.medigan.trust import (
     Consent,
+    behaviour_file,
     consent_to,
     hashes,
     log_file,
@@ -101,6 +102,7 @@ class MediganStream(Iterator[Batch]):
         self._package, self._consent = runnable_package(card, spec)
         self._samples = sample_images(spec, self._package)
         self._inputs = self._inputs or self._samples
+        self._called = repr((spec, sorted(self._options.items())))
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._clipped = [0, 0]  # images and values beyond the scale of the model
         self._made = self._batches()
@@ -287,9 +289,9 @@ class MediganStream(Iterator[Batch]):
     def _ready(self) -> tuple[Worker, Behaviour]:
         """Return a worker of its own for this package and these options, and how it behaves."""
         consent, workers = self._consent, shared_workers()
-        options = repr(sorted(self._options.items()))
-        how = (consent.pickle, self._threads, repr(self._spec))
-        key = (self._card.id, consent.sha256, self._device, consent.python, options, *how)
+        place = str(behaviour_file(self._card.id))  # another home is another person's yes
+        how = (self._called, consent.python, consent.pickle, self._device, self._threads)
+        key = (self._card.id, consent.sha256, *how, place)
         while True:
             worker = workers.get(key, consent.python, self._stop)
             with self._held(worker.lock):
@@ -316,7 +318,7 @@ class MediganStream(Iterator[Batch]):
     def _found_out(self, key: tuple[Any, ...], worker: Worker) -> Behaviour:
         """Return how the package behaves: as it is kept, or found out now and kept."""
         name, consent = self._card.id, self._consent
-        text = repr((self._device.partition(":")[0], consent.python, consent.pickle, *key[-3:]))
+        text = repr((self._called, self._device.partition(":")[0], consent.python, consent.pickle))
         under = sha256(text.encode()).hexdigest()[:16]
         found = kept(name, under, worker.versions)
         if found is None:
@@ -331,13 +333,14 @@ class MediganStream(Iterator[Batch]):
     @contextmanager
     def _trial(self, key: tuple[Any, ...]) -> Iterator[Callable[..., dict[str, Any]]]:
         """Open a process of the package's own that ends afterwards."""
-        worker = shared_workers().get((*key, "trial"), self._consent.python, self._stop)
+        workers, key = shared_workers(), (*key, "trial")
+        worker = workers.get(key, self._consent.python, self._stop)
         with self._held(worker.lock):
             try:
                 self._open(worker)
                 yield partial(self._look, worker)
             finally:
-                worker.end()
+                workers.drop(key)
 
     def _look(
         self,

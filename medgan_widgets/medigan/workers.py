@@ -89,6 +89,13 @@ class Workers:
                 known = self._zygotes[python] = Zygote(python)
             return known
 
+    def drop(self, key: tuple[Any, ...]) -> None:
+        """End one worker and forget it."""
+        with self._lock:
+            worker = self._held.pop(key, None)
+        if worker is not None:
+            worker.end()
+
     def known(self, key: tuple[Any, ...]) -> Behaviour | None:
         """Return how this package behaves, as far as it was found out; it outlives its worker."""
         return self._known.get(key)
