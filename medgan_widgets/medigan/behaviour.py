@@ -33,31 +33,15 @@ Look = Callable[..., dict[str, Any]]  # makes a call for each class, and says wh
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What may be relied upon in a package.
+    """What may be relied upon in a package."""
 
-    Attributes
-    ----------
-    warm, fresh, alone
-        Whether it may keep what it read and built, needs a new process for each
-        call, and makes one image a call.
-    reproducible
-        Whether the same seed gives the same image again.
-    picks
-        0 where seeds count; else the package seeds itself, and a seed picks one of so
-        many images of a call, 1 where they are all the same.
-    scales
-        For image, mask and further pictures, what `answers.scale_of` says.
-    channels
-        Of its first image.
-    """
-
-    warm: bool
-    fresh: bool
-    alone: bool
-    reproducible: bool
-    picks: int
-    scales: Mapping[str, tuple[float, float, int]]
-    channels: int
+    warm: bool  # it may keep what it read and built
+    fresh: bool  # it needs a new process for each call
+    alone: bool  # one image a call
+    reproducible: bool  # the same seed gives the same image again
+    picks: int  # 0: seeds count; else it seeds itself, and a seed picks one of so many images
+    scales: Mapping[str, tuple[float, float, int]]  # of image, mask and others: `scale_of`
+    channels: int  # of its first image
 
     @property
     def promise(self) -> str:

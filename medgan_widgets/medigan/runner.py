@@ -57,7 +57,7 @@ SEEDS = range(2**63, 2**63 + 16)  # nobody's images
 MOST_KINDS = 8  # classes that are tried to find out how a package behaves
 RETRY_SECONDS = 20.0
 # What a stranger's process may answer: nothing that was asked for, or no grey levels.
-_NO_ANSWER = (KeyError, IndexError, TypeError, ValueError, AttributeError)
+_NO_ANSWER = (LookupError, TypeError, ValueError, AttributeError, StopIteration)
 
 
 class MediganStream(Iterator[Batch]):
@@ -131,7 +131,7 @@ class MediganStream(Iterator[Batch]):
                 part = tuple(seeds[start : start + step])
                 labels = labels_from_seeds(part, self._card.condition, self._request.condition)
                 began = time.perf_counter()
-                rows = self._rows(part, labels, start, found)
+                rows = self._rows(part, labels, start)
                 yield from batches_of(rows, part, labels, time.perf_counter() - began)
         finally:
             if self._scratch is not None:
@@ -145,13 +145,10 @@ class MediganStream(Iterator[Batch]):
                 )  # fmt: skip
 
     def _rows(
-        self,
-        seeds: Sequence[int],
-        labels: Mapping[str, Sequence[Value]],
-        start: int,
-        how: Behaviour,
+        self, seeds: Sequence[int], labels: Mapping[str, Sequence[Value]], start: int
     ) -> list[dict[str, Any]]:
         """Return a row for each seed, in their order; one call for each class among them."""
+        how = self._ready()[1]
         alone = how.alone or bool(self._inputs)
         groups: dict[tuple[Any, ...], list[int]] = {}
         for n, seed in enumerate(seeds):
@@ -354,7 +351,7 @@ class MediganStream(Iterator[Batch]):
         values = list(product(*factors.values()))[:MOST_KINDS]
         kinds = [dict(zip(factors, each, strict=True)) for each in values]
         sources = self._samples or self._inputs  # samples first: they are the same for everybody
-        source = sources[0] if sources else None
+        source = sources[which % len(sources)] if sources else None
         message = {
             "do": "look", "count": count, "ask": count, "seed": SEEDS[4 * which],
             "reuse": reuse, "must": must,
