@@ -152,9 +152,8 @@ class Engine:
 
     def remark(self, model_id: str | int) -> str:
         """Return what somebody should know of how a model runs here; mostly nothing."""
-        card = self.catalogue[model_id]
-        found = kept(card.id) if card.origin == "medigan" else None
-        if found is not None and (found.picks or not found.reproducible):
+        found = kept(self.catalogue[model_id].id)
+        if found is not None and found.promise:
             return f"{found.promise[0].upper()}{found.promise[1:]}."
         if found is not None and not found.warm:
             return "It reads its weights at every call: warm, it would answer differently."
@@ -169,14 +168,18 @@ class Engine:
             When they would not fit in memory: iterate over ``generate`` instead.
         """
         card = self._checked_card(request)
-        self._check_fits((len(request.seeds), *card.size, card.channels), 1)
+        shape = (len(request.seeds), *card.size, card.channels)
+        needed, free = int(np.prod(shape, dtype=object)), psutil.virtual_memory().available
+        if needed > free // 2:
+            raise RequestError(
+                f"{shape[0]:,} images at once would take {needed / 1e9:,.1f} GB of the "
+                f"{free / 1e9:.1f} GB that are free; iterate over generate(request) instead."
+            )
         images: NDArray[Any] = np.empty(0)
         done = 0
         for batch in self.generate(request):
             if not done:  # a package's metadata may be wrong about its images
-                shape = (len(request.seeds), *batch.images.shape[1:])
-                self._check_fits(shape, batch.images.itemsize)
-                images = np.empty(shape, batch.images.dtype)
+                images = np.empty((shape[0], *batch.images.shape[1:]), batch.images.dtype)
             if batch.images.shape[1:] != images.shape[1:]:
                 sizes = [" x ".join(map(str, one.shape[1:3])) for one in (images, batch.images)]
                 raise RequestError(
@@ -186,16 +189,6 @@ class Engine:
             images[done : done + len(batch.seeds)] = batch.images
             done += len(batch.seeds)
         return images
-
-    @staticmethod
-    def _check_fits(shape: tuple[int, ...], itemsize: int) -> None:
-        needed = int(np.prod(shape, dtype=object)) * itemsize
-        free = psutil.virtual_memory().available
-        if needed > free // 2:
-            raise RequestError(
-                f"{shape[0]:,} images at once would take {needed / 1e9:,.1f} GB of the "
-                f"{free / 1e9:.1f} GB that are free; iterate over generate(request) instead."
-            )
 
     def release(self, model_id: str | None = None) -> None:
         """Let one model, or all, leave the device; the next request reads it again."""

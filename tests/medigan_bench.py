@@ -16,12 +16,10 @@ import torch
 from medgan_widgets import download, trust
 from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.engine import Engine
-from medgan_widgets.medigan import behaviour
 from medgan_widgets.medigan.workers import shared_workers
 from medgan_widgets.requests import GenerateRequest
 from tests.mirror import build_package
 
-behaviour.CLOCK_STEP = 0.0  # a second for each package would add up; what needs it sets it back
 GOOD = "90100_GOOD"
 NET = """
 import time, numpy as np, torch

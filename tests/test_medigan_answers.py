@@ -13,7 +13,7 @@ from medgan_widgets.medigan.answers import (
     rows_in_files,
     rows_of,
     scale_of,
-    to_mask,
+    span_of,
     to_pixels,
 )
 
@@ -106,31 +106,65 @@ def test_what_is_no_image_is_refused(answer):
         rows_of(answer, 1)
 
 
-def test_grey_levels_follow_one_rule_for_a_package():
-    probe = [np.array([[-1.0, 1.0]])]
-    assert scale_of(probe) == "signed"
-    assert to_pixels(np.array([[-1.0, 0.0, 1.0]]), "signed").tolist() == [[0, 128, 255]]
-    dark = np.array([[0.0, 0.4]])  # the same rule, also for an image that is dark all over
-    assert to_pixels(dark, scale_of([np.array([[0.0, 250.0]])])).tolist() == [[0, 0]]
-    assert to_pixels(np.array([[0.0, 1.0]]), "unit").tolist() == [[0, 255]]
-    wide = scale_of([np.array([[-1000.0, 3000.0]])])
-    assert to_pixels(np.array([[-1000.0, 1000.0, 9000.0]]), wide).tolist() == [[0, 128, 255]]
+def rule(*pictures, mask=False):
+    return scale_of([span_of(np.asarray(one)) for one in pictures], mask=mask)
 
 
-def test_whole_numbers_stay_what_they_are():
-    assert to_pixels(GREY, "unit") is GREY
-    assert to_pixels(np.array([[0, 4095]]), "unit").dtype == np.uint16
-    assert to_pixels(np.array([[True, False]]), "unit").tolist() == [[255, 0]]
-    with pytest.raises(AnswerError):
-        to_pixels(np.array([[-5, 3]]), "unit")
+def pixels(picture, scale):
+    return to_pixels(np.asarray(picture), scale)[0].tolist()
 
 
-def test_masks_are_inside_or_outside_or_labels():
-    assert to_mask(np.array([[0.1, 0.9]])).tolist() == [[0, 255]]
-    assert to_mask(np.array([[0, 1]])).tolist() == [[0, 255]]
-    assert to_mask(np.zeros((2, 2))).max() == 0
-    assert to_mask(np.array([[0, 1, 3]])).tolist() == [[0, 1, 3]]
-    assert to_mask(np.dstack([MASK, MASK, MASK])).shape == (64, 64)
+@pytest.mark.parametrize(
+    ("first", "later", "expected"),
+    [
+        ([[[0.0, 0.4]], [[0.2, 1.0]]], [[0.0, 0.5, 1.0]], [[0, 128, 255]]),
+        ([[[0.0, 0.4]], [[-1.0, 0.2]]], [[-1.0, 0.0, 1.0]], [[0, 128, 255]]),
+        ([[[0.0, 0.9]], [[0.0, 250.5]]], [[0.0, 0.4, 255.0]], [[0, 0, 255]]),
+        ([[[-1000.0, 0.0]], [[5.0, 3000.0]]], [[-1000.0, 1000.0, 3000.0]], [[0, 128, 255]]),
+        ([[[0, 200]], [[0, 4000]]], [[0, 200, 4095]], [[0, 200, 4095]]),
+        ([[[0.0, 200.0]], [[0.0, 4000.0]]], [[0.0, 4095.0]], [[0, 4095]]),
+        ([[[0, 200]]], [[0, 255]], [[0, 255]]),
+        ([[[False, True]]], [[True, False]], [[255, 0]]),
+    ],
+)
+def test_one_rule_for_a_package_from_several_images(first, later, expected):
+    assert pixels(later, rule(*first)) == expected
+
+
+def test_one_depth_for_a_package():
+    scale = rule([[0, 200]], [[0, 4000]])
+    for image in ([[0, 200]], np.array([[7, 9]], np.uint8), [[True, False]]):
+        assert to_pixels(np.asarray(image), scale)[0].dtype == np.uint16
+    assert to_pixels(GREY, rule(GREY))[0] is GREY
+    with pytest.raises(AnswerError, match="-5 to 3"):
+        rule([[-5, 3]])
+
+
+def test_what_leaves_the_rule_is_clipped_and_counted():
+    made, clipped = to_pixels(np.array([[0.5, 1.5, -2.0, 1.0005]]), rule([[0.0, 1.0]]))
+    assert made.tolist() == [[128, 255, 0, 255]]
+    assert clipped == 2
+    made, clipped = to_pixels(np.array([[200, 4000]], np.int32), rule([[0, 200]]))
+    assert (made.dtype, made.tolist(), clipped) == (np.uint8, [[200, 255]], 1)
+
+
+@pytest.mark.parametrize("kind", [bool, np.uint8, np.int64, np.float32])
+def test_masks_of_zero_and_one_are_inside_and_outside_full_or_empty(kind):
+    zero, one = np.zeros((1, 2), kind), np.ones((1, 2), kind)
+    scale = rule(zero, one, mask=True)
+    assert pixels(zero, scale) == [[0, 0]]
+    assert pixels(one, scale) == [[255, 255]]
+    assert pixels(one, rule(zero, mask=True)) == [[255, 255]], "though the first ones were empty"
+
+
+def test_soft_masks_and_class_numbers_stay_what_they_are():
+    soft = rule([[0.0, 0.3]], [[0.1, 0.9]], mask=True)
+    assert pixels([[0.0, 0.3, 0.9]], soft) == [[0, 77, 230]]
+    grey = np.array([[0, 90, 255]], np.uint8)
+    assert pixels(grey, rule(grey, mask=True)) == grey.tolist()
+    classes = rule([[0, 1]], [[0, 3]], mask=True)
+    assert pixels([[0, 1]], classes) == [[0, 1]], "no mask is stretched by itself"
+    assert rows_of([(GREY, np.dstack([MASK, MASK, MASK]))], 1)[0]["mask"].shape == (64, 64)
 
 
 def test_files_alone_are_read_back_with_their_masks(tmp_path: Path):

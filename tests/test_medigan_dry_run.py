@@ -110,6 +110,7 @@ def engine(tmp_path_factory):
         patch.setenv("MEDGAN_UNATTENDED", "0")
         nothing = "medgan_widgets.medigan.dependencies.check_dependencies"
         patch.setattr(nothing, lambda *_: Dependencies())
+        patch.setattr("medgan_widgets.medigan.behaviour.CLOCK_STEP", 0.0)
         for spec in medigan_packages().values():
             stand_in(mirror, spec)
         yield Engine(device="cpu", catalogue=Catalogue(mirror=mirror))

@@ -94,84 +94,61 @@ def rows_in_files(
     return rows
 
 
-Span = tuple[str, float, float, bool]
+def span_of(picture: np.ndarray) -> list[Any]:
+    """Return a picture's dtype, whether its values are whole, the lowest and the highest."""
+    whole = picture.dtype.kind != "f" or bool((picture == np.rint(picture)).all())
+    return [picture.dtype.str, whole, float(picture.min()), float(picture.max())]
 
 
-def span_of(images: list[np.ndarray]) -> Span:
-    """Return the kind of values in some pictures, lowest, highest, and whether all are whole.
+def scale_of(spans: list[list[Any]], *, mask: bool = False) -> tuple[float, float, int]:
+    """Return what becomes 0, what becomes the highest grey level, and that level: 255 or 65535.
 
-    The kind is ``bytes``, ``integers`` or ``floats``.
+    One rule for all pictures of a package, from the spans of several: a dark one alone
+    would be taken for another scale. Floats go from 0 to 1, -1 to 1 or 0 to 255, else
+    from their lowest to their highest; whole numbers stay what they are, in 8 or 16
+    bits. Masks of 0 and 1 alone become 0 and 255.
 
     Raises
     ------
     AnswerError
-        For integers that are no grey levels.
+        For whole numbers that are no grey levels.
 
     Examples
     --------
-    >>> span_of([np.array([[0, 200]]), np.array([[7, 4000]], np.uint16)])
-    ('integers', 0.0, 4000.0, True)
+    >>> scale_of([span_of(np.array([[0.1, 0.9]])), span_of(np.array([[-0.9, 0.2]]))])
+    (-1.0, 1.0, 255)
+    >>> scale_of([span_of(np.array([[0, 200]])), span_of(np.array([[0, 4000]]))])
+    (0.0, 65535.0, 65535)
     """
-    floats = [image for image in images if image.dtype.kind == "f"]
-    low = min(float(image.min()) for image in images)
-    high = max(float(image.max()) for image in images)
+    low, high = min(span[2] for span in spans), max(span[3] for span in spans)
+    floats, whole = any(span[0][1] == "f" for span in spans), all(span[1] for span in spans)
     if not floats and (low < 0 or high > 65535):
         raise AnswerError(f"its whole numbers go from {low:g} to {high:g}, which is no picture")
-    kind = "bytes" if all(image.dtype.itemsize == 1 for image in images) else "integers"
-    whole = all((image == np.rint(image)).all() for image in floats)
-    return "floats" if floats else kind, low, high, whole
+    if (floats or mask) and low >= -1.001 and high <= 1.001:
+        return (0.0 if low >= -0.001 else -1.0), 1.0, 255
+    if whole and low >= 0 and 255 < high <= 65535:
+        return 0.0, 65535.0, 65535
+    # Among several images, a package of bytes has something brighter than 16.
+    if not floats or (low >= -0.001 and 16 < high <= 255.5):
+        return 0.0, 255.0, 255
+    return low, high, 255
 
 
-def scale_of(spans: list[Span], *, mask: bool = False) -> str:
-    """Return how a package's values map to grey levels, from the spans of several pictures.
-
-    One rule and one depth for all of its pictures, since a dark one alone would be
-    taken for another scale: floats are ``unit`` (0 to 1), ``signed`` (-1 to 1),
-    ``byte`` (0 to 255) or ``wide``, stretched from the lowest to the highest; whole
-    numbers stay what they are, ``whole:8`` or ``whole:16``. Masks of 0 and 1 alone
-    are ``flags``: inside and outside.
-
-    Examples
-    --------
-    >>> scale_of([("floats", 0.0, 0.9, False), ("floats", -0.9, 0.2, False)])
-    'signed'
-    >>> scale_of([("integers", 0.0, 200.0, True), ("integers", 0.0, 4000.0, True)])
-    'whole:16'
-    """
-    low, high = min(span[1] for span in spans), max(span[2] for span in spans)
-    floats, whole = any(span[0] == "floats" for span in spans), all(span[3] for span in spans)
-    if floats and low >= -1.001 and high <= 1.001:
-        return "unit" if low >= -0.001 else "signed"
-    if mask and not floats and high <= 1:
-        return "flags"
-    if not floats or (whole and low >= 0 and 255 < high <= 65535):
-        return "whole:16" if high > 255 else "whole:8"
-    # A package of bytes has something brighter than 16 among several images.
-    return "byte" if low >= -0.001 and 16 < high <= 255.5 else f"wide:{low!r}:{high!r}"
-
-
-def to_pixels(image: np.ndarray, scale: str) -> tuple[np.ndarray, int]:
-    """Return a picture as uint8, or uint16 for ``whole:16``, and how many values it clipped.
+def to_pixels(picture: np.ndarray, scale: tuple[float, float, int]) -> tuple[np.ndarray, int]:
+    """Return a picture as uint8 or uint16, as its scale says, and how many values it clipped.
 
     Examples
     --------
-    >>> pixels, clipped = to_pixels(np.array([[-1.0, 0.0, 1.0, 3.0]]), "signed")
+    >>> pixels, clipped = to_pixels(np.array([[-1.0, 0.0, 1.0, 3.0]]), (-1.0, 1.0, 255))
     >>> pixels.tolist(), clipped
     ([[0, 128, 255, 255]], 1)
     """
-    top = 65535 if scale == "whole:16" else 255
-    if image.dtype == np.uint8 and scale != "flags":
-        return (image if top == 255 else image.astype(np.uint16)), 0
-    if image.dtype.kind == "b":
-        return image.astype(np.uint16 if top > 255 else np.uint8) * 255, 0
-    low, high = {"unit": (0.0, 1.0), "flags": (0.0, 1.0), "signed": (-1.0, 1.0)}.get(
-        scale, (0.0, float(top))
-    )
-    if scale.startswith("wide"):
-        low, high = (float(text) for text in scale.split(":")[1:])
-    if image.dtype.kind in "iu" and scale != "flags":
-        low, high = 0.0, float(top)  # beside floats, whole numbers are grey levels already
-    values = (image.astype(np.float64) - low) * (top / ((high - low) or 1.0))
+    low, high, top = scale
+    if picture.dtype == np.uint8 and high == top == 255:
+        return picture, 0
+    if picture.dtype.kind == "b":
+        low, high = 0, 1
+    values = (picture.astype(np.float64) - low) * (top / ((high - low) or 1.0))
     clipped = int(((values < -0.5) | (values > top + 0.5)).sum())
     pixels = np.floor(np.clip(values, 0, top) + 0.5)
     return pixels.astype(np.uint16 if top > 255 else np.uint8), clipped

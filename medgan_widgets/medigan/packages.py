@@ -82,6 +82,11 @@ class PackageSpec:
             return 1
         return 4
 
+    @property
+    def several(self) -> int:
+        """How many images one call can well make, to see whether they differ."""
+        return 2 if self.image_size[0] * self.image_size[1] >= LARGE else 8
+
     def entry(self) -> dict[str, Any]:
         """Return the ``execution`` part of medigan's metadata.
 

@@ -76,7 +76,7 @@ class Worker:
         self, pid: int, end: Any, printed: int | Any, folder: Path, status: Callable[[], int | None]
     ) -> None:
         self.pid, self.folder, self.opened = pid, folder, False
-        self.versions: dict[str, str] = {}
+        self.versions = ""
         self.lock = threading.Lock()  # one call at a time
         self.used = time.monotonic()
         self.dead = False
@@ -262,7 +262,7 @@ class Zygote:
         ours, theirs = socket.socketpair()
         try:
             self._process = subprocess.Popen(
-                [self.python, child.__file__, "zygote", str(theirs.fileno())],
+                [self.python, child.__file__, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL, stderr=self._errors, cwd=tempfile.gettempdir(),
                 env=clean_environment(), start_new_session=True,

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from hashlib import sha256
 from itertools import product
@@ -25,27 +25,21 @@ from medgan_widgets.errors import (
     ConsentError,
     DataError,
     JobCancelled,
+    MedganError,
     NotRunnableError,
     SaveError,
     WorkerError,
 )
 from medgan_widgets.files import write_whole
 from medgan_widgets.medigan import dependencies
-from medgan_widgets.medigan.behaviour import (
-    SEEDS,
-    Behaviour,
-    checked_look,
-    find_out,
-    keep,
-    kept,
-    several,
-)
+from medgan_widgets.medigan.behaviour import Behaviour, find_out, keep, kept
 from medgan_widgets.medigan.packages import PackageSpec, checked_options
-from medgan_widgets.medigan.process import PackageError, Worker, WorkerGone
+from medgan_widgets.medigan.process import PackageError, Worker, WorkerGone, plain_text
 from medgan_widgets.medigan.rows import batches_of, with_arrays
 from medgan_widgets.medigan.sources import read_source, sample_images, source_paths
 from medgan_widgets.medigan.trust import (
     Consent,
+    behaviour_folder,
     consent_to,
     hashes,
     log_file,
@@ -59,8 +53,11 @@ from medgan_widgets.seeds import Value, labels_from_seeds, latents_from_seeds
 log = logging.getLogger(__name__)
 
 FAST_CHUNK = 32
+SEEDS = range(2**63, 2**63 + 16)  # nobody's images
 MOST_KINDS = 8  # classes that are tried to find out how a package behaves
 RETRY_SECONDS = 20.0
+# What a stranger's process may answer: nothing that was asked for, or no grey levels.
+_NO_ANSWER = (LookupError, TypeError, ValueError, AttributeError, StopIteration)
 
 
 class MediganStream(Iterator[Batch]):
@@ -101,6 +98,7 @@ class MediganStream(Iterator[Batch]):
         self._package, self._consent = runnable_package(card, spec)
         self._samples = sample_images(spec, self._package)
         self._inputs = self._inputs or self._samples
+        self._called = repr((spec, sorted(self._options.items())))
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._clipped = [0, 0]  # images and values beyond the scale of the model
         self._made = self._batches()
@@ -128,53 +126,47 @@ class MediganStream(Iterator[Batch]):
             found = self._ready()[1]
             step = self._spec.chunk if self._request.mode == "exact" else FAST_CHUNK
             if found.picks > 1 or not (found.reproducible or found.alone):
-                step = 32 * several(self._spec)
+                step = 32 * self._spec.several
             for start in range(0, len(seeds), step):
                 part = tuple(seeds[start : start + step])
                 labels = labels_from_seeds(part, self._card.condition, self._request.condition)
                 began = time.perf_counter()
-                rows = self._rows(part, labels, start, found)
+                rows = self._rows(part, labels, start)
                 yield from batches_of(rows, part, labels, time.perf_counter() - began)
         finally:
             if self._scratch is not None:
                 self._scratch.cleanup()
             if self._clipped[0]:
+                low, high, _ = found.scales["image"]
                 log.warning(
-                    "%d of the images of %s leave the range that its first ones showed (%s): %d "
-                    "values were clipped.", self._clipped[0], self._card.id, found.ranges,
-                    self._clipped[1],
+                    "%d of the images of %s, or their masks, leave the range of its first ones "
+                    "(images: %g to %g); %d values were clipped.",
+                    self._clipped[0], self._card.id, low, high, self._clipped[1],
                 )  # fmt: skip
 
     def _rows(
-        self,
-        seeds: Sequence[int],
-        labels: Mapping[str, Sequence[Value]],
-        start: int,
-        found: Behaviour,
+        self, seeds: Sequence[int], labels: Mapping[str, Sequence[Value]], start: int
     ) -> list[dict[str, Any]]:
         """Return a row for each seed, in their order; one call for each class among them."""
-        alone = found.alone or bool(self._inputs)
-        wanted = [tuple(labels[factor][n] for factor in labels) for n in range(len(seeds))]
-        rows: dict[int, dict[str, Any]] = {}
-        groups: dict[Any, list[int]] = {}
+        how = self._ready()[1]
+        alone = how.alone or bool(self._inputs)
+        groups: dict[tuple[Any, ...], list[int]] = {}
         for n, seed in enumerate(seeds):
+            kind = tuple(labels[factor][n] for factor in labels)
             # The size of a call is part of its images, so it follows from the seed alone.
-            ask = max(several(self._spec), 1 << (seed % max(found.picks, 1)).bit_length())
-            apart = ask if found.picks > 1 else n if alone else 0
-            groups.setdefault((wanted[n], apart), []).append(n)
-        for (kind, ask), places in groups.items():
+            size = 1 << (seed % how.picks).bit_length() if how.picks > 1 else 0
+            size = max(size, self._spec.several) if size else 0
+            groups.setdefault((kind, size, n if alone and not size else 0), []).append(n)
+        rows: dict[int, dict[str, Any]] = {}
+        for (kind, size, _), places in groups.items():
             condition = dict(zip(labels, kind, strict=True))
-            source = self._source(start + places[0])
-            if found.picks > 1:
-                every = self._call(range(ask), condition, source, alone=True)
-                made = [every[seeds[place] % found.picks] for place in places]
-            else:
-                part = [seeds[place] for place in places]
-                made = self._call(part, condition, source, alone=alone)
+            asked = range(size) if size else [seeds[place] for place in places]
+            made = self._call(asked, condition, self._source(start + places[0]), alone=alone)
+            made = [made[seeds[place] % how.picks] for place in places] if size else made
             rows.update(zip(places, made, strict=True))
         for row in rows.values():
             clipped = row["clipped"]
-            row["notes"] = found.notes + ((f"{clipped} values clipped",) if clipped else ())
+            row["notes"] = how.notes + ((f"{clipped} values clipped",) if clipped else ())
             self._clipped[0] += bool(clipped)
             self._clipped[1] += clipped
         return [rows[n] for n in range(len(seeds))]
@@ -287,9 +279,9 @@ class MediganStream(Iterator[Batch]):
     def _ready(self) -> tuple[Worker, Behaviour]:
         """Return a worker of its own for this package and these options, and how it behaves."""
         consent, workers = self._consent, shared_workers()
-        options = repr(sorted(self._options.items()))
-        how = (consent.pickle, self._threads, repr(self._spec))
-        key = (self._card.id, consent.sha256, self._device, consent.python, options, *how)
+        place = str(behaviour_folder(self._card.id))  # another home is another person's yes
+        how = (self._called, consent.python, consent.pickle, self._device, self._threads)
+        key = (self._card.id, consent.sha256, *how, place)
         while True:
             worker = workers.get(key, consent.python, self._stop)
             with self._held(worker.lock):
@@ -298,31 +290,35 @@ class MediganStream(Iterator[Batch]):
                 try:
                     if not worker.opened:
                         self._open(worker)
-                    found = workers.known(key) or self._found_out(key, worker)
-                    workers.note(key, self._quickest(found, worker))
+                    if key not in workers.known:
+                        workers.known[key] = self._found_out(key, worker)
                 except WorkerGone:
                     raise
-                except BaseException:
+                except BaseException as error:
                     worker.end()
+                    if isinstance(error, _NO_ANSWER) and not isinstance(error, MedganError):
+                        why = f"{self._card.id} gave no usable images: {plain_text(error)}."
+                        raise WorkerError(why) from error
                     raise
-            return worker, workers.known(key) or found
+            return worker, workers.known[key]
 
     def _open(self, worker: Worker) -> None:
         self._lay_out(worker)
         answer, _ = self._tell(worker, self._opening(worker), expect="ready")
-        worker.versions = {str(k): str(v) for k, v in dict(answer.get("versions") or {}).items()}
+        worker.versions = repr(answer.get("versions"))
         worker.opened = True
 
     def _found_out(self, key: tuple[Any, ...], worker: Worker) -> Behaviour:
         """Return how the package behaves: as it is kept, or found out now and kept."""
         name, consent = self._card.id, self._consent
-        text = repr((self._device.partition(":")[0], consent.python, consent.pickle, *key[-3:]))
+        device = self._device.partition(":")[0]
+        text = repr((self._called, device, consent.python, consent.pickle, worker.versions))
         under = sha256(text.encode()).hexdigest()[:16]
-        found = kept(name, under, worker.versions)
+        found = kept(name, under)
         if found is None:
             found = find_out(self._spec, partial(self._trial, key), self._stop)
-            keep(name, consent.sha256, under, worker.versions, found)
-        if not found.reproducible or found.picks:
+            keep(name, consent.sha256, under, found)
+        if found.promise:
             log.warning("%s: %s.", name, found.promise)
         elif not found.warm:
             log.warning("%s runs cold: warm, it answers differently.", name)
@@ -331,13 +327,14 @@ class MediganStream(Iterator[Batch]):
     @contextmanager
     def _trial(self, key: tuple[Any, ...]) -> Iterator[Callable[..., dict[str, Any]]]:
         """Open a process of the package's own that ends afterwards."""
-        worker = shared_workers().get((*key, "trial"), self._consent.python, self._stop)
+        workers, key = shared_workers(), (*key, "trial")
+        worker = workers.get(key, self._consent.python, self._stop)
         with self._held(worker.lock):
             try:
                 self._open(worker)
                 yield partial(self._look, worker)
             finally:
-                worker.end()
+                workers.drop(key)
 
     def _look(
         self,
@@ -350,29 +347,24 @@ class MediganStream(Iterator[Batch]):
         must: bool = False,
     ) -> dict[str, Any]:
         """Make one of the fixed calls for each class, and return what came."""
-        message = self._fixed("look", which, ask or self._spec.chunk)
-        asked = {**message, "reuse": reuse, "must": must}
-        z = self._fixed_latents(which, message["ask"])
+        factors, count = self._card.condition, ask or self._spec.chunk
+        values = list(product(*factors.values()))[:MOST_KINDS]
+        kinds = [dict(zip(factors, each, strict=True)) for each in values]
+        sources = self._samples or self._inputs  # samples first: they are the same for everybody
+        source = sources[which % len(sources)] if sources else None
+        message = {
+            "do": "look", "count": count, "ask": count, "seed": SEEDS[4 * which],
+            "reuse": reuse, "must": must,
+            "kinds": [{"memo": repr(o), "arguments": self._arguments(o, source)} for o in kinds],
+        }  # fmt: skip
+        z = SEEDS[4 * which :][:count]
+        latents = [] if self._spec.latent is None else [latents_from_seeds(z, self._spec.latent)]
         if order == "same":
-            z = [np.repeat(one[:1], len(one), axis=0) for one in z]
+            latents = [np.repeat(one[:1], len(one), axis=0) for one in latents]
         elif order == "others":
-            z = [np.concatenate([3 * one[:0:-1], one[:1]]) for one in z]
-        answer, _ = self._tell(worker, asked, z, expect="known")
-        return checked_look(answer, [kind["memo"] for kind in message["kinds"]], self._card.id)
-
-    def _quickest(self, found: Behaviour, worker: Worker) -> Behaviour:
-        """Find out the quickest way of computing, for who asked for it."""
-        wanted = self._request.mode == "fast" and self._device == "cpu" and found.fast is None
-        if not wanted or not found.warm or found.alone:
-            return found
-        message = {**self._fixed("probe_fast", 0, self._spec.chunk), "known": asdict(found)}
-        z = self._fixed_latents(0, self._spec.chunk)
-        answer, _ = self._tell(worker, message, z, expect="known")
-        known: Any = answer.get("known")
-        fast = known.get("fast") if isinstance(known, dict) else None
-        if not isinstance(fast, dict):
-            raise WorkerError(f"{self._card.id} failed: its process gave no proper answer.")
-        return replace(found, fast=fast)
+            latents = [np.concatenate([3 * one[:0:-1], one[:1]]) for one in latents]
+        answer, _ = self._tell(worker, message, latents, expect="known")
+        return dict(answer["known"])
 
     def _lay_out(self, worker: Worker) -> None:
         """Copy the code to where medigan looks for it, and check the copy: that is what runs."""
@@ -432,24 +424,6 @@ class MediganStream(Iterator[Batch]):
         with suppress(SaveError):
             write_whole(log_file(self._card.id), text.encode(), parents=True)
 
-    def _fixed(self, do: str, which: int, ask: int) -> dict[str, Any]:
-        """Return a fixed call: once for each class, at most eight."""
-        factors = self._card.condition
-        kinds = list(product(*factors.values()))[:MOST_KINDS]
-        each = [dict(zip(factors, values, strict=True)) for values in kinds]
-        sources = self._samples or self._inputs  # samples first: they are the same for everybody
-        source = sources[0] if sources else None
-        asked = [{"memo": repr(one), "arguments": self._arguments(one, source)} for one in each]
-        return {
-            "do": do, "count": ask, "ask": ask, "seed": SEEDS[4 * which],
-            "kinds": asked, **asked[0],
-        }  # fmt: skip
-
-    def _fixed_latents(self, which: int, ask: int) -> list[NDArray[Any]]:
-        if self._spec.latent is None:
-            return []
-        return [latents_from_seeds(SEEDS[4 * which :][:ask], self._spec.latent)]
-
     def _in_words(self, error: PackageError) -> WorkerError | NotRunnableError | ConsentError:
         name, kind, text = self._card.id, error.answer.get("type"), error.answer.get("text")
         if kind == "PickleRefused":
@@ -506,7 +480,7 @@ def medigan_recipe(
         "threads": threads,
         "promise": (found and found.promise) or card.promise,
         "reproducible": found.reproducible if found else None,  # None: not made here yet
-        "scale": found.scales.get("image") if found else None,
+        "scale": found.scales["image"] if found else None,
         "synthetic": True,
     }
 

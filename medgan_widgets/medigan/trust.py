@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -175,7 +176,7 @@ def consent_to(model_id: str, sha256: str | None = None) -> Consent | None:
 def withdraw_consent(model_id: str) -> None:
     """Forget the person's own yes; a project's lock is theirs to edit."""
     _change(own_consents(), lambda entries: {k: v for k, v in entries.items() if k != model_id})
-    behaviour_file(model_id).unlink(missing_ok=True)
+    shutil.rmtree(behaviour_folder(model_id), ignore_errors=True)
 
 
 def lock_file() -> Path:
@@ -234,9 +235,9 @@ def own_consents() -> Path:
     return folder / "consents.lock"
 
 
-def behaviour_file(model_id: str) -> Path:
+def behaviour_folder(model_id: str) -> Path:
     """Return where it is kept how a package behaves."""
-    return own_consents().with_name("behaviour") / f"{model_id}.json"
+    return own_consents().with_name("behaviour") / model_id
 
 
 def log_file(model_id: str) -> Path:

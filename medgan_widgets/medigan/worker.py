@@ -171,9 +171,6 @@ def serve(wire: Wire) -> None:
                 wire.send({"kind": "ready", "versions": _versions()})
             elif package is None:
                 raise RuntimeError("nothing is open")
-            elif message["do"] == "probe_fast":
-                package.known.update(message["known"])
-                wire.send({"kind": "known", "known": package.probe_fast(message, latents)})
             elif message["do"] == "look":
                 wire.send({"kind": "known", "known": package.look(message, latents)})
             else:
@@ -206,17 +203,17 @@ def _failure(error: BaseException) -> dict[str, Any]:
 # ---------------------------------------------------------------- processes
 
 
-def become_worker(reads: int, writes: int, log: int | None) -> None:
+def become_worker(connection: int, log: int) -> None:
     """Give the package an end of its own: group, standard streams, and a way to die with us."""
     _die_with_parent()
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
     for stream in (1, 2):
-        os.dup2(log if log is not None else nothing, stream)
+        os.dup2(log, stream)
     with contextlib.suppress(OSError):  # if memory runs out, this is what should go
         Path("/proc/self/oom_score_adj").write_text("1000")
     logging.disable(logging.NOTSET)
-    serve(Wire(reads, writes))
+    serve(Wire(connection, connection))
 
 
 def zygote(control: socket.socket) -> None:
@@ -244,7 +241,7 @@ def zygote(control: socket.socket) -> None:
             os.setsid()
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             try:
-                become_worker(handles[0], handles[0], handles[1])
+                become_worker(handles[0], handles[1])
             finally:
                 os._exit(0)
         workers[pid] = data.decode()
@@ -303,18 +300,12 @@ def _prctl(option: int, value: int) -> None:
             ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
-def main(arguments: list[str]) -> None:
-    """Run as a zygote on a socket, or as a single worker on the standard streams."""
+def main(control: int) -> None:
+    """Run as a zygote on a socket."""
     sys.path[:] = [path for path in sys.path if Path(path or ".").resolve() != HERE]
-    if arguments[0] == "zygote":
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        zygote(socket.socket(fileno=int(arguments[1])))
-    else:
-        reads, writes = os.dup(0), os.dup(1)
-        mend_imports()
-        mend_medigan()
-        become_worker(reads, writes, 2)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    zygote(socket.socket(fileno=control))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(int(sys.argv[1]))

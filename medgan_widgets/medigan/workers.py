@@ -36,7 +36,7 @@ class Workers:
         self._lock = threading.RLock()
         self._held: OrderedDict[tuple[Any, ...], Worker] = OrderedDict()
         self._zygotes: dict[str | None, Zygote] = {}
-        self._known: dict[tuple[Any, ...], Behaviour] = {}
+        self.known: dict[tuple[Any, ...], Behaviour] = {}  # it outlives its worker
         self._starting: dict[tuple[Any, ...], threading.Lock] = {}
         self._timer: threading.Timer | None = None
         self._owner = os.getpid()
@@ -89,13 +89,12 @@ class Workers:
                 known = self._zygotes[python] = Zygote(python)
             return known
 
-    def known(self, key: tuple[Any, ...]) -> Behaviour | None:
-        """Return how this package behaves, as far as it was found out; it outlives its worker."""
-        return self._known.get(key)
-
-    def note(self, key: tuple[Any, ...], found: Behaviour) -> None:
-        """Remember how a package behaves."""
-        self._known[key] = found
+    def drop(self, key: tuple[Any, ...]) -> None:
+        """End one worker and forget it."""
+        with self._lock:
+            worker = self._held.pop(key, None)
+        if worker is not None:
+            worker.end()
 
     def prepare(self, python: str | None = None) -> None:
         """Start an interpreter's zygote without waiting for it."""
