@@ -199,8 +199,8 @@ class DicomFile:
         spare = 8 * stored.dtype.itemsize - bits
         wide = stored.astype(stored.dtype.newbyteorder("="))
         if int(file.get("PixelRepresentation", 0)) == 1:
-            return (wide << spare).view(wide.dtype.str.replace("u", "i")) >> spare
-        return wide & wide.dtype.type(2**bits - 1)
+            return np.asarray((wide << spare).view(wide.dtype.str.replace("u", "i")) >> spare)
+        return np.asarray(wide & wide.dtype.type(2**bits - 1))
 
     def _padding(self, stored: NDArray[Any]) -> NDArray[np.bool_] | None:
         value = self._file.get("PixelPaddingValue")

@@ -16,6 +16,7 @@ from medgan_widgets.datasets.dicom import PATIENT, check_keyword, open_dicom
 from medgan_widgets.datasets.listing import (
     Listing,
     folder_labels,
+    kind_of,
     list_files,
     own_split,
 )
@@ -31,7 +32,6 @@ from medgan_widgets.datasets.table import FOLDER, Annotations, Said, plain_value
 from medgan_widgets.datasets.training_images import TrainingImages
 from medgan_widgets.errors import DataError, RequestError
 
-KINDS = {"folder": "PNG, JPEG or TIFF", "dicom": "DICOM", "nifti": "NIfTI", "npz": "arrays"}
 KEPT = (0.2, 0.8)  # which part of a volume's slices: the ends show little
 VOLUMES = (
     "each volume is a group of its own; pass group= with a table where several are of one patient"
@@ -78,10 +78,10 @@ def read_images(
         just as those were. Leave out size, window, percentiles, fit, channels and plane then.
     labels
         Where classes come from. ``"folder"``: the level of folders that has few names with
-        many images; a column of the table; a DICOM keyword; an array of the npz file (``labels`` by default,
-        a number for one of several findings); for what is in memory a function
-        of the index or one value an image, for a Dataset also which place of an
-        item. False for none.
+        many images; a column of the table; a DICOM keyword; an array of the npz file
+        (``labels`` by default, a number for one of several findings); for what is in
+        memory a function of the index or one value an image, for a Dataset also which
+        place of an item. False for none.
     group
         What belongs together, a patient: as for labels. By default DICOM's
         PatientID, and each NIfTI volume.
@@ -205,7 +205,7 @@ def files_of(
     """Return the files of a place, listed and not opened yet; the arguments of `read_images`."""
     reading = Reading(test=0) if reading is None else reading
     listing = list_files(place)
-    source = _kind_of(place, listing, kind)
+    source = kind_of(listing, kind)
     if source == "npz":
         if table is not None:
             raise DataError("table= is for folders; an npz file holds its own classes and groups.")
@@ -225,7 +225,7 @@ def _of_path(
     below = files_of(place, labels=labels, group=group, table=table, kind=kind, reading=reading)
     if below.source != "npz":
         return below.read()
-    arrays = [below.listing.files[name] for name in below.listing.images("npz")]
+    arrays = [below.listing.files[name] for name in images_among(below.listing, "npz")]
     if len(arrays) != 1:
         raise DataError(f"{place} holds {len(arrays)} files of arrays; give the path of one.")
     files = list(images_of_npz(arrays[0], labels=labels, group=group))
@@ -247,26 +247,6 @@ def _of_memory(data: Any, reading: Reading, labels: Any, group: Any) -> Training
     return images_from(files, reading, source="dataset")
 
 
-def _kind_of(place: Path, listing: Listing, kind: str | None) -> str:
-    """Return the kind of data in a place: said, or the only one that is there."""
-    if kind is not None:
-        if kind not in KINDS:
-            raise DataError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}.")
-        return kind
-    counted = {one: count for one in KINDS if (count := len(listing.images(one)))}
-    if not counted:
-        unknown = sum(one is None for one in listing.kinds.values())
-        beside = f"; {unknown} files are of no kind known here" if unknown else ""
-        raise DataError(
-            f"there is nothing to learn from in {place}: no {', '.join(KINDS.values())}{beside}."
-        )
-    if len(counted) > 1:
-        said = " and ".join(f"{KINDS[one]} ({count})" for one, count in sorted(counted.items()))
-        choice = " or ".join(f"kind={one!r}" for one in sorted(counted))
-        raise DataError(f"{place} holds {said}; say which to learn from with {choice}.")
-    return next(iter(counted))
-
-
 class FilesBelow:
     """Files of one kind below a place, with what tables and folders say of them."""
 
@@ -282,19 +262,17 @@ class FilesBelow:
     ) -> None:
         self.source, self.reading, self.listing = source, reading, listing
         self.note: str | None = None
-        self.notes = list(listing.notes)
-        self.left_out = [Refused(one.name, one.reason) for one in listing.left_out]
+        self.notes = [f"{one}." for one in listing.notes]
+        self.left_out = [Refused(one.name, f"{one.name}: {one.reason}") for one in listing.left_out]
         self.asked_group = group
         self.keywords: dict[str, str] = {}
         self.table = read_table(place, table, (labels, group))
-        names = listing.images(source)
+        names = images_among(listing, source)
         unknown = [name for name, one in listing.kinds.items() if one is None]
         self.left_out += [Refused(name, f"{name} is of no kind known here") for name in unknown]
-        if masks := sorted({one for some in listing.masks.values() for one in some}):
-            self.notes.append(
-                f"{len(masks):,} files look like masks of images beside them "
-                f"({first_names(masks)}); they are no images here, and kept as masks."
-            )
+        self.masks: dict[str, list[str]] = {}
+        for mask, image in listing.masks.items():
+            self.masks.setdefault(image, []).append(mask)
         if source == "dicom":
             self._find_keywords(labels, group)
         self.folders = folder_labels(names) if labels == FOLDER else None
@@ -304,16 +282,18 @@ class FilesBelow:
                 for name in self.folders.strays
             ]
             names = [name for name in names if name in self.folders.classes]
-            self.notes += [self.folders.note] if self.folders.note else []
-        columns = [None if what in self.keywords else said
-                   for what, said in (("labels", labels), ("group", group))]  # fmt: skip
+            self.notes.append(f"{self.folders.note}.")
+        columns = [
+            None if what in self.keywords or (what, said) == ("labels", FOLDER) else said
+            for what, said in (("labels", labels), ("group", group))
+        ]
         self.labels = labels
         self._fit_table(names)
         self.annotations = Annotations(names, self.table, columns[0], columns[1])
         self.sides: dict[str, str] | None = None
         if reading.split is None and reading.test > 0 and (parts := own_split(names)):
-            self.sides, outside = parts
-            self.sides |= dict.fromkeys(outside, "train")
+            outside = [name for name in names if name not in parts]
+            self.sides = parts | dict.fromkeys(outside, "train")
             beside = f"; {len(outside):,} files beside them train" if outside else ""
             self.notes.append(
                 f"the split is the data's own, by its train, val and test folders{beside}."
@@ -371,9 +351,11 @@ class FilesBelow:
             name, NOTHING, said.labels, said.group, path, hashlib.sha256(data).hexdigest(),
             (self.sides or {}).get(name),
         )  # fmt: skip
-        if self.folders is not None and whole.group is None and self.folders.groups:
-            whole = replace(whole, group=self.folders.groups.get(name))
-        mask = self.listing.masks.get(name)
+        if self.folders is not None:
+            whole = replace(whole, labels={"class": self.folders.classes[name]})
+            if whole.group is None and self.folders.groups:
+                whole = replace(whole, group=self.folders.groups.get(name))
+        mask = self.masks.get(name)
         for one in open_it(data, whole, rows):
             if mask and isinstance(one, ImageRecord):
                 part = one.name.removeprefix(name).lstrip("#")
@@ -487,6 +469,11 @@ class FilesBelow:
     def _note_once(self, start: str, note: str) -> None:
         if not any(start in one for one in self.notes):
             self.notes.append(note)
+
+
+def images_among(listing: Listing, kind: str) -> list[str]:
+    """Return the files of a kind that are no masks."""
+    return [n for n, one in listing.kinds.items() if one == kind and n not in listing.masks]
 
 
 def kept_slices(count: int) -> range:

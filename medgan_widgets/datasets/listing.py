@@ -1,397 +1,322 @@
-"""What lies below a folder, told from names alone: kinds, masks, splits, classes, patients."""
+"""What lies in a folder, told from names alone: images of which kind, masks, splits, classes.
+
+Nothing is decoded here; of a file whose name tells nothing the first bytes are looked at.
+"""
 
 from __future__ import annotations
 
-import re
+import os
 import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from statistics import median
+from pathlib import Path
+from typing import Literal
 
-from medgan_widgets.datasets.nifti import SUFFIXES as VOLUMES
-from medgan_widgets.datasets.pictures import SUFFIXES as PICTURES
-from medgan_widgets.datasets.records import Refused
+from medgan_widgets.datasets.naming import (
+    FolderLabels as FolderLabels,
+)
+from medgan_widgets.datasets.naming import (
+    folder_labels as folder_labels,
+)
+from medgan_widgets.datasets.naming import (
+    masks_among,
+)
+from medgan_widgets.datasets.naming import (
+    own_split as own_split,
+)
 from medgan_widgets.errors import DataError
 
+KINDS = {
+    "folder": "PNG, JPEG or TIFF",
+    "dicom": "DICOM",
+    "nifti": "NIfTI",
+    "npz": "arrays",
+}
+SUFFIXES = {
+    ".nii.gz": "nifti",
+    ".nii": "nifti",
+    ".npz": "npz",
+    ".npy": "npz",
+    **dict.fromkeys((".dcm", ".dicom", ".ima"), "dicom"),
+    **dict.fromkeys((".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif"), "folder"),
+    **dict.fromkeys((".webp", ".pgm", ".ppm"), "folder"),
+}
 TABLES = frozenset({".csv", ".jsonl"})
-ARRAYS = (".npz", ".npy")
 # What lies beside images in every download, and is none of them.
 DOCUMENTS = TABLES | {".txt", ".md", ".json", ".tsv", ".xml", ".html", ".pdf", ".xlsx", ".rst"}
-DOCUMENTS |= {".ini", ".db", ".log", ".md5", ".yaml", ".yml", ".py", ".ipynb", ".docx", ".xls"}
+DOCUMENTS |= {".ini", ".db", ".log", ".md5", ".xls", ".doc", ".docx", ".yaml", ".yml", ".ipynb"}
+DOCUMENTS |= {".py", ".bval", ".bvec"}
 DOCUMENT_NAMES = frozenset({"README", "LICENSE", "LICENCE", "DICOMDIR", "SHA256SUMS"})
-# Thumbnails and traces that network drives, macOS and Windows leave in every folder.
-TRACES = frozenset({
-    "@eadir", ".@__thumb", "__macosx", ".ipynb_checkpoints", "thumbs.db", "desktop.ini",
-    "#recycle", "$recycle.bin", "lost+found",
-})  # fmt: skip
-
-MASK_WORDS = "mask|masks|seg|segmentation|segmentations|label|labels|labelmap|gt|groundtruth"
-_MASK_END = re.compile(rf"(.+?)[ _.-]+({MASK_WORDS})([ _.-]*\d+)?", re.IGNORECASE)
-_MASK_START = re.compile(rf"({MASK_WORDS})[ _.-]+(.+)", re.IGNORECASE)
-_MASK_FOLDER = re.compile(
-    rf"((lesion|organ|tumou?r|binary)[ _-]?)?({MASK_WORDS}|annotations?|ground[ _-]truth"
-    r"|labels(tr|ts)|segs)",
-    re.IGNORECASE,
-)
-_IMAGE_FOLDER = re.compile(
-    r"images?|imgs?|imagest[rs]|jpegimages|data|scans?|frames?|originals?|raw|slices|pictures?",
-    re.IGNORECASE,
-)
-# What stands behind the name of a case where it has several images.
-_SEQUENCE = re.compile(
-    r"[ _.-]+(t1|t1ce|t1gd|t1c|t1n|t1w|t2|t2w|t2f|flair|pd|dwi|adc|ct|pet|mr|mri|us|cbct|0000"
-    r"|img|image|orig)",
-    re.IGNORECASE,
-)
-_TRAIN = frozenset({"train", "training", "trainset"})
-_TEST = frozenset({"test", "testing", "val", "valid", "validation", "eval", "dev", "testset"})
-_PATIENT = re.compile(
-    r"(p|pt|pat|patients?|sub|subj|subject|case|id|pid|person|study|exam|scan)[ _-]?\d+.*",
-    re.IGNORECASE,
-)
-FEW_OF_A_PATIENT = 10  # images in a folder, the median, up to which many folders are patients
-SLICES_OF_A_PATIENT = 30
-MANY = 20  # folders that are patients by their number, whatever they are called
-FEWEST_PATIENTS = 6
+_SYSTEM = {  # what systems leave behind, as lower case; the pictures in it are copies
+    "@eadir": "thumbnails of a Synology NAS",
+    ".@__thumb": "thumbnails of a QNAP NAS",
+    ".thumbnails": "thumbnails",
+    "thumbs.db": "thumbnails of Windows",
+    "__macosx": "what macOS adds to an archive",
+    ".ds_store": "what macOS adds to a folder",
+    ".ipynb_checkpoints": "older copies that Jupyter keeps",
+    **dict.fromkeys(("#recycle", "@recycle", "$recycle.bin", ".trash"), "what was deleted"),
+    **dict.fromkeys(("#snapshot", "@recently-snapshot"), "older copies that a NAS keeps"),
+}
+# Of DICOM's first elements, where the 128 bytes before them are missing.
+_VALUE_TYPES = frozenset(b"AE CS DA LO OB SH SQ ST TM UI UL US".split())
+_ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
+TWICE = "a link to what is here already"
 
 
-@dataclass
+@dataclass(frozen=True)
+class LeftOut:
+    """One file or folder that is no image, and why it was left out."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Listing:
-    """The files below a place.
+    """What lies in a place.
 
     Attributes
     ----------
     files
-        Path below the place -> file, in order.
+        The files by their path below the place, in order; masks and files of no
+        known kind are among them, documents and tables are not.
     kinds
-        Path below the place -> ``"folder"`` (pictures), ``"dicom"``, ``"nifti"``, ``"npz"``,
-        or None.
+        By name ``"folder"`` for pictures, ``"dicom"``, ``"nifti"``, ``"npz"``, or
+        None for what is of no kind known here.
     masks
-        Image -> the masks that lie beside it.
+        Masks by name, each with the name of an image that it belongs to.
     left_out
-        What is no image, and why.
+        What is no image, and why: what systems leave behind, hidden files, broken
+        links and what links would bring in twice, masks whose image is missing.
     notes
-        What is to be said.
-    hidden
-        Masks, and masks without their image: what is listed and is no image.
+        Sentences about masks, without names of files.
     """
 
-    files: dict[str, Path] = field(default_factory=dict)
-    kinds: dict[str, str | None] = field(default_factory=dict)
-    masks: dict[str, list[str]] = field(default_factory=dict)
-    left_out: list[Refused] = field(default_factory=list)
+    files: dict[str, Path]
+    kinds: dict[str, str | None]
+    masks: dict[str, str] = field(default_factory=dict)
+    left_out: list[LeftOut] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    hidden: set[str] = field(default_factory=set)
-
-    def images(self, kind: str) -> list[str]:
-        """Return the files of a kind that are images."""
-        return [name for name, one in self.kinds.items() if one == kind and name not in self.hidden]
 
 
 def list_files(root: Path) -> Listing:
-    """Return what lies below a place, walked once; links to folders are followed once.
+    """Return what lies in a folder, or what one file is.
 
-    Documents and tables are not listed. A mask is recognised where the image of its name
-    lies beside it: ``1_mask.png`` beside ``1.png``, ``case_seg.nii.gz`` beside
-    ``case_t1.nii.gz``, ``masks/1.png`` beside ``images/1.png``.
+    Links are followed, each real folder and file once and under its own name
+    where it has one here. Names are as Unicode composes them (NFC), unless two
+    files differ in nothing else.
 
     Raises
     ------
     DataError
-        When there is no such place, or it cannot be listed.
+        When there is no such place, or a folder cannot be listed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     for name in ("a.png", "a_mask.png", "b.nii.gz", "notes.txt"):
+    ...         _ = Path(place, name).write_bytes(b"")
+    ...     listing = list_files(Path(place))
+    >>> listing.kinds
+    {'a.png': 'folder', 'a_mask.png': 'folder', 'b.nii.gz': 'nifti'}
+    >>> listing.masks
+    {'a_mask.png': 'a.png'}
     """
-    listing = Listing()
+    root = Path(root).expanduser()
     if root.is_file():
-        listing.files[root.name] = root
-    elif root.is_dir():
-        for path in sorted(_below(root, {root.resolve()}, listing)):
-            listing.files[path.relative_to(root).as_posix()] = path
-    else:
+        name = unicodedata.normalize("NFC", root.name)
+        return Listing({name: root}, {name: kind_of_file(root)})
+    if not root.is_dir():
         raise DataError(f"{root} is neither a folder nor a file.")
-    for name, path in list(listing.files.items()):
-        if path.suffix.lower() in DOCUMENTS or path.stem.upper() in DOCUMENT_NAMES:
-            del listing.files[name]
-        else:
-            listing.kinds[name] = _kind_of(path)
-    _find_masks(listing)
-    return listing
+    left_out: list[LeftOut] = []
+    files = _composed(_walk(root, left_out))
+    kinds = {name: kind_of_file(path) for name, path in files.items()}
+    named = [name for name, kind in kinds.items() if kind is not None]
+    stems = {name: stem_of(name.rpartition("/")[2]) for name in named}
+    masks, lost, alone = masks_among(stems)
+    # A DICOM file says itself what it is.
+    lost, alone = ([one for one in some if kinds[one] != "dicom"] for some in (lost, alone))
+    for name in lost:
+        del files[name]
+        left_out.append(LeftOut(name, "a mask by its name, whose image is not here"))
+    notes = []
+    if masks:
+        notes.append(f"{len(masks)} files look like masks of images beside them and are left out")
+    if alone:
+        notes.append(
+            f"{len(alone)} files are called masks, but no images of these names lie beside "
+            "them; they are read as images"
+        )
+    return Listing(files, {name: kinds[name] for name in files}, masks, left_out, notes)
 
 
-def _below(folder: Path, seen: set[Path], listing: Listing) -> Iterator[Path]:
-    try:
-        inside = sorted(folder.iterdir())
-    except OSError as error:
-        raise DataError(f"{folder} cannot be listed: {error.strerror}.") from error
-    for path in inside:
-        if path.name.lower() in TRACES or path.name.startswith("."):
-            continue
-        if path.is_dir():
-            real = path.resolve()
-            if not path.is_symlink() or real not in seen:
-                seen.add(real)
-                yield from _below(path, seen, listing)
-        elif path.is_file() or path.is_symlink():  # reading a link to nothing says so
-            real = path.resolve()
-            if path.is_symlink() and real in seen:
+def named_files(root: str | Path) -> dict[str, Path]:
+    """Return the files below a place by their path in it, without documents and tables."""
+    return list_files(Path(root)).files
+
+
+def kind_of(place: Path | Listing, kind: str | None = None) -> str:
+    """Return the kind of data in a place: ``"folder"``, ``"dicom"``, ``"nifti"`` or ``"npz"``.
+
+    Masks do not count.
+
+    Raises
+    ------
+    DataError
+        When there is no such place, nothing known is in it, or several kinds are.
+
+    Examples
+    --------
+    >>> kind_of(Listing({}, {"a.nii.gz": "nifti", "a_mask.png": "folder"}, {"a_mask.png": "a"}))
+    'nifti'
+    """
+    if kind is not None and kind not in KINDS:
+        raise DataError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}.")
+    listing = place if isinstance(place, Listing) else list_files(place)
+    if kind is not None:
+        return kind
+    found = Counter(kind for name, kind in listing.kinds.items() if name not in listing.masks)
+    unknown = found.pop(None, 0)
+    known = {one: count for one, count in found.items() if one is not None}
+    where = "there" if isinstance(place, Listing) else f"in {place}"
+    if not known:
+        beside = f"; {unknown} files are of no kind known here" if unknown else ""
+        reasons = Counter(one.reason for one in listing.left_out)
+        beside += "".join(f"; left out: {count} × {why}" for why, count in reasons.items())
+        raise DataError(
+            f"there is nothing to learn from {where}: no {', '.join(KINDS.values())}{beside}."
+        )
+    if len(known) > 1:
+        counted = " and ".join(f"{KINDS[one]} ({count})" for one, count in sorted(known.items()))
+        choice = " or ".join(f"kind={one!r}" for one in sorted(known))
+        what = "the folder" if isinstance(place, Listing) else str(place)
+        raise DataError(f"{what} holds {counted}; say which to learn from with {choice}.")
+    return next(iter(known))
+
+
+def kind_of_file(path: Path) -> str | None:
+    """Return the kind of one file, by its suffix or else its first bytes; None if unknown."""
+    known = SUFFIXES.get(path.name[len(stem_of(path.name)) :].lower())
+    return known or ("dicom" if _begins_as_dicom(path) else None)
+
+
+def only_array(place: Path) -> Path:
+    """Return the one file of arrays in a place.
+
+    Raises
+    ------
+    DataError
+        When there are none or several.
+    """
+    listing = list_files(place)
+    found = [
+        path
+        for name, path in listing.files.items()
+        if listing.kinds[name] == "npz" and name not in listing.masks
+    ]
+    if len(found) != 1:
+        raise DataError(f"{place} holds {len(found)} files of arrays; give the path of one.")
+    return found[0]
+
+
+def stem_of(name: str) -> str:
+    """Return a name without the suffix of an image; other dots stay.
+
+    Examples
+    --------
+    >>> stem_of("a/case.1.nii.gz"), stem_of("1.2.840.7")
+    ('a/case.1', '1.2.840.7')
+    """
+    end = next((end for end in SUFFIXES if name.lower().endswith(end)), "")
+    return name[: len(name) - len(end)]
+
+
+def _walk(root: Path, left_out: list[LeftOut]) -> dict[str, Path]:
+    """Return files by their name below a folder; what is linked comes after what is here."""
+    files: dict[str, Path] = {}
+    seen: set[Path] = set()
+    top = root.resolve()
+    folders, linked = [root], []
+    for start in folders:  # grows while links to folders are found
+        for place, inside, names in os.walk(start, onerror=_not_listed):
+            folder, real = Path(place), Path(place).resolve()
+            if real in seen or (folder != root and top.is_relative_to(real)):
+                left_out.append(LeftOut(folder.relative_to(root).as_posix(), TWICE))
+                inside.clear()
                 continue
             seen.add(real)
-            yield path
+            for name in [*sorted(inside), *sorted(names)]:
+                path = folder / name
+                below = path.relative_to(root).as_posix()
+                if reason := _leftover(name):
+                    left_out.append(LeftOut(below, reason))
+                elif name in inside:
+                    if path.is_symlink():
+                        folders.append(path)
+                    continue
+                elif _is_document(name):
+                    continue
+                elif path.is_symlink() and path.is_file():
+                    linked.append((below, path))
+                elif path.is_file() or (path.is_symlink() and stem_of(name) != name):
+                    seen.add(real / name)  # a link to nothing too: reading it says so
+                    files[below] = path
+                else:
+                    left_out.append(LeftOut(below, "no ordinary file, or a link to nothing"))
+            inside[:] = [name for name in sorted(inside) if not _leftover(name)]
+    for below, path in linked:
+        real = path.resolve()
+        if real in seen:
+            left_out.append(LeftOut(below, TWICE))
+        else:
+            seen.add(real)
+            files[below] = path
+    return files
 
 
-def _kind_of(path: Path) -> str | None:
-    name = path.name.lower()
-    if name.endswith(VOLUMES):
-        return "nifti"
-    if name.endswith(ARRAYS):
-        return "npz"
-    if path.suffix.lower() in PICTURES:
-        return "folder"
-    return "dicom" if path.suffix.lower() in (".dcm", ".dicom", ".ima") or _is_dicom(path) else None
+def _not_listed(error: OSError) -> None:
+    raise DataError(f"{error.filename} cannot be listed: {error.strerror}.") from error
 
 
-def _is_dicom(path: Path) -> bool:
-    """Return whether a file begins as DICOM does, with its preamble or without one."""
+def _leftover(name: str) -> str | None:
+    """Return what a name tells that is no image; None for a name that may be one."""
+    if name.startswith("._"):
+        return "what macOS adds to a file"
+    hidden = "hidden, as its name begins with a dot" if name.startswith(".") else None
+    return _SYSTEM.get(name.lower(), hidden)
+
+
+def _is_document(name: str) -> bool:
+    end = os.path.splitext(name)[1].lower()  # noqa: PTH122 - quicker for a hundred thousand names
+    return end in DOCUMENTS or name.upper().partition(".")[0] in DOCUMENT_NAMES
+
+
+def _composed(files: Mapping[str, Path]) -> dict[str, Path]:
+    """Return files by composed names, in the order of their folders."""
+    composed = {name: unicodedata.normalize("NFC", name) for name in files}
+    count = Counter(composed.values())
+    named = {composed[name] if count[composed[name]] == 1 else name: files[name] for name in files}
+    return {name: named[name] for name in sorted(named, key=lambda name: name.split("/"))}
+
+
+def _begins_as_dicom(path: Path) -> bool:
+    """Return whether a file begins with 128 bytes for anything and DICM, or with an element."""
     try:
         with path.open("rb") as file:
-            head = file.read(132)
+            start = file.read(132)
     except OSError:
         return False
-    # Without a preamble the first tag is of group 0002 or 0008, little endian.
-    bare = len(head) > 8 and head[:2] in (b"\x02\0", b"\x08\0") and head[3:4] == b"\0"
-    return head[128:] == b"DICM" or bare
-
-
-def _stem(name: str) -> str:
-    """Return a file's name without its suffixes, in one Unicode form and case."""
-    base = PurePosixPath(name).name
-    for suffix in (".nii.gz", PurePosixPath(base).suffix):
-        if suffix and base.lower().endswith(suffix.lower()):
-            base = base[: -len(suffix)]
-            break
-    return unicodedata.normalize("NFC", base).casefold()
-
-
-def _unmarked(stem: str) -> str | None:
-    """Return whose mask a name says it is, or None."""
-    if match := _MASK_END.fullmatch(stem):
-        return match[1]
-    match = _MASK_START.fullmatch(stem)
-    return match[2] if match else None
-
-
-def _find_masks(listing: Listing) -> None:
-    """Note which files are masks of which images; what has no image is told."""
-    known = [name for name, kind in listing.kinds.items() if kind is not None]
-    images: dict[tuple[str, str], list[str]] = defaultdict(list)
-    folders: dict[str, set[str]] = defaultdict(set)
-    for name in known:
-        parent, stem = PurePosixPath(name).parent, _stem(name)
-        images[parent.as_posix(), stem].append(name)
-        sequence = _SEQUENCE.search(stem)
-        while sequence and sequence.end() < len(stem):
-            sequence = _SEQUENCE.search(stem, sequence.start() + 1)
-        if sequence:
-            images[parent.as_posix(), stem[: sequence.start()]].append(name)
-        for folder in (parent, *parent.parents):
-            folders[folder.parent.as_posix()].add(folder.name)
-    found = {name: owners for name in known if (owners := _owners(name, images, folders))}
-    within = Counter(PurePosixPath(name).parent for name in known)
-    matched = Counter(PurePosixPath(name).parent for name in found)
-    lost = [
-        name
-        for name in known
-        if name not in found
-        and (
-            (found and _unmarked(_stem(name)) is not None)
-            or (
-                2 * matched[folder := PurePosixPath(name).parent] > within[folder]
-                and _MASK_FOLDER.fullmatch(folder.name)
-            )
-        )
-    ]
-    if not found and (marked := [name for name in known if _unmarked(_stem(name)) is not None]):
-        listing.notes.append(
-            f"{len(marked):,} files are named as masks and no images lie beside them; they are "
-            "read as images."
-        )
-    listing.left_out += [Refused(name, f"{name} is a mask without its image") for name in lost]
-    for mask, owners in found.items():
-        for image in owners:
-            listing.masks.setdefault(image, []).append(mask)
-    listing.hidden = {*found, *lost}
-
-
-def _owners(
-    name: str, images: dict[tuple[str, str], list[str]], folders: dict[str, set[str]]
-) -> list[str]:
-    """Return the images that a file is the mask of."""
-    path, stem = PurePosixPath(name), _stem(name)
-    bare = _unmarked(stem)
-    if bare is not None and (own := images.get((path.parent.as_posix(), bare))):
-        return [one for one in own if one != name and _unmarked(_stem(one)) is None]
-    parts = path.parent.parts
-    for level, part in enumerate(parts):
-        if not _MASK_FOLDER.fullmatch(part):
-            continue
-        for other in sorted(folders[PurePosixPath(*parts[:level]).as_posix()] - {part}):
-            if not _IMAGE_FOLDER.fullmatch(other):
-                continue
-            folder = PurePosixPath(*parts[:level], other, *parts[level + 1 :]).as_posix()
-            for key in (stem, bare):
-                if key is not None and (own := images.get((folder, key))):
-                    return own
-    return []
-
-
-def own_split(names: Sequence[str]) -> tuple[dict[str, str], list[str]] | None:
-    """Return the split that folders called train, val or test make, and what lies outside them.
-
-    Images in ``val`` and ``test`` judge. None where there are not both sides.
-
-    Examples
-    --------
-    >>> own_split(["train/a/1.png", "test/a/2.png", "3.png"])
-    ({'train/a/1.png': 'train', 'test/a/2.png': 'test'}, ['3.png'])
-    """
-    sides = {name: side for name in names if (side := _side_of(name)) is not None}
-    if set(sides.values()) != {"train", "test"}:
-        return None
-    return sides, [name for name in names if name not in sides]
-
-
-def _side_of(name: str) -> str | None:
-    for part in PurePosixPath(name).parts[:-1]:
-        if side := _side(part):
-            return side
-    return None
-
-
-def _side(part: str) -> str | None:
-    words = set(re.split(r"[^a-z]+", part.lower()))
-    if words & _TRAIN:
-        return "train"
-    return "test" if words & _TEST else None
-
-
-@dataclass(frozen=True)
-class FolderLabels:
-    """What folders say of the images in them.
-
-    Attributes
-    ----------
-    classes
-        Image -> its class.
-    groups
-        Image -> its patient, where folders look like patients; else empty.
-    note
-        How it was decided, without the name of anybody.
-    strays
-        Images beside the folders of the classes.
-    """
-
-    classes: dict[str, str]
-    groups: dict[str, str]
-    note: str
-    strays: list[str]
-
-
-def folder_labels(names: Sequence[str]) -> FolderLabels:
-    """Return classes and patients by folder: the class is the level of few names with many images.
-
-    Folders of a split (train, test) and those that all images share are no classes. Where
-    the folders of another level look like patients, they are the groups.
-
-    Raises
-    ------
-    DataError
-        When no level tells a class. No folder is named: it may be a person.
-
-    Examples
-    --------
-    >>> names = [f"{kind}/P{n}/{k}.png" for kind in "ab" for n in range(6) for k in range(3)]
-    >>> found = folder_labels(names)
-    >>> found.classes["a/P0/0.png"], found.groups["a/P0/0.png"]
-    ('a', 'P0')
-    """
-    split = own_split(names) is not None
-    paths = {}
-    for name in names:
-        parts = [unicodedata.normalize("NFC", one) for one in PurePosixPath(name).parts[:-1]]
-        if (
-            split
-            and (at := next((k for k, one in enumerate(parts) if _side(one)), None)) is not None
-        ):
-            del parts[at]
-        paths[name] = parts
-    levels = _levels_that_tell(paths)
-    if not levels:
-        raise DataError(
-            "labels='folder' needs at least two folders of images; give classes in a table."
-        )
-    values = {level: [parts[level] for parts in paths.values() if len(parts) > level]
-              for level in levels}  # fmt: skip
-    kinds = [level for level in levels if not _are_patients(values[level])]
-    if not kinds:
-        count = len(set(values[levels[-1]]))
-        raise DataError(
-            f"the {count} folders look like patients, one each, and tell no class; give classes "
-            "in a table, with group='folder' to keep each folder together."
-        )
-    chosen = min(kinds, key=lambda level: (len(set(values[level])), level))
-    patients = next((one for one in reversed(levels) if one != chosen
-                     and _are_patients(values[one], len(set(values[chosen])))), None)  # fmt: skip
-    classes = {name: parts[chosen] for name, parts in paths.items() if len(parts) > chosen}
-    groups = (
-        {}
-        if patients is None
-        else {name: parts[patients] for name, parts in paths.items() if len(parts) > patients}
-    )
-    count = len(set(classes.values()))
-    note = ""
-    if len(levels) > 1 or patients is not None:
-        note = f"classes are the {count} names of the {_in_order(chosen)} level of folders"
-        if groups:
-            note += f"; the {len(set(groups.values()))} folders of another level look like patients"
-            note += " and are the groups"
-        note += "."
-    return FolderLabels(classes, groups, note, [name for name in names if name not in classes])
-
-
-def _in_order(level: int) -> str:
-    return {0: "first", 1: "second", 2: "third"}.get(level, f"{level + 1}th")
-
-
-def _levels_that_tell(paths: dict[str, list[str]]) -> list[int]:
-    """Return the levels at which images lie in folders of more than one name."""
-    deepest = max((len(parts) for parts in paths.values()), default=0)
-    return [
-        level
-        for level in range(deepest)
-        if len({parts[level] for parts in paths.values() if len(parts) > level}) > 1
-    ]
-
-
-def _are_patients(folders: Sequence[str], classes: int | None = None) -> bool:
-    """Return whether the folder of each image looks like a patient's.
-
-    By their names, or as there are many with few images each; ``classes`` is how many
-    classes another level has, where there is one.
-    """
-    sizes = Counter(folders)
-    count, typical = len(sizes), median(sizes.values())
-    counted = {str(n) for n in range(count + 1)} >= {one.lstrip("0") or "0" for one in sizes}
-    named = sum(_PATIENT.fullmatch(one) is not None for one in sizes) >= 0.8 * count
-    numbered = sum(any(c.isdigit() for c in one) for one in sizes) >= 0.8 * count
-    if classes is not None:
-        return count >= 2 * classes and (named or numbered or typical <= SLICES_OF_A_PATIENT)
-    if count < FEWEST_PATIENTS:
-        return False
-    if named or (count >= MANY and typical <= FEW_OF_A_PATIENT):
+    if start[128:] == b"DICM":
         return True
-    return (
-        numbered
-        and not counted
-        and typical <= (SLICES_OF_A_PATIENT if count >= MANY else FEW_OF_A_PATIENT)
-    )
+    for order in _ORDERS:
+        if int.from_bytes(start[:2], order) in (2, 8):
+            if start[4:6] in _VALUE_TYPES:  # written out
+                return True
+            # Else a length stands here, and the next element behind so many bytes.
+            following = 8 + int.from_bytes(start[4:8], order)
+            if int.from_bytes(start[following : following + 2], order) in (2, 8):
+                return True
+    return False

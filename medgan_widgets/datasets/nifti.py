@@ -103,7 +103,8 @@ class Volume:
         try:
             turn: Any = nibabel.as_closest_canonical  # nibabel has no types for it
             values = np.asarray(self._image.dataobj, np.float32).reshape(self._shape)
-            turned = turn(nibabel.Nifti1Image(values, self._image.affine))
+            made: Any = nibabel.Nifti1Image
+            turned = turn(made(values, self._image.affine))
             first, second, third = (float(one) or 1.0 for one in turned.header.get_zooms()[:3])
             return np.asarray(turned.dataobj), (first, second, third)
         except Exception as error:  # damaged files fail in many ways

@@ -83,8 +83,12 @@ class Preprocessing:
     @classmethod
     def from_dict(cls, kept: Mapping[str, Any]) -> Preprocessing:
         """Return what `to_dict` gave, read back from JSON; unknown fields are left out."""
-        known = {k: v for k, v in kept.items() if k in cls.__dataclass_fields__}
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in known.items()})
+        known: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in kept.items()
+            if name in cls.__dataclass_fields__
+        }
+        return cls(**known)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain JSON values, to be stored with a run and a model."""
@@ -115,13 +119,14 @@ class Preprocessing:
         """
         image = image if isinstance(image, Pixels) else Pixels(image)
         values = image.values
+        colour = values.ndim == 3
         if values.ndim == 3 and values.dtype != np.uint8:
             values = self._scaled(values.astype(np.float32), *(self.range or (0, 65535)))
         if values.ndim == 3 and self.channels == 1:  # ITU-R BT.601, as Pillow's own grey
             values = np.asarray(values, np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
             image = Pixels(values, image.background, (0, 255), aspect=image.aspect)
         if values.ndim == 2 and not image.prepared:
-            values = self._levels(image)
+            values = self._levels(image, (0.0, 255.0) if colour else self.range)
         if image.background is not None:
             values = np.where(image.background[(...,) + (None,) * (values.ndim - 2)], 0, values)
         made = self._resized(values, image.aspect, Image.Resampling.BICUBIC)
@@ -148,8 +153,8 @@ class Preprocessing:
             outside &= ~image.background[(...,) + (None,) * (outside.ndim - 2)]
         return int(outside.sum())
 
-    def _levels(self, image: Pixels) -> NDArray[Any]:
-        """Return grey values as 0 … 255."""
+    def _levels(self, image: Pixels, source: tuple[float, float] | None) -> NDArray[Any]:
+        """Return grey values as 0 … 255; ``source`` is what counts in all images."""
         values = image.values
         if self.window == FILE:
             return values
@@ -157,12 +162,13 @@ class Preprocessing:
             low, high = self._window_ends(image.turned)
         else:
             low, high = image.percentiles(*self.percentiles)
-            whole = self.range or (low, high)
+            whole = source or (low, high)
             if high - low < FAINT * (whole[1] - whole[0]):  # sparse, or empty: noise stays noise
                 low, high = whole
         if values.dtype == np.uint8:  # 256 values are scaled once, not a quarter of a million
             table = self._scaled(np.arange(256, dtype=np.float32), low, high)
-            return table[values]
+            levels: NDArray[np.float32] = table[values]
+            return levels
         return self._scaled(values, low, high)
 
     @staticmethod

@@ -49,8 +49,8 @@ def memory_of(card: ModelCard, training: Any, runs: str | Path) -> tuple[Memory 
         memory = Memory(read_images(f"phantom:{kind}", size=size, most=_learned_from(card)))
         return memory, "" if kind == phantom_kind(card) else _unproved(card)
     if isinstance(training, (str, Path)) and not (Path(training) / "config.json").is_file():
-        options = {"like": card} if card.preprocessing else {}
-        training = read_images(training, labels=False, test=0, **options)
+        like = card if card.preprocessing else None
+        training = read_images(training, like=like, labels=False, test=0)
     elif isinstance(training, (str, Path)):
         training = images_of_run(training)
     if isinstance(training, TrainingImages):

@@ -1,4 +1,4 @@
-"""Lay a training image over a generated one: which part of it, how turned, to a fraction of a pixel.
+"""Lay a training image over a generated one: which part, how turned, to a fraction of a pixel.
 
 Gauss-Newton on position and size of a part along both axes and on its turn, as in Lucas and
 Kanade (1981), blind to gain and offset as in Evangelidis and Psarakis (2008), for many pairs

@@ -150,7 +150,7 @@ def two_sides(
                 one, name, size=size, words=words[place], phantom=told, like=carried
             )
     other = next((one.size[0] for one in made.values() if SMALLEST <= one.size[0] <= LARGEST), None)
-    for place, (name, one) in enumerate(asked.items()):
+    for place, name in enumerate(asked):
         if name in drawn:
             made[name] = phantom_side(
                 str(kinds[name]),
