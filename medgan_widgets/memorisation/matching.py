@@ -93,8 +93,8 @@ class Matcher:
 
     def pairs(self, rows: NDArray[np.intp], others: NDArray[np.intp]) -> Floats:
         """Return how alike training images are to others of them, as they are: [n]."""
-        two = (self.images[which].astype(np.float32) for which in (rows, others))
-        return self.individuals[-1].likeness(*two)
+        ours, theirs = (self.images[which].astype(np.float32) for which in (rows, others))
+        return self.individuals[-1].likeness(ours, theirs)
 
     def _looked(
         self,
