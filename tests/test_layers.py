@@ -23,6 +23,7 @@ LAYERS = (
     ("catalogue", "medigan", "runs", "memorisation", "reader_study"),
     ("residents",),
     ("metrics", "features", "checkpoints", "datasets", "devices"),
+    ("parameters",),
     ("networks", "phantoms", "images"),
     ("cards", "requests", "downloads", "presets"),
     ("files", "rows", "seeds", "telemetry"),
