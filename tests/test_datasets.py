@@ -9,13 +9,13 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+from medgan_widgets.datasets.folder import images_of_folder, read_image
+from medgan_widgets.datasets.found import Found, Refused, read_all
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEGLSLossless
 
 from medgan_widgets.datasets.dicom import images_of_dicom, read_frame
-from medgan_widgets.datasets.folder import images_of_folder, read_image
-from medgan_widgets.datasets.found import Found, Refused, read_all
 from medgan_widgets.datasets.nifti import images_of_nifti
 from medgan_widgets.datasets.npz import images_of_npz
 from medgan_widgets.datasets.preprocessing import Preprocessing
