@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan_widgets.datasets.dicom import PATIENT, check_keyword, open_dicom
+from medgan_widgets.datasets.dicom import PATIENT, check_keyword, is_keyword, open_dicom
 from medgan_widgets.datasets.listing import (
     Listing,
     kind_of,
@@ -433,7 +433,13 @@ class FilesBelow:
         """Find out which of labels and group are DICOM keywords."""
         for what, said in (("labels", labels), ("group", group or PATIENT)):
             if said is not None and said != FOLDER and not self.table.has(said):
-                check_keyword(said, tells_nobody=what == "labels", table=self.table.name)
+                if what == "labels":
+                    check_keyword(said)
+                elif not is_keyword(said):
+                    raise DataError(
+                        f"{said!r} is neither a DICOM keyword nor a column of {self.table.name}; "
+                        "write a keyword as in 'Modality', or give a table."
+                    )
                 self.keywords[what] = said
 
     def _tell_table(self, names: Sequence[str]) -> None:

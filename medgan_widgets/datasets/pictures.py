@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from medgan_widgets.datasets.pixels import Pixels, grey_pixels
+from medgan_widgets.datasets.pixels import Pixels, colour_pixels, grey_pixels
 from medgan_widgets.errors import DataError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp"})
@@ -57,7 +57,7 @@ def decode_picture(data: bytes, name: str) -> Pixels:
                 alpha = samples[..., 3] if samples.shape[2] == 4 else None
                 shown = _on_black(samples[..., : 1 if image.mode == "LA" else 3], alpha)
                 shown = _upright(shown, _orientation(image))
-                return grey_pixels(shown, name) if shown.ndim == 2 else _colour(shown, name)
+                return grey_pixels(shown, name) if shown.ndim == 2 else colour_pixels(shown, name)
             return pixels_of_pillow(image, name)
     except DataError:
         raise
@@ -92,7 +92,7 @@ def pixels_of_pillow(image: Image.Image, name: str) -> Pixels:
         raise DataError(f"{name} cannot be turned into RGB ({error}).") from error
     if mode in ("P", "PA"):
         return _of_palette(values, name)
-    return grey_pixels(values, name, stored=(0.0, 255.0)) if grey else _colour(values, name)
+    return grey_pixels(values, name, stored=(0.0, 255.0)) if grey else colour_pixels(values, name)
 
 
 def _tiff(data: bytes, name: str) -> Pixels:
@@ -135,7 +135,7 @@ def _of_page(page: Any, data: bytes, name: str) -> Pixels:
         alpha = samples[..., planes[kind]] if page.extrasamples[:1] == (_ALPHA,) else None
         samples = _on_black(samples[..., : planes[kind]], alpha)
     if kind == _RGB:
-        return _colour(samples, name)
+        return colour_pixels(samples, name)
     low, high = {1: (0, 2**bits - 1), 2: (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)}.get(
         int(page.sampleformat), (0, 0)
     )
@@ -180,16 +180,9 @@ def _on_black(colours: NDArray[Any], alpha: NDArray[Any] | None) -> NDArray[Any]
     return colours[..., 0] if colours.shape[2] == 1 else colours
 
 
-def _colour(values: NDArray[Any], name: str) -> Pixels:
-    if values.dtype not in (np.uint8, np.uint16):
-        raise DataError(f"{name} has colours of {values.dtype}; save it with 8 or 16 bits.")
-    stored = (0.0, 255.0) if values.dtype == np.uint8 else None
-    return Pixels(np.ascontiguousarray(values), stored=stored)
-
-
 def _of_palette(values: NDArray[Any], name: str) -> Pixels:
     """Return colours out of a palette; grey where it is a palette of greys."""
-    pixels = _colour(values, name)
+    pixels = colour_pixels(values, name)
     if (values == values[..., :1]).all():
         return grey_pixels(values[..., 0], name, stored=pixels.stored)
     return pixels
