@@ -348,7 +348,7 @@ def test_what_leaves_names_no_source_image_and_is_made_again_from_it(bench, tmp_
     again = engine.images(restore(second, inputs=sources))
     assert again[0, 0, 0, 0] == 41
     for given in ((), sources[:1]):
-        with pytest.raises(DataError, match="1 of 1 were not given: image .* a folder that holds"):
+        with pytest.raises(DataError, match=r"1 of 1 were not given: image .* a folder that holds"):
             restore(second, inputs=given)
     digest = hashlib.sha256(sources[0].read_bytes()).hexdigest()
     recipe = {"model_id": "m", "seeds": [1], "inputs": [{"name": "old.png", "sha256": digest}]}

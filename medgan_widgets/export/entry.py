@@ -113,8 +113,7 @@ def export(
     if gate is not None:
         memory, note = memory_of(card, training, runs)
     images, recipes, outputs = _made(request, engine)
-    *_, found = looked_through(memory, images, recipes, note)
-    report, marked = found
+    ((report, marked),) = filter(None, looked_through(memory, images, recipes, note))
     report_path = keep_report(report, target, gate)
     if format == "zip":
         save_zip(images, marked, target, outputs, report.to_dict())

@@ -177,7 +177,7 @@ def _same_sources(
         told = [(str(one.get("keyed_sha256") or one["sha256"]), one.get("name")) for one in wanted]
     except (AttributeError, KeyError, TypeError) as error:
         raise DataError(f"the recipe in {path} is damaged: {error!r} in its inputs") from error
-    found = {}
+    found: dict[str, str] = {}
     key = patient_key() if told and given else b""
     for one in given:
         try:
