@@ -16,7 +16,7 @@
 """
 
 from medgan_widgets.datasets.entry import read_images
-from medgan_widgets.datasets.phantom import phantom_images
+from medgan_widgets.datasets.phantom import phantom_images, phantom_named
 from medgan_widgets.datasets.preprocessing import Preprocessing
 from medgan_widgets.datasets.records import Refused
 from medgan_widgets.datasets.training_images import FileUsed, TrainingImages
@@ -27,5 +27,6 @@ __all__ = [
     "Refused",
     "TrainingImages",
     "phantom_images",
+    "phantom_named",
     "read_images",
 ]
