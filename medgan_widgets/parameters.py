@@ -122,5 +122,7 @@ def _allowed(name: str, value: Any, allowed: Any) -> Any:
         if not allowed[0] <= value <= allowed[1]:
             raise RequestError(f"{name} must be from {allowed[0]} to {allowed[1]}, got {value}.")
     elif allowed not in (None, "model") and value not in allowed:
-        raise RequestError(f"{name} must be one of {', '.join(map(str, allowed))}; got {value!r}.")
+        every = list(map(str, allowed))
+        some = every if len(every) < 15 else [*every[:3], "…", every[-1]]
+        raise RequestError(f"{name} must be one of {', '.join(some)}; got {value!r}.")
     return value

@@ -399,7 +399,7 @@ def test_make_it_a_model_tells_whoever_wants_to_know(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Card:
-        id = "phantom-knee"
+        id, modality, organ = "phantom-knee", "MR", "kidny"
 
     asked: list[Any] = []
     cards: list[Any] = []
@@ -414,7 +414,10 @@ def test_make_it_a_model_tells_whoever_wants_to_know(
     blank = {"licence": "", "approval": "", "deidentification": ""}
     assert given["statement"] == {"source": "drawn", **blank}
     assert (given["modality"], given["organ"], given["licence"]) == ("MR", "brain", "MIT")
-    assert monitor.status == "phantom-knee is among the models now; open Explore."
+    assert monitor.status == (
+        "phantom-knee is among the models now; open Explore. "
+        "'kidny' is kept as it is; did you mean 'kidney'?"
+    )
     assert monitor.desk.made == "phantom-knee"
     press(monitor, "model", form={"model_id": "../evil"})
     assert "a model's id" in monitor.error

@@ -158,6 +158,8 @@ class DicomFile:
             return Pixels(colours, None, (0.0, 255.0), **facts)
         if stored.ndim == 3:
             bits = int(file.BitsStored)
+            if bits > 16:
+                stored, bits = stored >> (bits - 16), 16
             colours = stored.astype(np.uint8 if bits <= 8 else np.uint16)
             return Pixels(colours, None, (0.0, 2.0**bits - 1), **facts)
         holder = self._group_with("PixelValueTransformationSequence", index) or file

@@ -143,13 +143,15 @@ def score(
     wanted = _checked_metrics(metrics)
     seed = whole_number(seed, "seed", 0, SEED_LIMIT - 1)
     ready: Callable[[], Engine] = shared_engine if engine is None else (lambda: engine)
-    like = fake if like is None else like
+    said, like = like is not None, fake if like is None else like
     opened = partial(open_images, engine=ready, seed=seed)
     reals = _reals(fake, real, opened, n, like, labels, group, read, ready)
     parts, mixed = _requests(fake, reals, n, ready)
     top = reals.top if reals.top != 255 else None
     judged = [opened(one, n=n, top=top) for one in parts]
     fakes = judged[0] if len(judged) == 1 else _joined(judged, str(judged[0].what.split(",")[0]))
+    if said and fakes.prepared == "as given":  # somebody vouches for an array
+        fakes = replaced(fakes, preprocessing=preparation_of(like, ready))
     extract = partial(
         feature_batches, extractor=extractor, weights=weights, cache=cache, device=device
     )
@@ -355,7 +357,14 @@ def _ms_ssim(real: _Side, fake: _Side, seed: int) -> list[Score]:
     if shared:
         words = real.class_words(shared), fake.class_words(shared)
         labels = [[words[0][row] for row in real_rows], [words[1][row] for row in fake_rows]]
-    return ms_ssim_diversity(reals, fakes, real_labels=labels[0], fake_labels=labels[1], seed=seed)
+    groups = [
+        None if side.groups is None else [side.groups[row] for row in rows]
+        for side, rows in ((real, real_rows), (fake, fake_rows))
+    ]
+    return ms_ssim_diversity(
+        reals, fakes, real_labels=labels[0], fake_labels=labels[1],
+        real_groups=groups[0], fake_groups=groups[1], seed=seed,
+    )  # fmt: skip
 
 
 def _without_value(metric: str, extractor: Any, sides: Sequence[_Side], why: str) -> Score:

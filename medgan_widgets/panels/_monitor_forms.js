@@ -66,8 +66,8 @@ function modelForm(model, close) {
   const form = newForm('make it a model', [
     ['model_id', 'model id', {}],
     ['title', 'title', { placeholder: 'optional' }],
-    ['modality', 'modality', { options: ['', ...has.modality] }],
-    ['organ', 'organ', { options: ['', ...has.organ] }],
+    ['modality', 'modality', { list: has.modality, placeholder: 'MR, CT, … or any word' }],
+    ['organ', 'organ', { list: has.organ, placeholder: 'brain, … or any word' }],
     ['region', 'region', { placeholder: 'optional' }],
     ['licence', 'licence', { placeholder: 'of the model, e.g. MIT' }],
     ['statement_source', 'data: source', unknown],

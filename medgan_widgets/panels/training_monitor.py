@@ -15,7 +15,8 @@ from typing import Any
 import ipywidgets
 from PIL import Image
 
-from medgan_widgets.cards import ModelCard
+from medgan_widgets.cards import MODALITIES, ORGANS, ModelCard
+from medgan_widgets.catalogue.words import known_as
 from medgan_widgets.errors import MedganError, RequestError
 from medgan_widgets.jobs import Job
 from medgan_widgets.panels import _run_forms as forms
@@ -316,7 +317,9 @@ class TrainingMonitor(Panel):
         self.status = f"This training would take {text}."
 
     def _made(self, card: ModelCard) -> None:
-        self.status = f"{card.id} is among the models now; open Explore."
+        said = [f"{card.id} is among the models now; open Explore."]
+        words = ((card.modality, MODALITIES), (card.organ, ORGANS))
+        self.status = " ".join([*said, *filter(None, (known_as(*word)[1] for word in words))])
         self.desk.made = card.id
         if self.on_model is not None:
             self.on_model(card)
