@@ -400,9 +400,18 @@ class FilesBelow:
         if self.asked_group is None:
             self.note = VOLUMES
         shown = kept_slices(volume.slices(plane))
+        empty = []
         for number in shown if rows is None else [shown[row] for row in sorted(rows)]:
-            pixels = volume.slice(number, plane)
-            yield replace(whole, name=f"{name}#{number}", pixels=pixels, group=group)
+            part = f"{name}#{number}"
+            try:
+                pixels = volume.slice(number, plane)
+            except DataError as error:  # beside the head, where all is NaN
+                empty.append(Refused(part, str(error)))
+                continue
+            yield replace(whole, name=part, pixels=pixels, group=group)
+        if len(empty) == len(shown):
+            raise DataError(empty[0].reason)
+        self.left_out += empty
 
     def _count(self, name: str, path: Path) -> int:
         """Return how many images a file holds."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -181,7 +182,8 @@ def _image(item: Any, name: str, raw: bool) -> Pixels:
         raise DataError(f"{name} has the shape {item.shape}; expected [H, W] or [C, H, W].")
     if raw and (item.ndim == 2 or item.shape[2] == 1):
         return grey_or_colour(item, name)
-    return grey_or_colour(_levels(item, name), name)
+    pixels = grey_or_colour(_levels(item, name), name)
+    return replace(pixels, stored=(0.0, 255.0)) if item.dtype.kind == "f" else pixels
 
 
 def _levels(item: NDArray[Any], name: str) -> NDArray[Any]:

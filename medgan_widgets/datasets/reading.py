@@ -231,7 +231,8 @@ class _Seen:
         for one in images:
             self.short.append(min(one.shape))
             self._units[one.unit] += 1
-            self._stored.add(one.stored)
+            if one.values.ndim == 2 or one.values.dtype != np.uint8:  # colour of 8 bits stays
+                self._stored.add(one.stored)
             self._aspects[round(one.aspect, 3)] += 1
             self.background += one.background is not None
             self._across.append(one.spacing and (*one.spacing, *one.values.shape[:2]))
