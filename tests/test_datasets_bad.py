@@ -176,7 +176,7 @@ def test_dicom_nobody_can_open(tmp_path):
     said = refused(tmp_path)
     assert "packed.dcm is compressed (JPEG-LS Lossless" in said
     assert "install pylibjpeg" in said
-    assert "text.dcm is no DICOM file" in said
+    assert "text.dcm cannot be read as DICOM" in said
     assert "2 files cannot be used" in said
     data = read_images(tmp_path, skip_unreadable=True)
     assert len(data) == 2

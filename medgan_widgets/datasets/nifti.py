@@ -43,7 +43,6 @@ class Volume:
         self._values, self._zooms, self._stored = values, zooms, stored
         finite = np.isfinite(values) if values.dtype.kind == "f" else None
         self._finite = None if finite is None or finite.all() else finite
-        self._least = values.min() if self._finite is None else values[self._finite].min()
         # One slice alone is cut as it is; of sides that are equal to 1 %, the axial one.
         thick = np.where(np.array(values.shape) == 1, np.inf, zooms)
         at = max(np.flatnonzero(thick >= 0.99 * thick.max()))
@@ -82,7 +81,13 @@ class Volume:
         return int(count)
 
     def slice(self, index: int, plane: str | None = None) -> Pixels:
-        """Return one slice; where nothing at all was imaged in it, it is evenly dark."""
+        """Return one slice.
+
+        Raises
+        ------
+        DataError
+            Where nothing at all was imaged in it.
+        """
         axis = _axis(plane or self.thickest)
 
         def cut(volume: NDArray[Any]) -> Any:
@@ -91,9 +96,10 @@ class Volume:
         values = cut(self._values)
         background = None if self._finite is None else ~cut(self._finite)
         if background is not None:
-            imaged = values[~background]
-            values = np.where(background, imaged.min() if imaged.size else self._least, values)
-            background = background if imaged.size and background.any() else None
+            if background.all():
+                raise DataError(f"{self.name}#{index} holds only values that are not finite.")
+            values = np.where(background, values[~background].min(), values)
+            background = background if background.any() else None
         down, across = self._spacing(plane)
         return Pixels(
             np.ascontiguousarray(values, values.dtype if values.dtype == np.uint8 else np.float32),
