@@ -220,12 +220,15 @@ class DicomFile:
 
         Old files keep overlay graphics there, and leave out the sign.
         """
+        from pydicom.uid import RLELossless
+
         if stored.dtype.kind == "f":
             return stored, 0.0, 0.0
         bits, signed = self._bits, bool(self._file.get("PixelRepresentation", 0))
+        syntax = self._file.file_meta.TransferSyntaxUID
         below = int(self._file.get("HighBit", bits - 1)) + 1 - bits
-        if self._file.file_meta.TransferSyntaxUID.is_encapsulated:
-            below = 0  # a decoder has moved them down
+        if syntax.is_encapsulated and syntax != RLELossless:
+            below = 0  # a codec has moved them down
         low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
         if below > 0 or stored.dtype.itemsize * 8 > bits:
             plain = (stored.astype(np.int64) >> max(below, 0)) & (2**bits - 1)
@@ -338,7 +341,7 @@ class DicomFile:
             if one.strip() in _ASIDE:
                 return f"{_ASIDE[one.strip()]} ({one.strip()})"
         pixels = any(one in file for one in _PIXELS) and min(self.shape) > 0
-        return "" if pixels else "a file without an image"
+        return "" if pixels else "a DICOM file without an image"
 
 
 def is_keyword(keyword: str) -> bool:

@@ -209,6 +209,8 @@ def files_of(
         if table is not None:
             raise DataError("table= is for folders; an npz file holds its own classes and groups.")
         return FilesBelow(place, listing, source, reading, None, None, None)
+    if reading.window == FILE and source != "dicom":
+        raise DataError("window='file' is for DICOM; other files have no window of their own.")
     labels = None if labels is False else labels
     for what, said in (("labels", labels), ("group", group)):
         if said is not None and not isinstance(said, str):
@@ -232,6 +234,8 @@ def _of_path(
 
 
 def _of_memory(data: Any, reading: Reading, labels: Any, group: Any) -> TrainingImages:
+    if reading.window == FILE:
+        raise DataError("window='file' is for DICOM; images in memory have no window of their own.")
     raw = reading.window is not None
     reading = replace(reading, as_pixels=not raw)
     if isinstance(data, np.ndarray):
