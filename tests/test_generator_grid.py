@@ -26,7 +26,7 @@ from medgan_widgets.errors import (
     WeightsError,
 )
 from medgan_widgets.export import recipe_of, restore
-from medgan_widgets.memorisation import Memory
+from medgan_widgets.memorisation import Memory, calibration
 from medgan_widgets.panels import _downloads
 from medgan_widgets.panels.generator_grid import GeneratorGrid
 from medgan_widgets.phantoms import draw_phantoms
@@ -70,7 +70,7 @@ class Page:
 
     def answer(self, **content: Any) -> dict[str, Any]:
         self.say(kind="export", nonce="n", **content)
-        until(lambda: any(m.get("nonce") == "n" for m in self.messages))
+        until(lambda: any(m.get("nonce") == "n" for m in self.messages), 60)
         found = next(m for m in self.messages if m.get("nonce") == "n")
         self.messages.remove(found)
         return found
@@ -348,7 +348,7 @@ class Repeating(FakeEngine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.known = draw_phantoms("mammogram", range(40), size=32).images[..., None]
+        self.known = draw_phantoms("mammogram", range(14), size=32).images[..., None]
 
     def pixels(self, seed: int) -> Any:
         fresh = draw_phantoms("mammogram", [1000 + seed], size=32).images[0, ..., None]
@@ -358,11 +358,12 @@ class Repeating(FakeEngine):
 def test_a_copy_of_a_training_image_does_not_leave_unmarked(monkeypatch, tmp_path):
     engine, read = Repeating(), []
 
-    def memory_of(card: Any, training: Any, runs: Any) -> tuple[Memory, str]:
+    def memory_of(card: Any, training: Any, runs: Any) -> tuple[Memory | str, str]:
         read.append(card.id)
-        return Memory(engine.known), ""
+        return Memory(engine.known) if "brain" in card.id else "they were lost", ""
 
     monkeypatch.setattr(_downloads, "memory_of", memory_of)
+    monkeypatch.setattr(calibration, "PLANTED", 10)  # a quick look will do
     grid = GeneratorGrid(images=4, seed=7, engine=engine)
     page = Page(grid)
     grid.generate().wait(5)
@@ -375,7 +376,10 @@ def test_a_copy_of_a_training_image_does_not_leave_unmarked(monkeypatch, tmp_pat
     marks = ["not found to be a copy"] * 4
     marks[1] = "a copy of a training image"
     assert [row["memorisation"] for row in rows] == marks
-    for tile, words in ((1, "It is a copy"), (2, "No copy of a training image was found.")):
+    for tile, words in (
+        (1, "1 of 1 images are copies"),
+        (2, "No copy of a training image was found."),
+    ):
         page.answer(what="png", id=1, tiles=[tile])
         (tmp_path / "it.png").write_bytes(page.files[-1])
         assert recipe_of(tmp_path / "it.png")["memorisation"] == marks[tile]
@@ -384,6 +388,7 @@ def test_a_copy_of_a_training_image_does_not_leave_unmarked(monkeypatch, tmp_pat
     grid.use("phantom-chest-xray")
     grid.generate().wait(5)
     page.answer(what="png", id=2, tiles=[0])
+    assert "not assessed: they were lost" in grid.status
     assert read == ["phantom-brain-mri", "phantom-chest-xray"], "those of another model do not"
     grid.close()
 

@@ -79,13 +79,11 @@ def looked_through(
         for step in memory.iter_check(_in_batches(images), [one["seeds"][0] for one in recipes]):
             yield None
             report = replace(step.report, note=note) if step.report else report
-    copies = {pair.index for pair in report.copies}
     otherwise = "not found to be a copy" if report.assessed else "not assessed"
-    marks = ["a copy of a training image" if n in copies else otherwise for n in range(len(images))]
-    yield (
-        report,
-        [{**one, "memorisation": mark} for one, mark in zip(recipes, marks, strict=True)],
-    )
+    marked = [{**one, "memorisation": otherwise} for one in recipes]
+    for pair in report.copies:
+        marked[pair.index]["memorisation"] = "a copy of a training image"
+    yield report, marked
 
 
 def keep_report(report: Report, target: Path, gate: Gate | None) -> Path:

@@ -53,13 +53,7 @@ def image_recipe(
 
 
 def outputs_of(extras: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Return what may leave beside an image: not its source, which is somebody's own.
-
-    Examples
-    --------
-    >>> list(outputs_of({"mask": np.zeros(1), "source": np.zeros(1)}))
-    ['mask']
-    """
+    """Return what may leave beside an image: not its source, which is somebody's own."""
     return {name: picture for name, picture in extras.items() if name != "source"}
 
 

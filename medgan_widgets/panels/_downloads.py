@@ -40,11 +40,8 @@ class Saves:
         if not known:
             raise RequestError("none of these images is made yet; wait for them, then save again.")
         known = known if what == "zip" else known[:1]
-        seeds, labels = pictures.request.seeds, pictures.labels
-        recipes = [
-            image_recipe(pictures.recipe or {}, seeds[place], labels[place], place)
-            for place in known
-        ]
+        recipe, seeds, labels = pictures.recipe or {}, pictures.request.seeds, pictures.labels
+        recipes = [image_recipe(recipe, seeds[n], labels[n], n) for n in known]
         if what == "recipe":
             text = json.dumps(recipes[0], indent=2, ensure_ascii=False, default=str)
             yield {"kind": "text", "text": text}, []
@@ -57,18 +54,18 @@ class Saves:
             memory = self._memory_of(pictures.request.model_id)
             for step, found in enumerate(looked_through(memory, images, recipes)):
                 yield f"Looking for copies of training images before saving: step {step + 1}."
-                report, recipes = found or (None, recipes)
+                if found is not None:
+                    report, recipes = found
         finally:
             self._looking.release()
-        assert report is not None  # the last step has it
-        name = file_name(recipes[0])
+        name, mime = file_name(recipes[0]), "image/png"
         if what == "png":
             data = png_with_recipe(images[0], recipes[0])
         else:
             name = f"{name.split('_seed')[0]}_{len(images)}_images_synthetic.zip"
+            mime = "application/zip"
             outputs = [outputs_of(pictures.extras[place]) for place in known]
             data = zip_bytes(images, recipes, outputs, report.to_dict())
-        mime = "image/png" if what == "png" else "application/zip"
         yield f"Saved {name}. {_in_short(report)}"
         yield {"kind": "file", "mime": mime, "name": name}, [data]
 
@@ -89,7 +86,5 @@ class Saves:
 def _in_short(report: Report) -> str:
     copies, count = len(report.copies), report.n_generated
     if copies:
-        if count == 1:
-            return "It is a copy of a training image, and its recipe says so."
         return f"{copies} of {count} images are copies of training images; the recipes say which."
     return "No copy of a training image was found." if report.assessed else report.text

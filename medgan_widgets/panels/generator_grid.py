@@ -314,25 +314,21 @@ class GeneratorGrid(Panel):
             self._note_recipe(pictures)
             yield from self._saves.saved(pictures, content["what"], content["tiles"])
 
-        def answer(message: Mapping[str, Any], buffers: Sequence[bytes] = ()) -> None:
-            self.canvas.send({**message, "nonce": content.get("nonce")}, buffers=list(buffers))
-
-        def on_item(item: Any) -> None:
-            if not isinstance(item, str):
-                answer(*item)
-            elif item:
-                self.status = item
+        def hear(item: Any) -> None:
+            if isinstance(item, str):
+                self.status = item or self.status
+            else:
+                self.canvas.send({**item[0], "nonce": content.get("nonce")}, buffers=item[1])
 
         def on_done(job: Job[Any]) -> None:
-            if job.state == "done":
-                return
             if job.state == "failed":
                 self.error = _sentence(job.error)
-            else:
-                self.status = "Saving was cancelled; nothing was saved."
-            answer({"kind": "nothing"})
+            elif job.state == "cancelled":
+                hear("Saving was cancelled; nothing was saved.")
+            if job.state != "done":
+                hear(({"kind": "nothing"}, []))
 
-        self._saving.add(submit(work, owner=self, on_item=on_item, on_done=on_done, aside=True))
+        self._saving.add(submit(work, owner=self, on_item=hear, on_done=on_done, aside=True))
 
     def _note_recipe(self, pictures: Pictures) -> None:
         """Keep what the pixels depended on, while the model is still what it was."""
@@ -340,7 +336,8 @@ class GeneratorGrid(Panel):
             try:
                 pictures.recipe = self._engine.recipe(pictures.request)
             except MedganError:  # its folder is gone: the request alone is still a recipe
-                pictures.recipe = pictures.request.to_dict()
+                unknown = [{"keyed_sha256": "unknown"}] * len(pictures.request.inputs)
+                pictures.recipe = {**pictures.request.to_dict(), "inputs": unknown}
 
     def _show_wanted(self) -> None:
         inputs = self._wanted["inputs"]
