@@ -67,7 +67,7 @@ def _on_preparation(fake: ImageSource, real: ImageSource) -> Iterator[str]:
     if fake.preprocessing is not None and fake.preprocessing == real.preprocessing:
         return
     files = {"pixel by pixel", "as given"}
-    if fake.prepared == "generated" and not fake.phantom and not real.phantom:
+    if fake.prepared.startswith("generated") and not fake.phantom and not real.phantom:
         yield (
             "how the model's own training images were prepared is not known; the real images were "
             f"read so: {real.prepared}. Another window or size alone moves every figure."
@@ -78,7 +78,11 @@ def _on_preparation(fake: ImageSource, real: ImageSource) -> Iterator[str]:
             f"{real.prepared}. Where that differs it alone moves every figure; say by like= how "
             "both were prepared."
         )
-    elif fake.preprocessing is not None and not real.phantom and real.prepared != "generated":
+    elif (
+        fake.preprocessing is not None
+        and not real.phantom
+        and not real.prepared.startswith("generated")
+    ):
         yield (
             f"the synthetic images were prepared so: {fake.prepared}; and the real ones so: "
             f"{real.prepared}. That alone moves every figure."

@@ -148,6 +148,8 @@ def score(
     top = reals.top if reals.top != 255 else None
     judged = [opened(one, n=n, top=top) for one in parts]
     fakes = judged[0] if len(judged) == 1 else _joined(judged, str(judged[0].what.split(",")[0]))
+    if mixed:
+        fakes = replaced(fakes, prepared=f"{fakes.prepared}, {mixed}")
     if said and fakes.prepared == "as given":  # somebody vouches for an array
         fakes = replaced(fakes, preprocessing=preparation_of(like, ready))
     extract = partial(
@@ -181,7 +183,6 @@ def score(
         notes = (
             *fakes.notes,
             *reals.notes,
-            *mixed,
             *remarks(sides[1], sides[0], extractor),
         )
     return Scores(tuple(rows), tuple(dict.fromkeys(notes)), prepared)
@@ -217,8 +218,8 @@ def _reals(
 
 def _requests(
     fake: Any, reals: ImageSource, n: int | None, engine: Callable[[], Engine]
-) -> tuple[list[Any], list[str]]:
-    """Return what is judged; a model's images in the proportions of the reals' classes.
+) -> tuple[list[Any], str]:
+    """Return what is judged, a model's images in the proportions of the reals' classes, and those.
 
     A request that leaves factors open draws them evenly. The same seeds are shared out over
     the classes that the reals have, or that the card says its training had.
@@ -226,13 +227,13 @@ def _requests(
     if isinstance(fake, ModelCard):
         fake = GenerateRequest(fake.id, seeds=range(n or reals.count))
     if not isinstance(fake, GenerateRequest) or phantom_like(reals):
-        return [fake], []
+        return [fake], ""
     request = fake if n is None else replaced(fake, seeds=fake.seeds[:n])
     card = engine().catalogue[request.model_id]
     free = [name for name in card.condition if name not in request.condition]
     mix = _class_counts(card, reals, free)
     if not free or not mix:
-        return [request], []
+        return [request], ""
     wanted = Counter(mix)
     shares = np.array(list(wanted.values()), float) / sum(wanted.values())
     ends = np.rint(np.cumsum(shares) * len(request.seeds)).astype(int).tolist()
@@ -251,7 +252,7 @@ def _requests(
         f"{' '.join(map(str, kind))} {share:.0%}"
         for kind, share in zip(wanted, shares, strict=True)
     )
-    return made, [f"{', '.join(free)} of the synthetic images as {whose}: {said}."]
+    return made, f"{', '.join(free)} as {whose}: {said}"
 
 
 def _class_counts(
@@ -334,7 +335,7 @@ def _within_classes(
             continue
         groups = None if real.groups is None else [real.groups[row] for row in rows[0]]
         for one in measure(real.features[rows[0]], fake.features[rows[1]], real_groups=groups):
-            yield replaced(one, name=f"{one.name} ({kind})")
+            yield replaced(one, name=f"{one.name} ({kind})", why=(), families={})
 
 
 def _ms_ssim(real: _Side, fake: _Side, seed: int) -> list[Score]:
