@@ -195,7 +195,11 @@ def open_images(
         if (place / "config.json").is_file() and read is None:
             return _of_training_images(images_of_run(place), place.name, n, seed)
         return _of_path(place, preparation_of(like, ready), read, labels, group, n, seed)
-    if hasattr(source, "__getitem__") and hasattr(source, "__len__"):
+    if (
+        not isinstance(source, str)
+        and hasattr(source, "__getitem__")
+        and hasattr(source, "__len__")
+    ):
         images = read_images(source, test=0, labels=labels, group=group, **(read or {}))
         return _of_training_images(images, "Dataset", n, seed)
     raise RequestError(

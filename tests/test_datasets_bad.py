@@ -40,6 +40,7 @@ def test_places_with_nothing_in_them(tmp_path):
     (tmp_path / "film.mp4").write_bytes(b"moves")
     assert "1 files are of no kind known here" in refused(tmp_path)
     assert "kind must be one of folder, dicom, nifti, npz" in refused(tmp_path, kind="jpeg")
+    assert "give the path" in refused("")
     assert "no pixels" in refused(np.zeros((0, 16, 16), np.uint8))
 
 

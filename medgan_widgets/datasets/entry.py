@@ -167,6 +167,8 @@ def read_images(
             size = prepared.size
         held = HELD_OUT if test else 0
         return read_phantoms(phantom, size=size, most=most, held_out=held, labels=labels)
+    if isinstance(data, str) and not data.strip():
+        raise DataError("data is empty; give the path of a folder or file.")
     if isinstance(data, (str, Path)):
         return _of_path(Path(data).expanduser(), reading, kind, labels, group, table)
     if table is not None or kind is not None:
