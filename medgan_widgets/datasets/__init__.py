@@ -12,7 +12,6 @@
     classes.py          classes as one-hot rows
     training_images.py  what all of it becomes
     duplicates.py summary.py    what to look at before training
-    public.py           public data by their own routes
 """
 
 from medgan_widgets.datasets.entry import read_images
