@@ -80,7 +80,7 @@ class Cache:
 
     def _keep(self, path: Path, key: str, made: NDArray[Any]) -> None:
         stream = io.BytesIO()
-        np.savez(stream, **{key: made})  # a zip: it has a checksum
+        np.savez(stream, **{key: made})  # type: ignore[arg-type]  # a zip, with a checksum
         try:
             write_whole(path, stream.getvalue(), parents=True)
         except SaveError as error:
