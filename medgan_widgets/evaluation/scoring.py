@@ -490,6 +490,7 @@ def _on_preparation(fake: ImageSource, real: ImageSource) -> Iterator[str]:
     """Yield what is to be said where the two sides were not prepared alike, or nobody knows."""
     if fake.preprocessing is not None and fake.preprocessing == real.preprocessing:
         return
+    yield from (*fake.pixel_notes, *real.pixel_notes)
     files = {"pixel by pixel", "as given"}
     if fake.prepared == "generated" and not fake.phantom and not real.phantom:
         yield (
