@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from medgan_widgets.presets import AUGMENTATIONS
-from medgan_widgets.training.augment import augmented
-from medgan_widgets.training.ranks import Draws
+from medgan_widgets.training.augment import Draws, augmented
 
 
 def gradient(n: int = 8) -> torch.Tensor:

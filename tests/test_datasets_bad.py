@@ -127,9 +127,9 @@ def test_numbers_that_are_none(tmp_path):
     kept = read_images(tmp_path)
     assert [one.name for one in kept.left_out] == ["a.nii#4"], "one slice is left out, no more"
     assert "a.nii#5" in kept.names
-    assert "a.nii#4 holds nothing but padding" in str(kept.summary())
+    assert "a.nii#4 holds only values that are not finite" in str(kept.summary())
     nibabel.save(nibabel.Nifti1Image(values * np.nan, np.eye(4)), tmp_path / "c.nii")
-    assert "c.nii#2 holds nothing but padding or values that are not finite" in refused(tmp_path)
+    assert "c.nii holds nothing but values that are not finite" in refused(tmp_path)
 
 
 def test_what_is_no_number_in_part_of_a_slice_is_background(tmp_path):
@@ -177,7 +177,7 @@ def test_dicom_nobody_can_open(tmp_path):
     said = refused(tmp_path)
     assert "packed.dcm is compressed (JPEG-LS Lossless" in said
     assert "install pylibjpeg" in said
-    assert "text.dcm is no DICOM file" in said
+    assert "text.dcm cannot be read as DICOM" in said
     assert "2 files cannot be used" in said
     data = read_images(tmp_path, skip_unreadable=True)
     assert len(data) == 2

@@ -1,149 +1,70 @@
-"""Public data by their own routes, on look-alikes made here."""
+"""Public data as their owners hand them out, read by the one general reader, on look-alikes."""
 
 from __future__ import annotations
 
-import hashlib
-import http.server
-import sys
-import threading
-from functools import partial
-from types import ModuleType
-
 import numpy as np
+import pandas as pd
 import pytest
 
 from medgan_widgets.datasets import read_images
-from medgan_widgets.datasets.public import brats, chestxray14, medmnist_npz
-from medgan_widgets.errors import DataError, DownloadError, NotRunnableError
-from tests.made_data import noise, save, save_volume
-
-HEADER = (
-    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
-    "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
-)
+from tests.made_data import noise, save, save_table, save_volume
 
 
 @pytest.fixture(params=["images_{:03}/images", "images"])
 def chests(request, tmp_path):
-    lines = [HEADER]
+    rows = []
     for number in range(24):
-        finding = ("No Finding", "Effusion|Mass", "Mass")[number // 2 % 3]
         name = f"{number // 2:08}_{number % 2:03}.png"
-        lines.append(f"{name},{finding},{number % 2},{number // 2},58,M,PA,2682,2749,0.143,0.143")
-        if number < 22:  # the rest is not unpacked yet
+        rows.append({
+            "Image Index": name, "Follow-up #": number % 2, "Patient ID": number // 2,
+            "Finding Labels": ("No Finding", "Effusion|Mass", "Mass")[number // 2 % 3],
+        })  # fmt: skip
+        if number < 22:  # the rest is not unpacked yet; some files have four channels and are grey
             picture = noise(number) if number % 5 else noise(number, (32, 32, 4))
             save(tmp_path / request.param.format(1 + number % 2) / name, picture)
-    (tmp_path / "Data_Entry_2017_v2020.csv").write_text("\n".join(lines) + "\n")
+    save_table(tmp_path / "Data_Entry_2017.csv", rows)
     (tmp_path / "BBox_List_2017.csv").write_text("Image Index,Finding Label\n")
-    (tmp_path / "test_list.txt").write_text("00000001_000.png\n")
     return tmp_path
 
 
-def test_chestxray14_has_findings_as_classes_and_patients_as_groups(chests):
-    data = chestxray14(chests)
-    assert len(data) == 22
-    assert set(data.factors["finding"]) == {"No Finding", "Effusion", "Mass"}
+def test_chestxray14_by_its_own_table(chests):
+    table = chests / "Data_Entry_2017.csv"
+    data = read_images(chests, table=table, labels="Finding Labels", group="Patient ID")
+    assert data.factors == {"Finding Labels": ("Effusion|Mass", "Mass", "No Finding")}
+    assert data.images.shape == (22, 32, 32, 1)
     assert len(set(data.groups)) == 11
-    assert data.images.shape[3] == 1, "some of its files have four channels and are grey"
-    one = chestxray14(chests, finding="Mass", test=0)
-    assert one.counts() == {"finding": {"Mass": 14, "No Finding": 8}}
-    assert chestxray14(chests, finding="Mass", size=16, seed=4).images.shape[1] == 16
-    with pytest.raises(DataError, match=r"nobody has the finding 'Cat'.*Effusion, Mass"):
-        chestxray14(chests, finding="Cat")
+    assert any("2 of the 24 files" in note for note in data.notes)
+    rows = pd.read_csv(table)
+    rows["Mass"] = rows["Finding Labels"].str.contains("Mass")
+    one = read_images(chests, table=rows, labels="Mass", group="Patient ID")
+    assert one.counts() == {"Mass": {False: 8, True: 14}}
 
 
-def test_chestxray14_without_its_table_or_images(tmp_path):
-    with pytest.raises(DataError, match=r"no Data_Entry_2017"):
-        chestxray14(tmp_path)
-    table = tmp_path / "Data_Entry_2017.csv"
-    table.write_text(f"{HEADER}\n1.png,Mass,0,1,58,M,PA,1,1,1,1\n")
-    with pytest.raises(DataError, match="none of the images"):
-        chestxray14(tmp_path)
-    table.write_text("Image,Finding\n1.png,Mass\n")
-    with pytest.raises(DataError, match="no column 'Image Index'"):
-        chestxray14(tmp_path)
-
-
-def test_brats_of_every_year_is_read_by_patient(tmp_path):
-    names = [
-        *(f"HGG/Brats18_CBICA_AA{n}_1/Brats18_CBICA_AA{n}_1" for n in "AB"),
-        *(f"BraTS20_Training_00{n}/BraTS20_Training_00{n}" for n in "12"),
-        *(f"BraTS2021_0000{n}/BraTS2021_0000{n}" for n in "03"),
+def test_brats_by_rows_that_name_one_sequence_and_patients(tmp_path):
+    for number, case in enumerate(("2021_00000", "2021_00003", "-GLI-00005-000", "-GLI-00005-001")):
+        kinds = ("flair", "t1ce", "seg") if "_" in case else ("t2f", "t1c", "seg")
+        for place, kind in enumerate(kinds):
+            name = f"BraTS{case}{'_' if '_' in case else '-'}{kind}.nii.gz"
+            save_volume(tmp_path / f"BraTS{case}" / name, 3 * number + place, (16, 18, 10))
+    every = read_images(tmp_path)
+    assert len(every) == 4 * 2 * 6, "six of ten slices of each volume, none of a segmentation"
+    assert any("4 files look like masks" in note for note in every.notes)
+    rows = [
+        {"file_name": path.relative_to(tmp_path).as_posix(), "patient": path.name[:15]}
+        for kind in ("flair", "t2f")
+        for path in tmp_path.rglob(f"*{kind}.nii.gz")
     ]
-    for number, name in enumerate(names):
-        for kind in ("flair", "t1", "t1ce", "t2", "seg"):
-            end = ".nii" if "BraTS20_" in name else ".nii.gz"
-            save_volume(tmp_path / f"{name}_{kind}{end}", number, (16, 18, 10))
-    for visit in ("00005-000", "00005-001", "00008-000"):
-        for kind in ("t2f", "t1n", "t1c", "t2w", "seg"):
-            place = tmp_path / f"BraTS-GLI-{visit}" / f"BraTS-GLI-{visit}-{kind}.nii.gz"
-            save_volume(place, 7, (16, 18, 10))
-    data = brats(tmp_path)
-    assert len(data) == 9 * 6, "six of ten slices of each volume"
-    assert len(set(data.groups)) == 8, "two visits of one patient are one group"
-    assert all("flair" in name or "t2f" in name for name in data.names)
-    assert all("t1ce" in name or "t1c" in name for name in brats(tmp_path, "T1c").names)
-    with pytest.raises(DataError, match="modality must be one of flair, t1, t1ce, t2"):
-        brats(tmp_path, "pet")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no BraTS volumes of t2"):
-        brats(tmp_path / "empty", "t2")
+    one = read_images(tmp_path, table=rows, group="patient")
+    assert len(one) == 4 * 6
+    assert len(set(one.groups)) == 3, "two visits of one patient are one group"
 
 
-# ---------------------------------------------------------------- MedMNIST
-
-
-@pytest.fixture
-def medmnist(tmp_path, monkeypatch):
-    """A stand-in for the package, whose files come from a server here."""
-    served = tmp_path / "served"
-    served.mkdir()
+def test_medmnist_as_its_package_downloads_it(tmp_path):
     parts = {}
     for part, count in (("train", 8), ("val", 2), ("test", 4)):
         parts[f"{part}_images"] = np.stack([noise(count + n, (64, 64)) for n in range(count)])
         parts[f"{part}_labels"] = np.arange(count)[:, None] % 2
-    np.savez_compressed(served / "breastmnist_64.npz", **parts)
-    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(served))
-    monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "log_message", lambda *_: None)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}/breastmnist_64.npz"
-    md5 = hashlib.md5((served / "breastmnist_64.npz").read_bytes()).hexdigest()
-    info = ModuleType("medmnist.info")
-    info.INFO = {
-        "breastmnist": {"url_64": url, "MD5_64": md5, "url_128": url, "MD5_128": "0" * 32},
-        "organmnist3d": {"url_64": url, "MD5_64": md5},
-    }
-    monkeypatch.setitem(sys.modules, "medmnist", ModuleType("medmnist"))
-    monkeypatch.setitem(sys.modules, "medmnist.info", info)
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-def test_medmnist_is_loaded_once_checked_and_read(medmnist, tmp_path):
-    path = medmnist_npz("breastmnist", size=64, root=tmp_path / "kept", progress=False)
-    data = read_images(path)
+    np.savez_compressed(tmp_path / "breastmnist_64.npz", **parts)
+    data = read_images(tmp_path / "breastmnist_64.npz")
     assert (len(data.training), len(data.held_out)) == (8, 6)
     assert data.factors == {"class": (0, 1)}
-    medmnist.shutdown()
-    medmnist.server_close()
-    assert medmnist_npz("breastmnist", size=64, root=tmp_path / "kept", progress=False) == path
-    with pytest.raises(DownloadError, match=r"check the network, or load http.* by hand"):
-        medmnist_npz("breastmnist", size=64, root=tmp_path / "other", progress=False)
-
-
-def test_medmnist_that_is_another_file_is_not_kept(medmnist, tmp_path):
-    with pytest.raises(DownloadError, match="its MD5 differs; nothing was kept"):
-        medmnist_npz("breastmnist", size=128, root=tmp_path / "kept", progress=False)
-    assert list((tmp_path / "kept").iterdir()) == []
-
-
-def test_medmnist_asked_for_what_it_has_not(medmnist, monkeypatch):
-    with pytest.raises(DataError, match="has no images called 'organmnist3d'"):
-        medmnist_npz("organmnist3d", size=64)
-    with pytest.raises(DataError, match="sizes 28, 64, 128 and 224"):
-        medmnist_npz("breastmnist", size=32)
-    monkeypatch.setitem(sys.modules, "medmnist.info", None)
-    with pytest.raises(NotRunnableError, match="pip install medmnist"):
-        medmnist_npz("breastmnist")

@@ -405,3 +405,22 @@ def test_a_reader_study_shows_the_folder_and_not_the_phantom(tmp_path, monkeypat
         save(tmp_path / "mammogram" / f"{number}.png", noise(number, (64, 64)))
     assert not prepare("two", real="mammogram", **asked).plan.real.phantom
     assert prepare("three", real="phantom:mammogram", **asked).plan.real.phantom
+
+
+@pytest.mark.parametrize("size", [None, 32])
+def test_a_side_that_was_jpeg_is_told(tmp_path, size):
+    for number in range(20):
+        for kind in ("png", "jpg"):
+            picture = organ(number, (32, 32)).astype(np.uint8)
+            save(tmp_path / kind / f"{number}.{kind}", picture, quality=60)
+    read = None if size is None else {"size": size}
+    judged = tmp_path / "png" if read is None else read_images(tmp_path / "png", **read)
+    scores = mw.score(
+        judged, real=tmp_path / "jpg", read=read, metrics=["kid"], cache=False
+    )  # fmt: skip
+    assert any("the real images come from JPEG files" in note for note in scores.notes)
+    assert (scores.prepared["real"].jpeg, scores.prepared["synthetic"].jpeg) == (20, 0)
+    alike = mw.score(
+        tmp_path / "jpg", real=tmp_path / "jpg", read=read, metrics=["kid"], cache=False
+    )  # fmt: skip
+    assert not [note for note in alike.notes if "JPEG" in note]

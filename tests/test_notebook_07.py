@@ -11,7 +11,8 @@ import papermill
 import pytest
 from PIL import Image
 
-from medgan_widgets.reader_study import open_study, simulate_reader
+from medgan_widgets.reader_study import open_study
+from tests.simulated import simulate_reader
 from tests.test_notebooks import run
 
 

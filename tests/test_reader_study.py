@@ -22,7 +22,6 @@ from medgan_widgets.reader_study import (
     fleiss_kappa,
     open_study,
     prepare,
-    simulate_reader,
 )
 from medgan_widgets.reader_study.answers import file_of
 from medgan_widgets.reader_study.statistics import (
@@ -32,6 +31,7 @@ from medgan_widgets.reader_study.statistics import (
     share_of,
 )
 from medgan_widgets.requests import GenerateRequest
+from tests.simulated import simulate_reader
 
 # The worked example of Fleiss 1971 as it is usually taught: 10 subjects, 14 raters, 5 categories.
 WORKED = [
@@ -545,10 +545,6 @@ def test_simulated_readers_are_never_taken_for_persons(study):
     results = study.results()
     assert results.pooled.share.right == 20, "the person alone"
     assert any("Simulated readers are not among" in note for note in results.notes)
-    with pytest.raises(RequestError, match="must begin with 'simulated'"):
-        simulate_reader(study, "B")
-    with pytest.raises(RequestError, match="a share from 0 to 1"):
-        simulate_reader(study, skill=2)
 
 
 def test_a_skilled_simulated_reader_is_found_to_be_one(tmp_path):

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from medgan_widgets.catalogue import Catalogue
-from medgan_widgets.datasets.public import brats, chestxray14
 from medgan_widgets.engine import Engine
 from medgan_widgets.export import make_model
 from medgan_widgets.requests import GenerateRequest
@@ -98,23 +97,3 @@ def test_a_torch_dataset_trains_in_the_notebook(tmp_path: Path) -> None:
     (tick,) = train(tmp_path, data=data, batch=8, kimg=0.016, tick_kimg=0.016)
     assert tick.kimg == 0.016
     assert read_run(tmp_path)[0]["data"] == "images"
-
-
-def test_the_public_sets_train_from_folders_like_theirs(tmp_path: Path) -> None:
-    root = tmp_path / "xray"
-    rows = []
-    for n in range(24):
-        save(root / "images_001" / "images" / f"{n:08d}_000.png", noise(n))
-        rows.append({
-            "Image Index": f"{n:08d}_000.png", "Patient ID": n // 2,
-            "Finding Labels": ("No Finding", "Effusion|Mass")[n % 2],
-        })  # fmt: skip
-    save_table(root / "Data_Entry_2017.csv", rows)
-    learned = chestxray14(root, size=32)
-    (tick,) = train(tmp_path / "a", data=learned, batch=8, kimg=0.016, tick_kimg=0.016)
-    assert tick.kimg == 0.016
-    for n in range(6):
-        save_volume(tmp_path / "brats" / f"BraTS20_{n:03d}" / f"BraTS20_{n:03d}_flair.nii.gz", n)
-    learned = brats(tmp_path / "brats", size=32)
-    (tick,) = train(tmp_path / "b", data=learned, batch=8, kimg=0.016, tick_kimg=0.016)
-    assert learned.groups[0] is not None

@@ -16,8 +16,7 @@ from torch.nn import functional as F
 from medgan_widgets.augmentation_study.arms import Images, TrainingSet
 from medgan_widgets.devices import is_out_of_memory
 from medgan_widgets.errors import RequestError, TrainingError
-from medgan_widgets.training.augment import augmented
-from medgan_widgets.training.ranks import Draws
+from medgan_widgets.training.augment import Draws, augmented
 
 # Anatomy has sides, so flips are not among them.
 CLASSICAL_KINDS = ("translation", "scale", "rotation", "brightness", "contrast")

@@ -12,11 +12,10 @@
     classes.py          classes as one-hot rows
     training_images.py  what all of it becomes
     duplicates.py summary.py    what to look at before training
-    public.py           public data by their own routes
 """
 
 from medgan_widgets.datasets.entry import read_images
-from medgan_widgets.datasets.phantom import phantom_images
+from medgan_widgets.datasets.phantom import phantom_images, phantom_named
 from medgan_widgets.datasets.preprocessing import Preprocessing
 from medgan_widgets.datasets.records import Refused
 from medgan_widgets.datasets.training_images import FileUsed, TrainingImages
@@ -27,5 +26,6 @@ __all__ = [
     "Refused",
     "TrainingImages",
     "phantom_images",
+    "phantom_named",
     "read_images",
 ]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from medgan_widgets.datasets.classes import class_value
+from medgan_widgets.datasets.classes import check_class_value
 from medgan_widgets.datasets.pictures import pixels_of_pillow
 from medgan_widgets.datasets.pixels import Pixels, grey_or_colour
 from medgan_widgets.datasets.records import ImageFile, ImageRecord
@@ -135,7 +135,7 @@ def _item(
     known = _labels(labels, place)
     if at is not None:
         if label is not None:
-            known = {"class": class_value(label, f"item {place}")}
+            known = {"class": _value(label, f"item {place}")}
         elif asked is not None:
             raise DataError(f"item {place} of the Dataset has no label at {at!r}.")
     pixels = _image(image, f"item {place} of the Dataset", raw)
@@ -231,8 +231,15 @@ def _asked(what: str, said: Callable[[int], Any]) -> Callable[[int], Any]:
 
 
 def _labels(said: Callable[[int], Any] | None, place: int) -> dict[str, Value]:
-    return {} if said is None else {"class": class_value(said(place), f"image {place}")}
+    return {} if said is None else {"class": _value(said(place), f"image {place}")}
 
 
 def _group(said: Callable[[int], Any] | None, place: int) -> str | None:
-    return None if said is None else str(class_value(said(place), f"image {place}"))
+    return None if said is None else str(_value(said(place), f"image {place}"))
+
+
+def _value(value: Any, name: str) -> Value:
+    plain = check_class_value(value, name)
+    if plain is None:
+        raise DataError(f"{name} has no class or group; expected text or a number.")
+    return plain

@@ -8,7 +8,6 @@ from typing import Any
 from medgan_widgets.errors import WeightsError
 
 Shapes = dict[str, tuple[int, ...]]
-SIZES = (16, 32, 64, 128, 256, 512, 1024)
 
 
 def guessed_settings(tensors: Mapping[str, Any], network: str) -> dict[str, int]:
@@ -34,15 +33,9 @@ def guessed_settings(tensors: Mapping[str, Any], network: str) -> dict[str, int]
     >>> guessed_settings({k: np.empty(v) for k, v in shapes.items()}, "dcgan")
     {'size': 16, 'channels': 1, 'z_dim': 100, 'width': 32}
     """
-    from medgan_widgets.networks import GENERATORS  # torch, only when it is needed
-
-    if network not in GENERATORS:
-        raise WeightsError(f"network must be one of {', '.join(GENERATORS)}; got {network!r}.")
     shapes = {name: tuple(one.shape) for name, one in tensors.items()}
     try:
-        if network in _READ_OFF:
-            return _READ_OFF[network](shapes)
-        return settings_by_trial(shapes, network)
+        return _READ_OFF[network](shapes)
     except (KeyError, IndexError, ValueError):
         raise not_those_of(network, tensors) from None
 
@@ -79,35 +72,17 @@ def _residual(shapes: Shapes) -> dict[str, int]:
     }
 
 
-def settings_by_trial(shapes: Shapes, network: str) -> dict[str, int]:
-    """Return the arguments under which most tensors of a network get these shapes.
-
-    Networks are built without memory and compared: first the size, by the
-    names; then one argument after the other, from the numbers in the shapes.
-
-    Raises
-    ------
-    ValueError
-        When no size has these names.
-    """
-    dims = sorted({side for shape in shapes.values() for side in shape if side > 1})
-    first = {"channels": 1, "z_dim": 16, "width": 8}
-    starts = [{"size": size, **first, "classes": n} for size in SIZES for n in (0, 2)]
-    best = min(starts, key=lambda one: misfits(one, shapes, network))
-    if misfits(best, shapes, network) > len(shapes):
-        raise ValueError("other names")
-    widths = {max(1, int(side * part)) for side in dims for part in (1, 2, 0.5, 0.25, 0.125)}
-    for _ in range(3):
-        for some in (
-            [{"channels": n} for n in (1, 2, 3, 4)],
-            [{"width": n} for n in sorted(widths)],
-            [{"z_dim": z, "classes": d - z} for z in dims for d in dims if d >= z],
-        ):
-            tried = [{**best, **changes} for changes in some]
-            best = min([best, *tried], key=lambda one: misfits(one, shapes, network))
-        if not misfits(best, shapes, network):
-            break
-    return best
+def _stylegan2(shapes: Shapes) -> dict[str, int]:
+    z_dim = shapes["mapping.0.weight"][1]
+    resolutions = {name.split(".")[1] for name in shapes if name.startswith("images.")}
+    last = shapes[f"images.{len(resolutions) - 1}.conv.weight"]
+    return {
+        "size": 2 ** (len(resolutions) + 2),
+        "channels": last[0] // 4,
+        "z_dim": z_dim,
+        "classes": shapes["convolutions.0.style.weight"][1] - z_dim,
+        "width": last[1],
+    }
 
 
 def misfits(settings: Mapping[str, int], shapes: Shapes, network: str) -> int:
@@ -124,4 +99,8 @@ def misfits(settings: Mapping[str, int], shapes: Shapes, network: str) -> int:
     return sum(made[name] != shape for name, shape in shapes.items())
 
 
-_READ_OFF: dict[str, Callable[[Shapes], dict[str, int]]] = {"dcgan": _dcgan, "residual": _residual}
+_READ_OFF: dict[str, Callable[[Shapes], dict[str, int]]] = {
+    "dcgan": _dcgan,
+    "residual": _residual,
+    "stylegan2": _stylegan2,
+}

@@ -34,7 +34,7 @@ _SHAPES = (
 )  # fmt: skip
 
 # Mean and standard deviation of each column over 3,000 phantoms, 1,000 of each kind, 128 pixels,
-# seeds 2^36 upwards: made by `python -m medgan_widgets.features --spreads`.
+# seeds 2^36 upwards: made by `tests/benchmarks/make_extractor.py --spreads`.
 MIDDLES = (
     0.3759, 0.2052, 0.6163, 1.308, 4.855, 0.07789, 0.1174, 0.2256, 0.2975, 0.5466, 0.7642,
     0.8677, 1.59, 1.893, 2.702, 0.7695, 0.8774, 1.224, 0.611, 0.5753, 0.4596, 0.1808, 0.1737,

@@ -10,7 +10,6 @@
     statistics.py  intervals, chance, Fleiss kappa
     results.py     a table and a summary
     words.py       what is asked, and what came out, in plain words
-    simulated.py   readers who guess, to try a study out
 
 A study is a folder, so it goes on where it stopped after a page or a kernel was
 closed. The same trials go to every reader, in an order and on sides of their own.
@@ -20,7 +19,6 @@ from medgan_widgets.reader_study.answers import Answer, Answers
 from medgan_widgets.reader_study.plan import Plan
 from medgan_widgets.reader_study.prepare import prepare
 from medgan_widgets.reader_study.results import Results
-from medgan_widgets.reader_study.simulated import simulate_reader
 from medgan_widgets.reader_study.statistics import Kappa, fleiss_kappa
 from medgan_widgets.reader_study.study import Asked, Study, open_study
 
@@ -35,5 +33,4 @@ __all__ = [
     "fleiss_kappa",
     "open_study",
     "prepare",
-    "simulate_reader",
 ]

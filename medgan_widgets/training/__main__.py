@@ -1,8 +1,7 @@
 """``python -m medgan_widgets.training RUN_DIR``: one run, in a process of its own.
 
 Without ``--data`` it trains a run that has been prepared, or goes on from its last
-checkpoint; with it, a new one. On several GPUs:
-``torchrun --nproc-per-node 2 -m medgan_widgets.training RUN_DIR``.
+checkpoint; with it, a new one.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ from medgan_widgets.presets import PRESETS
 from medgan_widgets.runs import RunState, ask, held, run_config, run_state, write_state
 from medgan_widgets.training._train import _resumed, prepare_run, preset_from
 from medgan_widgets.training.loop import steps
-from medgan_widgets.training.ranks import Ranks
 
 log = logging.getLogger("medgan_widgets.training")
 
@@ -33,12 +31,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Train one run and log a line a tick; 0 when it ended as it should."""
     given = _parsed(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    first = int(os.environ.get("RANK", "0")) == 0
     if given.threads is not None:
         torch.set_num_threads(given.threads)
     try:
-        ranks = Ranks()
-        if given.data is not None and first:
+        if given.data is not None:
             prepare_run(
                 given.run_dir, data=given.data, preset=given.preset, size=given.size,
                 pool=given.pool, seed=given.seed, kimg=given.kimg, cpu_seconds=given.cpu_seconds,
@@ -46,8 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
                 start_from=given.start_from, tick_kimg=given.tick_kimg, device=given.device,
                 skip_unreadable=given.skip_unreadable,
             )  # fmt: skip
-        ranks.told(None)  # the others wait until the first one has written the run
-        _go(given.run_dir, first, given.threads is None)
+        _go(given.run_dir, given.threads is None)
     except MedganError as error:
         log.error("%s", error)
         _tell_failed(given.run_dir, error)
@@ -55,23 +50,21 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _go(run_dir: Path, first: bool, keep_threads: bool) -> None:
-    lock = held(run_dir) if first else None  # the others follow the first one
+def _go(run_dir: Path, keep_threads: bool) -> None:
+    lock = held(run_dir)
     try:
         config = run_config(run_dir)
         if keep_threads and config["device"] == "cpu":  # their number decides the last bits
             torch.set_num_threads(config.get("threads", torch.get_num_threads()))
         since = psutil.Process().create_time()
-        if first:
-            write_state(run_dir, RunState("starting", os.getpid(), of_kimg=config.get("kimg")))
-            signal.signal(signal.SIGTERM, lambda *_: ask(run_dir, "stop"))
+        write_state(run_dir, RunState("starting", os.getpid(), of_kimg=config.get("kimg")))
+        signal.signal(signal.SIGTERM, lambda *_: ask(run_dir, "stop"))
         config, learned = _resumed(run_dir)
         for tick in steps(run_dir, learned, preset_from(config), config, since):
             figures = {k: v for k, v in asdict(tick).items() if isinstance(v, float)}
             log.info("%s", json.dumps({k: round(v, 3) for k, v in figures.items()}))
     finally:
-        if lock is not None:
-            lock.release()
+        lock.release()
 
 
 def _tell_failed(run_dir: Path, error: MedganError) -> None:

@@ -14,9 +14,30 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from medgan_widgets.training.ranks import Draws
-
 MOVES = ("translation", "scale", "rotation", "flip", "quarter-turn")
+
+
+class Draws:
+    """Random numbers for each image of a batch, from a seed of their own.
+
+    Examples
+    --------
+    >>> Draws(4, seed=1).normal(3).shape
+    torch.Size([4, 3])
+    """
+
+    def __init__(self, batch: int, *, seed: int, device: str = "cpu") -> None:
+        self.batch, self.device = batch, device
+        self.generator = torch.Generator(device).manual_seed(seed)
+
+    def normal(self, *shape: int) -> Tensor:
+        """Return normal numbers [batch, *shape]."""
+        return torch.randn(self.batch, *shape, generator=self.generator, device=self.device)
+
+    def uniform(self, low: float, high: float) -> Tensor:
+        """Return numbers from low to high, [batch]."""
+        drawn = torch.rand(self.batch, generator=self.generator, device=self.device)
+        return drawn * (high - low) + low
 
 
 def augmented(images: Tensor, p: float, kinds: Sequence[str], draws: Draws) -> Tensor:

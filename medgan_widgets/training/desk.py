@@ -30,7 +30,6 @@ from medgan_widgets.runs import (
 )
 from medgan_widgets.training.alarms import Watch, diverged
 from medgan_widgets.training.probe import Probe, settled
-from medgan_widgets.training.ranks import Ranks
 from medgan_widgets.training.state import SUMS, TrainingState, checkpoints, write_checkpoint
 
 log = logging.getLogger(__name__)
@@ -38,14 +37,10 @@ log = logging.getLogger(__name__)
 CHECKPOINT_SECONDS = 30.0  # between two checkpoints, at least
 CONTROL_SECONDS = 0.3  # between two looks at what somebody asks for
 SCORE_SECONDS = 60.0  # between two quality scores, at least
-TOLD_EVERY = 8  # steps between two words of the first process to the others
 
 
 class Desk:
-    """What happens around the steps: limits, wishes, ticks, checkpoints and files.
-
-    Only the first process writes; the others follow what it decides.
-    """
+    """What happens around the steps: limits, wishes, ticks, checkpoints and files."""
 
     def __init__(
         self,
@@ -53,13 +48,12 @@ class Desk:
         state: TrainingState,
         config: dict[str, Any],
         marks: dict[str, str],
-        ranks: Ranks,
         probe: Probe,
         training: TrainingImages,
         since: float,
     ) -> None:
         self.folder, self.state, self.config, self.marks = folder, state, config, marks
-        self.ranks, self.probe, self.training = ranks, probe, training
+        self.probe, self.training = probe, training
         self.since = since
         self.done = 0.0
         self.stopped = False
@@ -77,10 +71,9 @@ class Desk:
         self._saved_kimg = state.shown / 1000 if kept else None
         self._checked = time.monotonic()
         self._speed: float | None = None
-        if ranks.first:
-            forget_wish(folder, since)
-            cut_back(folder, state.shown / 1000)
-            self._tell("running")
+        forget_wish(folder, since)
+        cut_back(folder, state.shown / 1000)
+        self._tell("running")
 
     @property
     def kimg(self) -> float:
@@ -91,22 +84,10 @@ class Desk:
 
     def goes_on(self) -> bool:
         """Say whether another step is wanted; waits while the training is paused."""
-        wish = ""
-        if self.ranks.first:
-            self._count_time()
-            wish = self._wish()
-        if self.ranks.count == 1:
-            self.done = self._share()
-        elif self.state.step % TOLD_EVERY == 0 or not self.done:
-            self.done, wish = self.ranks.told((self._share(), wish))
-        else:
-            wish = ""
-            if self.config["kimg"] is not None:  # the same everywhere, unlike time
-                self.done = max(self.done, self.kimg / self.config["kimg"])
-        if wish == "stop":
-            self.stopped = True
-            return False
-        return self.done < 1
+        self._count_time()
+        self.stopped = self._wish() == "stop"
+        self.done = self._share()
+        return not self.stopped and self.done < 1
 
     def _wish(self) -> str:
         now = time.monotonic()
@@ -148,16 +129,12 @@ class Desk:
             self._end_diverged()
         tick = None
         if due:
-            self.ranks.mean([state.sums])
-            if self.ranks.first:
-                tick = self._made_tick()
+            tick = self._made_tick()
             state.sums.zero_()
             state.since = 0
-        if self.ranks.first:
-            if tick is not None:
-                self._record(tick)
-            if time.monotonic() - self._checked >= CHECKPOINT_SECONDS:
-                self.save()
+            self._record(tick)
+        if time.monotonic() - self._checked >= CHECKPOINT_SECONDS:
+            self.save()
         return tick
 
     def _made_tick(self) -> Tick:
@@ -240,28 +217,23 @@ class Desk:
 
     def finish(self) -> None:
         """Write the last checkpoint; say how it ended."""
-        if not self.ranks.first:
-            return
         saved = self.save(1024)
         ended = "finished" if self.done >= 1 and not self.stopped else "stopped"
         self._tell(ended, "" if saved else "the last checkpoint could not be written: no room")
 
     def interrupted(self) -> None:
         """Say that somebody pressed Ctrl-C, and where a resume will go on."""
-        if self.ranks.first:
-            kept = f"{self._saved_kimg:g} kimg" if self._saved_kimg is not None else "the start"
-            self._tell("stopped", f"interrupted; resume goes on from {kept}")
+        kept = f"{self._saved_kimg:g} kimg" if self._saved_kimg is not None else "the start"
+        self._tell("stopped", f"interrupted; resume goes on from {kept}")
 
     def fail(self, error: BaseException) -> None:
         """Say that it failed, and why."""
-        if self.ranks.first:
-            self._tell("failed", " ".join(str(error).split()) or type(error).__name__)
+        self._tell("failed", " ".join(str(error).split()) or type(error).__name__)
 
     def _end_diverged(self) -> None:
         alarm = diverged(self.kimg, self._saved_kimg)
-        if self.ranks.first:
-            with contextlib.suppress(SaveError):
-                record_alarm(self.folder, alarm)
+        with contextlib.suppress(SaveError):
+            record_alarm(self.folder, alarm)
         raise TrainingError(f"{alarm.text} {alarm.evidence}; try {alarm.advice}.")
 
     def _tell(self, state: str, message: str = "") -> None:

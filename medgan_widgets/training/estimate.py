@@ -18,7 +18,6 @@ from medgan_widgets.presets import Preset, preset_of
 from medgan_widgets.training._train import check_enough, network_settings, read_from
 from medgan_widgets.training.desk import memory_mb
 from medgan_widgets.training.loop import one_step
-from medgan_widgets.training.ranks import Ranks
 from medgan_widgets.training.state import first_state, write_checkpoint
 
 WARM, MEASURED = 2, 8
@@ -124,8 +123,7 @@ def _measured(
     """Return images/s, memory, growth of it, and the size of a checkpoint, all in MB."""
     before = memory_mb(place)
     settings = network_settings(preset, learned)
-    ranks = Ranks()
-    state = first_state(preset, settings, 0, str(place), ranks)
+    state = first_state(preset, settings, 0, str(place))
     most, began = before, 0.0
     # A lazy penalty falls into some steps only: whole rounds are measured.
     rounds = max(MEASURED, preset.r1_every)
@@ -133,7 +131,7 @@ def _measured(
         if step == WARM:
             _wait(place)
             began = time.perf_counter()
-        one_step(state, learned.training, preset, ranks, str(place), 0.0, ())
+        one_step(state, learned.training, preset, str(place), 0.0, ())
         most = max(most, memory_mb(place))
     _wait(place)
     speed = rounds * preset.batch / (time.perf_counter() - began)

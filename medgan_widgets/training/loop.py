@@ -1,4 +1,4 @@
-"""The training loop: one visible function a step, for every network and any number of processes."""
+"""The training loop: one visible function a step, for every network."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from medgan_widgets.runs import Tick
 from medgan_widgets.training.augment import augmented
 from medgan_widgets.training.desk import Desk
 from medgan_widgets.training.probe import Probe, to_tensor
-from medgan_widgets.training.ranks import GROUP, Ranks
 from medgan_widgets.training.start import start_weights
 from medgan_widgets.training.state import TrainingState, first_state, read_checkpoint
 
 log = logging.getLogger(__name__)
 
+GROUP = 4  # images whose difference the discriminator looks at together
 RAMP = 10  # steps over which the average of the weights grows long
 LOW = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -38,20 +38,18 @@ def steps(
 
     ``since`` is when it was begun (seconds since 1970): older wishes do not count.
     """
-    ranks = Ranks()
-    device = f"cuda:{ranks.local}" if config["device"] == "cuda" else config["device"]
-    training = learned.training
-    state = first_state(preset, config["network"], config["seed"], device, ranks)
+    device, training = config["device"], learned.training
+    state = first_state(preset, config["network"], config["seed"], device)
     frozen = start_weights(state, config["start_from"], config["freeze_d"])
     marks = {"run_id": config["run_id"], "fingerprint": config["fingerprint"]}
     if read_checkpoint(folder, state, marks):
         log.info("going on from %.3f kimg", state.shown / 1000)
     leaks = [kind for kind in config["augmentations"] if kind in SIDED]
     probe = Probe(training, learned.held_out, conditional=preset.conditional, leaks=leaks)
-    desk = Desk(folder, state, config, marks, ranks, probe, training, since)
+    desk = Desk(folder, state, config, marks, probe, training, since)
     try:
         while desk.goes_on():
-            one_step(state, training, preset, ranks, device, desk.done, frozen)
+            one_step(state, training, preset, device, desk.done, frozen)
             tick = desk.tick()
             if tick is not None:
                 yield tick
@@ -67,15 +65,12 @@ def steps(
         raise
     else:
         desk.finish()
-    finally:
-        ranks.close()
 
 
 def one_step(
     state: TrainingState,
     training: TrainingImages,
     preset: Preset,
-    ranks: Ranks,
     device: str,
     done: float,  # how much of the run is over, 0 … 1
     frozen: tuple[nn.Parameter, ...],  # weights of the discriminator that stay
@@ -90,7 +85,6 @@ def one_step(
 
     # The next images and their classes.
     rows = state.rows.integers(len(training.images), size=preset.batch)
-    rows = rows[ranks.rows(preset.batch).numpy()]
     real = to_tensor(training.images[rows], device)
     y = torch.from_numpy(training.classes[rows]).to(device)
     y = y if preset.conditional else y[:, :0]
@@ -111,13 +105,13 @@ def one_step(
     if preset.r1_gamma and state.step % preset.r1_every == 0:  # lazy (Karras 2020)
         slope = _r1(discriminator, seen, y, cast if preset.precision == "bf16" else None)
         d_total = d_total + slope * (preset.r1_gamma / 2 * preset.r1_every)
-    _update(state, "discriminator", d_total, ranks, frozen)
+    _update(state, "discriminator", d_total, frozen)
 
     # Generator: its images up, through the discriminator just taught.
     discriminator.requires_grad_(False)
     with cast:
         g_loss = F.softplus(-discriminator(seen_fake, y).float()).mean()
-    _update(state, "generator", g_loss, ranks, ())
+    _update(state, "generator", g_loss, ())
     discriminator.requires_grad_(True)
     for weight in frozen:
         weight.requires_grad_(False)
@@ -128,7 +122,6 @@ def one_step(
     sign = real_logits.detach().sign().mean()
     state.sign.lerp_(sign, 1.0 if state.step == 0 else 0.05)
     if preset.augment == "adaptive" and state.step % 4 == 0:
-        ranks.mean([state.sign])
         way = 1 if float(state.sign) > preset.augment_target else -1
         change = way * 4 * preset.batch / (preset.augment_kimg * 1000)
         state.augment_p = min(0.85, max(0.0, state.augment_p + change))
@@ -186,15 +179,13 @@ def _r1(discriminator: nn.Module, real: Tensor, y: Tensor, cast: torch.autocast 
 
 
 def _update(
-    state: TrainingState, name: str, loss: Tensor, ranks: Ranks, frozen: tuple[nn.Parameter, ...]
+    state: TrainingState, name: str, loss: Tensor, frozen: tuple[nn.Parameter, ...]
 ) -> None:
     optimiser = state.optimisers[name]
     optimiser.zero_grad(set_to_none=True)
     state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-    weights = [w for group in optimiser.param_groups for w in group["params"]]
     for weight in frozen:
         weight.grad = None
-    ranks.mean(w.grad for w in weights if w.grad is not None)
     state.scaler.step(optimiser)
 
 

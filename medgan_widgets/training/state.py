@@ -24,7 +24,7 @@ from medgan_widgets.errors import DataError, WeightsError
 from medgan_widgets.files import write_whole
 from medgan_widgets.networks import DISCRIMINATORS, GENERATORS, Discriminator, Generator
 from medgan_widgets.presets import Preset
-from medgan_widgets.training.ranks import Draws, Ranks, share_norms
+from medgan_widgets.training.augment import Draws
 
 log = logging.getLogger(__name__)
 
@@ -61,9 +61,7 @@ class TrainingState:
         }
 
 
-def first_state(
-    preset: Preset, settings: dict[str, int], seed: int, device: str, ranks: Ranks
-) -> TrainingState:
+def first_state(preset: Preset, settings: dict[str, int], seed: int, device: str) -> TrainingState:
     """Return the networks as they are before the first step; the seed decides every weight."""
     with torch.random.fork_rng(devices=[]):  # the person's own random numbers stay as they are
         torch.manual_seed(seed)
@@ -74,9 +72,6 @@ def first_state(
     for network in (generator, discriminator):
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = copy.deepcopy(generator).requires_grad_(False)
-    if ranks.count > 1:
-        share_norms(generator)
-        share_norms(discriminator)
     return TrainingState(
         generator,
         discriminator,
@@ -89,7 +84,7 @@ def first_state(
         },
         scaler=torch.amp.GradScaler(device.split(":")[0], enabled=preset.precision == "fp16"),
         rows=np.random.default_rng(seed),
-        draws=Draws(preset.batch, seed=seed, device=device, ranks=ranks),
+        draws=Draws(preset.batch, seed=seed, device=device),
         sums=torch.zeros(len(SUMS), device=device),
         sign=torch.zeros((), device=device),
         augment_p=0.0 if preset.augment == "off" else preset.augment_p,
