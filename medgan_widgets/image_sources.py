@@ -71,6 +71,8 @@ class ImageSource:
         Files that were not used, and why.
     notes
         What is to be said on how they were read.
+    pixel_notes
+        What was changed in all pixels; nothing to say beside others that were prepared alike.
     others
         Further reals of the same kind for a floor, or None where these are all.
     """
@@ -88,6 +90,7 @@ class ImageSource:
     top: float = 255.0
     left_out: tuple[Refused, ...] = ()
     notes: tuple[str, ...] = ()
+    pixel_notes: tuple[str, ...] = ()
     others: ImageSource | None = None
 
     def mix(self) -> dict[str, dict[Value, float]]:
@@ -323,6 +326,7 @@ def _of_training_images(images: TrainingImages, what: str, n: int | None, seed: 
         sum(images.names[row].lower().endswith(JPEG) for row in rows),
         left_out=(*images.refused, *images.left_out),
         notes=images.notes,
+        pixel_notes=images.pixel_notes,
     )
 
 

@@ -327,7 +327,7 @@ class FilesBelow:
         return replace(
             images,
             left_out=tuple(self.left_out),
-            notes=(*self.notes, *images.notes),
+            notes=tuple(self.notes),
             note=self.note,
         )
 

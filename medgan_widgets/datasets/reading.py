@@ -157,7 +157,7 @@ def images_from(
         sizes=tuple((*size, count) for size, count in sizes.most_common(SIZES_KEPT)),
         intensity=(low, high),
         clipped=clipped,
-        notes=tuple(said),
+        pixel_notes=tuple(said),
         mask_readers=masks if any(masks) else (),
     )
 

@@ -64,15 +64,28 @@ def remarks(fake: Side, real: Side, extractor: Any) -> Iterator[str]:
 
 def _on_preparation(fake: ImageSource, real: ImageSource) -> Iterator[str]:
     """Yield what is to be said where the two sides were not prepared alike, or nobody knows."""
-    if fake.preprocessing is not None and fake.preprocessing == real.preprocessing:
-        return
-    files = {"pixel by pixel", "as given"}
+    alike = fake.preprocessing is not None and fake.preprocessing == real.preprocessing
+    if not alike:
+        yield from (*fake.pixel_notes, *real.pixel_notes)
+        yield from _on_unlike_preparations(fake, real)
+    # Nobody knows of an array whether it was JPEG once; a model's images never were.
+    known = not fake.prepared.startswith(("generated", "drawn", "as given"))
+    if (fake.jpeg and not real.jpeg) or (real.jpeg and not fake.jpeg and (known or not alike)):
+        side = "synthetic" if fake.jpeg else "real"
+        yield (
+            f"the {side} images come from JPEG files and the others do not: its compression shows "
+            "in texture and spectrum, and alone moves a distance."
+        )
+
+
+def _on_unlike_preparations(fake: ImageSource, real: ImageSource) -> Iterator[str]:
+    """Yield how each side was prepared, where that is known."""
     if fake.prepared.startswith("generated") and not fake.phantom and not real.phantom:
         yield (
             "how the model's own training images were prepared is not known; the real images were "
             f"read so: {real.prepared}. Another window or size alone moves every figure."
         )
-    elif fake.prepared in files and real.preprocessing is not None:
+    elif fake.prepared in ("pixel by pixel", "as given") and real.preprocessing is not None:
         yield (
             f"the synthetic images were taken {fake.prepared} and the real ones prepared so: "
             f"{real.prepared}. Where that differs it alone moves every figure; say by like= how "
@@ -86,12 +99,6 @@ def _on_preparation(fake: ImageSource, real: ImageSource) -> Iterator[str]:
         yield (
             f"the synthetic images were prepared so: {fake.prepared}; and the real ones so: "
             f"{real.prepared}. That alone moves every figure."
-        )
-    if (fake.jpeg and not real.jpeg) or (real.jpeg and not fake.jpeg and fake.prepared in files):
-        side = "synthetic" if fake.jpeg else "real"
-        yield (
-            f"the {side} images come from JPEG files and the others do not: its compression shows "
-            "in texture and spectrum, and alone moves a distance."
         )
 
 
