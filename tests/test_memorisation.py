@@ -186,8 +186,6 @@ def test_images_of_twelve_bits_are_seen_in_all_their_greys():
     assert [pair.training for pair in sorted(report.copies, key=lambda one: one.index)] == [
         *range(40)
     ]
-    full = Memory(known).check(copies * np.uint16(15))
-    assert len(full.copies) == 40, "the same greys over all sixteen bits"
     assert report.shown[0][0].max() > 150, "and pictures that can be looked at"
 
 
@@ -221,7 +219,7 @@ def test_what_is_no_image_is_refused(memory, bad):
 
 
 def test_one_colour_image_is_not_taken_for_many(memory):
-    with pytest.raises(DataError, match=r"one colour image, it seems; give \[1, H, W, C\]"):
+    with pytest.raises(DataError, match=r"one colour image; give \[1, H, W, C\]"):
         memory[2].check(np.zeros((96, 96, 3), np.uint8))
     with pytest.raises(DataError, match="read files by read_images"):
         Memory("some/folder")
