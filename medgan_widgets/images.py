@@ -61,7 +61,10 @@ def checked_pixels(images: Any, what: str = "images") -> NDArray[Any]:
     """
     expected = f"{what} must be uint8 or uint16 [N, H, W] or [N, H, W, 1, 3 or 4]"
     if not isinstance(images, np.ndarray):
-        raise DataError(f"{expected}, got {type(images).__name__}.")
+        raise DataError(
+            f"{expected}, got {type(images).__name__}; read files by "
+            "read_images(folder, test=0).images."
+        )
     if images.dtype not in (np.uint8, np.uint16):
         raise DataError(
             f"{expected}, got {images.dtype} {images.shape}; scale them to whole grey levels first."
