@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from medgan_widgets.export import models_trained_on as models_trained_on
     from medgan_widgets.export import restore as restore
     from medgan_widgets.export import trace as trace
+    from medgan_widgets.image_sources import open_images as open_images
     from medgan_widgets.medigan.actions import consent_text as consent_text
     from medgan_widgets.medigan.actions import download as download
     from medgan_widgets.medigan.actions import dry_run as dry_run
@@ -75,6 +76,7 @@ _HOMES = {
     "shared_engine": "engine",
     # training: images, a look ahead, the loop, a process of its own
     "read_images": "datasets",
+    "open_images": "image_sources",
     "Preset": "presets",
     "estimate_training": "training",
     "train": "training",

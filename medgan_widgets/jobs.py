@@ -247,6 +247,7 @@ def submit(
     owner: Hashable,
     on_item: Callable[[T], object] | None = None,
     on_done: Callable[[Job[T]], object] | None = None,
+    aside: bool = False,
 ) -> Job[T]:
     """Queue work on the one worker and return at once; older jobs of the owner are dropped.
 
@@ -260,6 +261,9 @@ def submit(
     on_item, on_done
         Called on the worker with each result, and with the job once it is over,
         just before those who wait for it go on.
+    aside
+        Work that needs no device gets a thread of its own: it starts at once, holds up
+        nobody, and replaces no other job.
 
     Examples
     --------
@@ -267,7 +271,10 @@ def submit(
     [0, 1, 4, 9]
     """
     job = Job(factory, owner=owner, on_item=on_item, on_done=on_done)
-    _worker().put(job)
+    if aside:
+        threading.Thread(target=job._run, name="medgan-aside", daemon=True).start()
+    else:
+        _worker().put(job)
     return job
 
 

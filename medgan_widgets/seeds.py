@@ -8,6 +8,7 @@ No torch here, so a latent does not depend on its version either.
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 
@@ -20,6 +21,7 @@ SEED_LIMIT = 2**64
 STREAMS = {"latent": 0, "noise": 1, "label": 2}
 
 Value = str | int | bool | float
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 
 
 def whole_number(value: object, name: str, low: int, high: int) -> int:
@@ -170,25 +172,37 @@ def one_hot(
     return np.concatenate(blocks, axis=1)
 
 
+def number_of(value: object) -> int | float | None:
+    """Return the number that a value is or spells, whole where it can be; else None.
+
+    Text with leading zeros is a name, and True and False are no numbers.
+
+    Examples
+    --------
+    >>> [number_of(value) for value in ("7", 7.0, "0.50", "007", True)]
+    [7, 7, 0.5, None, None]
+    """
+    if isinstance(value, str):
+        if not _NUMBER.fullmatch(value):
+            return None
+        value = float(value) if "." in value else int(value)
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
 def _known_value(name: str, value: object, values: Sequence[Value]) -> Value:
-    """Return the class that is meant: numbers may be written 7, 7.0, "7" or "007"."""
-    have = ", ".join(map(repr, values))
-    if isinstance(value, (str, bool, int, float)):
-        for known in values:  # True == 1 in Python, but a class is not a number
-            if known == value and isinstance(known, bool) == isinstance(value, bool):
-                return known
-        number = _number(value)
-        same = [known for known in values if number is not None and _number(known) == number]
+    if not isinstance(value, (str, bool, int, float)):
+        have = ", ".join(map(repr, values))
+        raise RequestError(f"{name} must be one of {have}; got {value!r}.")
+    for known in values:  # True == 1 in Python, but a class is not a number
+        if known == value and isinstance(known, bool) == isinstance(value, bool):
+            return known
+    # 7, 7.0 and "7" are one number; "007" is another name, but may be meant.
+    for spelled in (number_of, lambda one: number_of(str(one).lstrip("0") or "0")):
+        number = spelled(value)
+        same = [known for known in values if number is not None and spelled(known) == number]
         if len(same) == 1:
             return same[0]
+    have = ", ".join(map(repr, values))
     raise RequestError(f"{name} must be one of {have}; got {value!r}.")
-
-
-def _number(value: object) -> float | None:
-    """Return a number, or text that is nothing else, as a number; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        return None
-    try:
-        return float(value)
-    except ValueError:
-        return None

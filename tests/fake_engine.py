@@ -21,6 +21,7 @@ BRAIN = SimpleNamespace(
     truncation=False,
     style_layers=0,
     options=(),
+    training={},
     needs=SimpleNamespace(image=False),
 )
 CHEST = SimpleNamespace(
@@ -31,6 +32,7 @@ CHEST = SimpleNamespace(
     truncation=True,
     style_layers=0,
     options=(),
+    training={},
     needs=SimpleNamespace(image=False),
 )
 POLYP = SimpleNamespace(
@@ -41,6 +43,7 @@ POLYP = SimpleNamespace(
     truncation=False,
     style_layers=0,
     options=(),
+    training={},
     needs=SimpleNamespace(image=False),
 )
 

@@ -152,3 +152,16 @@ def test_the_network_that_knows_phantoms_scores_phantoms_only(
     assert bool(score["why"]) != phantom
     few = replace(learned, sides=("test",) * 109 + ("train",) * 147)
     assert Probe(few.training, few.held_out, conditional=True).score(Indifferent()) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("augment_p", "sign"), [(0.0, 0.8), (0.4, 0.55)])
+def test_held_out_reals_taken_for_synthetic_are_told_also_while_augmentation_adapts(
+    augment_p: float, sign: float
+) -> None:
+    watch = Watch()
+    ticks = [
+        Tick(n, 1.0, 1.0, real_sign=sign, held_out=held, augment_p=augment_p)
+        for n, held in enumerate([0.1, 0.9, 0.92, 0.98])
+    ]
+    names = [alarm.name for tick in ticks for alarm in watch.alarms(tick)]
+    assert names == ["discriminator overfitting"]

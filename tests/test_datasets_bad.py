@@ -40,7 +40,8 @@ def test_places_with_nothing_in_them(tmp_path):
     (tmp_path / "film.mp4").write_bytes(b"moves")
     assert "1 files are of no kind known here" in refused(tmp_path)
     assert "kind must be one of folder, dicom, nifti, npz" in refused(tmp_path, kind="jpeg")
-    assert "nothing to learn from" in refused(np.zeros((0, 16, 16), np.uint8))
+    assert "give the path" in refused("")
+    assert "no pixels" in refused(np.zeros((0, 16, 16), np.uint8))
 
 
 def test_one_image_is_not_enough(tmp_path):
@@ -115,7 +116,7 @@ def test_volumes_where_images_are_meant(tmp_path):
     save_volume(tmp_path / "v" / "four.nii.gz", shape=(8, 8, 8, 2))
     assert "8 × 8 × 8 × 2, expected three axes" in refused(tmp_path / "v")
     assert "of a volume take slices" in refused([np.zeros((8, 8, 8))] * 3)
-    assert "uint8 [N, H, W]" in refused(np.zeros((3, 8, 8, 8, 1), np.uint8))
+    assert "uint8 or uint16 [N, H, W]" in refused(np.zeros((3, 8, 8, 8, 1), np.uint8))
 
 
 def test_numbers_that_are_none(tmp_path):
@@ -123,9 +124,23 @@ def test_numbers_that_are_none(tmp_path):
     values[..., 4] = np.nan
     nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "a.nii")
     save_volume(tmp_path / "b.nii", shape=(8, 8, 8))
-    assert "a.nii#4 holds values that are not finite" in refused(tmp_path)
-    kept = read_images(tmp_path, skip_unreadable=True)
-    assert [one.name for one in kept.refused] == ["a.nii#4"]
+    kept = read_images(tmp_path)
+    assert [one.name for one in kept.left_out] == ["a.nii#4"], "one slice is left out, no more"
+    assert "a.nii#5" in kept.names
+    assert "a.nii#4 holds only values that are not finite" in str(kept.summary())
+    nibabel.save(nibabel.Nifti1Image(values * np.nan, np.eye(4)), tmp_path / "c.nii")
+    assert "c.nii holds nothing but values that are not finite" in refused(tmp_path)
+
+
+def test_what_is_no_number_in_part_of_a_slice_is_background(tmp_path):
+    values = np.random.default_rng(0).random((16, 16, 8)).astype(np.float32) + 5
+    values[:4] = np.nan
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "a.nii.gz")
+    data = read_images(tmp_path, test=0)
+    assert (data.images[:, :, -4:] == 0).all(), "black, at the patient's right as seen on screen"
+    assert data.images[:, :, :-4].max() == 255
+    assert data.intensity[0] >= 5, "and it counts in no statistic"
+    assert "nothing was imaged" in str(data.summary())
 
 
 def test_damaged_volumes_and_archives(tmp_path):
@@ -134,7 +149,7 @@ def test_damaged_volumes_and_archives(tmp_path):
     assert "a.nii.gz cannot be read" in refused(tmp_path, test=0)
     (tmp_path / "b.nii").write_text("no volume")
     assert "b.nii cannot be read as NIfTI" in refused(tmp_path / "b.nii")
-    assert "cannot be split in two" in (said := refused(tmp_path))
+    assert "there is nothing to learn from: 2 files cannot be used" in (said := refused(tmp_path))
     assert "b.nii cannot be read" in said, "the reason why there are too few"
     np.savez_compressed(tmp_path / "c.npz", images=np.stack([noise(n) for n in range(9)]))
     whole = (tmp_path / "c.npz").read_bytes()
@@ -162,9 +177,13 @@ def test_dicom_nobody_can_open(tmp_path):
     said = refused(tmp_path)
     assert "packed.dcm is compressed (JPEG-LS Lossless" in said
     assert "install pylibjpeg" in said
-    assert "report.dcm is a DICOM file without an image" in said
     assert "text.dcm cannot be read as DICOM" in said
-    assert len(read_images(tmp_path, skip_unreadable=True)) == 2
+    assert "2 files cannot be used" in said
+    data = read_images(tmp_path, skip_unreadable=True)
+    assert len(data) == 2
+    assert [one.reason for one in data.left_out] == [
+        "report.dcm is a DICOM file without an image"
+    ], "a report is no damage; it is left out, and told"
     assert "a.dcm has no StudyID" in refused(tmp_path / "a.dcm", group="StudyID")
     assert "neither a DICOM keyword nor a column" in refused(tmp_path, labels="kl_grade")
 
@@ -188,7 +207,7 @@ def test_tables_that_cannot_be_used(good):
     assert "no column 'who'" in refused(good, group="who")
     save_table(table, [*rows(), rows()[2]])
     assert "names good2.png twice" in refused(good, labels="grade")
-    table.write_text("name,grade\ngood0.png,1\n")
+    table.write_text("scan,grade\ngood0.png,1\n")
     assert "no 'file_name' in row 1" in refused(good, labels="grade")
     assert len(read_images(good)) == 6, "a table that nobody asks for may be of something else"
     table.write_bytes("file_name,grade\ngood0.png,größer\n".encode("latin-1"))
@@ -206,7 +225,7 @@ def test_a_table_of_another_country_is_read(good):
     assert read_images(good, labels="grade", test=0).factors == {"grade": (0, 1)}
 
 
-def test_files_that_the_table_does_not_know(good):
+def test_a_file_that_the_table_does_not_name_has_no_class(good):
     save_table(good / "metadata.csv", rows(5))
     said = refused(good, labels="grade")
     assert "good5.png has no 'grade' in metadata.csv" in said
@@ -282,7 +301,7 @@ def test_datasets_that_fail(good):
     )
     assert len(read_images(Broken(), skip_unreadable=True)) == 3
     scaled = [(noise(n) / 127.5 - 1).astype(np.float32) for n in range(4)]
-    assert "whole numbers 0 … 255 or floats 0 … 1" in refused(scaled)
+    assert "whole numbers 0 … 65535 or floats 0 … 1" in refused(scaled)
     assert len(read_images(scaled, window=(0, 2))) == 4, "a window says what they mean"
     assert "has no label at 1" in refused([(noise(n),) for n in range(4)], labels=1)
     assert "no image but str" in refused(["a.png", "b.png"])

@@ -28,11 +28,12 @@ def lungs(tmp_path):
 def test_the_text_tells_all_that_is_to_be_known(lungs):
     text = str(lungs.summary())
     for said in (
-        "images", f"31 ({len(lungs.training)} to train on", "32 × 40 (31)", "opaque (16)",
+        f"31 images ({len(lungs.training)} to train on", "32 × 40 (31)", "opaque (16)",
         "0 … 254", "no group was given", "1 pair", "opaque/1.png", "opaque/twin.png",
         "bad.png cannot be read",
     ):  # fmt: skip
         assert said in text
+    assert text.startswith("folder "), "first of all where they come from"
     assert lungs.summary().duplicate_names() in (
         [("opaque/1.png", "opaque/twin.png")],
         [("opaque/twin.png", "opaque/1.png")],

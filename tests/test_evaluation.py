@@ -9,8 +9,9 @@ from PIL import Image
 import medgan_widgets as mw
 from medgan_widgets.datasets import phantom_images
 from medgan_widgets.errors import DataError, RequestError
-from medgan_widgets.evaluation import Progress, Scores, images_of, phantom_kind, score
+from medgan_widgets.evaluation import Progress, Scores, score
 from medgan_widgets.features import CANONICAL, PHANTOM_CNN
+from medgan_widgets.image_sources import open_images, phantom_kind
 from medgan_widgets.requests import GenerateRequest, Measured, Score
 
 
@@ -84,7 +85,7 @@ def test_the_same_folder_twice_is_its_own_floor_and_says_so(folder):
 
 
 def test_pictures_of_eight_bits_are_judged_pixel_by_pixel(folder):
-    taken = np.concatenate(list(images_of(folder, engine=None).batches()))
+    taken = open_images(folder).array()
     assert taken.shape == (60, 48, 48, 1)
     drawn = mw.draw_phantoms("brain_mri", range(60), size=48).images
     assert {one.tobytes() for one in taken[..., 0]} == {one.tobytes() for one in drawn}
@@ -111,7 +112,8 @@ def test_a_folder_of_mixed_sizes_is_one_side(folder):
 
 def test_reading_as_for_a_training_is_a_choice_that_is_told(folder):
     scores = score("brain_mri", real=folder, n=50, read={"size": 32}, metrics=["kid"], cache=False)
-    assert any("read as for training, 32 pixels" in note for note in scores.notes)
+    assert scores.prepared["real"].preprocessing.size == 32
+    assert "percentiles 0.5 … 99.5 of each image" in scores.prepared["real"].how
 
 
 def test_training_images_are_a_side_too():
@@ -148,14 +150,14 @@ def test_the_features_stay_cached_when_somebody_gives_up_half_way(folder, tmp_pa
         ({"seed": -1}, "seed must be from 0"),
         ({"metrics": None}, "metrics must be some of fd,"),
         ({"metrics": ["fid"]}, "FID is 'fd' with"),
-        ({"real": "no/such/folder"}, "is no phantom's kind"),
+        ({"real": "no/such/folder"}, "there is no such folder or file"),
         ({"real": 3.0}, "got 3.0"),
         ({"real": ""}, "got ''"),
         ({"real": np.zeros((96, 96, 3), np.uint8)}, "one colour image"),
-        ({"real": "x" * 5000}, "is no phantom's kind"),
+        ({"real": "x" * 5000}, "there is no such folder or file"),
         ({"real": ".", "read": {"data": 1}}, "read_images has no argument 'data'"),
         ({"real": np.zeros((4, 8, 8))}, "uint8 or uint16"),
-        ({"real": np.zeros((0, 8, 8), np.uint8)}, "no images"),
+        ({"real": np.zeros((0, 8, 8), np.uint8)}, "no pixels"),
         ({"real": np.zeros((1, 8, 8), np.uint8)}, "at least"),
         ({"extractor": "inception"}, "inception"),
         ({"extractor": "inception-v3-compat"}, "weights"),
@@ -204,17 +206,18 @@ def test_images_that_no_phantom_is_like_are_told_what_phantoms_are():
     assert "phantoms are square, 32 to 512 pixels a side" in scores.notes[0]
 
 
-def test_two_folders_that_are_read_in_two_ways_are_told(folder, tmp_path):
-    """The same pixels, of 16 bits in one: windowed, so not the same any more."""
+def test_the_same_pictures_of_8_and_16_bits_are_the_same_to_every_figure(folder, tmp_path):
     deep = tmp_path / "deep"
     deep.mkdir()
     for file in folder.rglob("*.png"):
         Image.fromarray(np.asarray(Image.open(file)).astype(np.uint16) * 257).save(deep / file.name)
-    scores = score(deep, real=folder, metrics=["kid"], cache=False)
-    (note,) = [note for note in scores.notes if "read as for training and the" in note]
-    assert "real ones pixel by pixel" in note
+    scores = score(deep, real=folder, cache=False)
+    assert scores["FD"].value < scores["FD"].floor / 10
+    (note,) = [note for note in scores.notes if "more than 8 bits" in note]
+    assert "white is" in note
+    assert "pixels are cut off there" in note
     asked = score(deep, real=folder, read={"size": 32}, metrics=["kid"], cache=False)
-    assert not [note for note in asked.notes if "pixel by pixel" in note]
+    assert any("taken pixel by pixel and the real ones prepared so" in one for one in asked.notes)
 
 
 def test_one_figure_that_cannot_be_had_costs_no_other(tmp_path):
@@ -272,4 +275,4 @@ def test_a_models_phantom_is_known_from_its_card():
     assert phantom_kind(catalogue["00001"]) is None
     assert CANONICAL == "canonical-1"
     with pytest.raises(RequestError):
-        images_of(None, engine=None)
+        open_images(None)

@@ -25,8 +25,11 @@ from medgan_widgets.errors import (
     RequestError,
     WeightsError,
 )
-from medgan_widgets.export import restore
+from medgan_widgets.export import recipe_of, restore
+from medgan_widgets.memorisation import Memory, calibration
+from medgan_widgets.panels import _downloads
 from medgan_widgets.panels.generator_grid import GeneratorGrid
+from medgan_widgets.phantoms import draw_phantoms
 from tests.fake_engine import FakeEngine
 from tests.tiny import write_model
 
@@ -67,7 +70,7 @@ class Page:
 
     def answer(self, **content: Any) -> dict[str, Any]:
         self.say(kind="export", nonce="n", **content)
-        until(lambda: any(m.get("nonce") == "n" for m in self.messages))
+        until(lambda: any(m.get("nonce") == "n" for m in self.messages), 60)
         found = next(m for m in self.messages if m.get("nonce") == "n")
         self.messages.remove(found)
         return found
@@ -338,6 +341,91 @@ def test_saving_pictures_that_have_changed_is_refused(grid, page):
     ):
         assert page.answer(what="png", **wrong)["kind"] == "nothing"
         assert words in grid.error
+
+
+class Repeating(FakeEngine):
+    """An engine whose model repeats one of its training images at seed 8."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.known = draw_phantoms("mammogram", range(14), size=32).images[..., None]
+
+    def pixels(self, seed: int) -> Any:
+        fresh = draw_phantoms("mammogram", [1000 + seed], size=32).images[0, ..., None]
+        return self.known[3] if seed == 8 else fresh
+
+
+def test_a_copy_of_a_training_image_does_not_leave_unmarked(monkeypatch, tmp_path):
+    engine, read = Repeating(), []
+
+    def memory_of(card: Any, training: Any, runs: Any) -> tuple[Memory | str, str]:
+        read.append(card.id)
+        return Memory(engine.known) if "brain" in card.id else "they were lost", ""
+
+    monkeypatch.setattr(_downloads, "memory_of", memory_of)
+    monkeypatch.setattr(calibration, "PLANTED", 10)  # a quick look will do
+    grid = GeneratorGrid(images=4, seed=7, engine=engine)
+    page = Page(grid)
+    grid.generate().wait(5)
+    page.answer(what="zip", id=1, tiles=[0, 1, 2, 3])
+    assert "1 of 4 images are copies of training images; the recipes say which." in grid.status
+    archive = zipfile.ZipFile(io.BytesIO(page.files[-1]))
+    assert not [name for name in archive.namelist() if "private" in name]
+    assert json.loads(archive.read("memorisation.json"))["copies"] == 1
+    rows = [json.loads(line) for line in archive.read("manifest.jsonl").splitlines()]
+    marks = ["not found to be a copy"] * 4
+    marks[1] = "a copy of a training image"
+    assert [row["memorisation"] for row in rows] == marks
+    for tile, words in (
+        (1, "1 of 1 images are copies"),
+        (2, "No copy of a training image was found."),
+    ):
+        page.answer(what="png", id=1, tiles=[tile])
+        (tmp_path / "it.png").write_bytes(page.files[-1])
+        assert recipe_of(tmp_path / "it.png")["memorisation"] == marks[tile]
+        assert words in grid.status
+    assert read == ["phantom-brain-mri"], "the training images stay ready"
+    grid.use("phantom-chest-xray")
+    grid.generate().wait(5)
+    page.answer(what="png", id=2, tiles=[0])
+    assert "not assessed: they were lost" in grid.status
+    assert read == ["phantom-brain-mri", "phantom-chest-xray"], "those of another model do not"
+    grid.close()
+
+
+def test_where_nobody_can_look_the_panel_and_the_recipe_say_so(grid, engine, page, tmp_path):
+    grid.generate().wait(5)
+    page.answer(what="png", id=1, tiles=[0])
+    (tmp_path / "it.png").write_bytes(page.files[0])
+    assert recipe_of(tmp_path / "it.png")["memorisation"] == "not assessed"
+    assert "not assessed: the training images were not given, and the run" in grid.status
+    del engine.catalogue.cards["phantom-brain-mri"]
+    page.answer(what="png", id=1, tiles=[1])
+    assert "not assessed: the model is no longer here" in grid.status
+
+
+def test_a_long_look_holds_up_nobody_and_can_be_cancelled(grid, page, monkeypatch):
+    begun, go = threading.Event(), threading.Event()
+
+    def slow(*_: Any) -> tuple[str, str]:
+        begun.set()
+        assert go.wait(10)
+        return "", ""
+
+    monkeypatch.setattr(_downloads, "memory_of", slow)
+    grid.generate().wait(5)
+    for nonce in ("first", "second"):
+        page.say(kind="export", nonce=nonce, what="png", id=1, tiles=[0])
+    assert begun.wait(5)
+    assert "to look for copies of them before saving" in grid.status
+    assert page.answer(what="recipe", id=1, tiles=[0])["kind"] == "text"
+    grid.generate().wait(5)
+    page.say(kind="cancel")
+    go.set()
+    until(lambda: {"first", "second"} <= {m.get("nonce") for m in page.messages})
+    assert [m["kind"] for m in page.messages if m.get("nonce")] == ["nothing", "nothing"]
+    assert grid.status == "Saving was cancelled; nothing was saved."
+    assert page.files == []
 
 
 def test_two_grids_do_not_disturb_each_other(engine):

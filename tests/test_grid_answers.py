@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import subprocess
 import sys
 import zipfile
@@ -17,7 +18,7 @@ from PIL import Image
 from medgan_widgets.cards import Option
 from medgan_widgets.errors import DataError, RequestError
 from medgan_widgets.export import zip_bytes
-from medgan_widgets.panels._downloads import saved
+from medgan_widgets.panels._downloads import Saves
 from medgan_widgets.panels._tiles import Pictures, picture_of
 from medgan_widgets.panels.generator_grid import GeneratorGrid
 from medgan_widgets.requests import Batch, GenerateRequest
@@ -38,6 +39,7 @@ TRANSLATE = SimpleNamespace(
         Option(name="save", default="both", choices=("image", "both")),
         Option(name="shapes", default=["oval"]),
     ),
+    training={},
     needs=SimpleNamespace(image=True),
 )
 
@@ -134,8 +136,9 @@ def test_a_zip_has_masks_as_files_of_their_own_and_never_the_source():
     others = {"source": np.zeros((2, 4, 4), np.uint8), "other 1": np.ones((2, 8, 8), np.uint8)}
     pictures.add(batch(masks=mask(), others=others))
     pictures.recipe = {"model_id": "m", "seeds": [0, 1]}
-    _, (data,) = saved(pictures, "zip", [0, 1])
+    *_, (_, (data,)) = Saves(Answers().catalogue).saved(pictures, "zip", [0, 1])
     archive = zipfile.ZipFile(io.BytesIO(data))
+    assert json.loads(archive.read("memorisation.json"))["assessed"] is False
     assert [name for name in archive.namelist() if name.endswith(".png")] == [
         "m_seed0_synthetic.png", "m_seed0_synthetic_mask.png", "m_seed0_synthetic_other-1.png",
         "m_seed1_synthetic.png", "m_seed1_synthetic_mask.png", "m_seed1_synthetic_other-1.png",

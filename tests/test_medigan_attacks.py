@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import signal
 import textwrap
 import threading
 import time
+import zipfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import pytest
 
 from medgan_widgets import trust
 from medgan_widgets.errors import ConsentError, DataError, JobCancelled, MedganError
+from medgan_widgets.export import export, restore, save_png
 from medgan_widgets.jobs import submit
 from medgan_widgets.medigan.workers import end_workers, shared_workers
 from medgan_widgets.requests import GenerateRequest
@@ -312,6 +315,47 @@ def test_a_model_without_samples_is_probed_with_the_first_source(bench, tmp_path
         Image.new("L", (32, 32), n).save(tmp_path / f"{n}.png")
     made = bench.images(model, count=3, inputs=[tmp_path / "40.png", tmp_path / "90.png"])
     assert made[:, 0, 0, 0].tolist() == [40, 90, 40]
+
+
+def test_what_leaves_names_no_source_image_and_is_made_again_from_it(bench, tmp_path):
+    from PIL import Image
+
+    reads = generating("""
+        from PIL import Image
+        names = sorted(os.listdir(kwargs["input_path"]))
+        return [np.asarray(Image.open(os.path.join(kwargs["input_path"], n))) for n in names]
+    """)
+    model = bench.add("95204_INPUT", reads, options={"input_path": None})
+    place = tmp_path / "scans"
+    place.mkdir()
+    sources = [place / "DOE_JANE.png", place / "ROE_RICHARD.png"]
+    for n, source in enumerate(sources):
+        Image.new("L", (32, 32), 40 + n).save(source)
+    request = GenerateRequest(model, seeds=range(3), inputs=sources)
+    engine = bench.ready(model)
+    zipped = export(request, tmp_path / "all", engine=engine, runs=tmp_path)
+    done = export(request, tmp_path / "one", format="png", engine=engine, runs=tmp_path)
+    with zipfile.ZipFile(zipped.path) as archive:
+        left = [*archive.namelist(), *(archive.read(name) for name in archive.namelist())]
+    left += [done.report_path.read_bytes(), *(file.read_bytes() for file in done.path.iterdir())]
+    told = [text if isinstance(text, str) else text.decode("latin-1") for text in left]
+    for source in sources:
+        digest = hashlib.sha256(source.read_bytes()).hexdigest()
+        assert not [text for text in told if source.stem in text or digest[:12] in text]
+    assert not [name for name in told[:9] if "_source" in name], "a person's own image stays"
+    second = sorted(done.path.glob("*.png"))[1]
+    assert restore(second, inputs=[place]).inputs == (str(sources[1]),)
+    again = engine.images(restore(second, inputs=sources))
+    assert again[0, 0, 0, 0] == 41
+    for given in ((), sources[:1]):
+        with pytest.raises(DataError, match=r"1 of 1 were not given: image .* a folder that holds"):
+            restore(second, inputs=given)
+    digest = hashlib.sha256(sources[0].read_bytes()).hexdigest()
+    recipe = {"model_id": "m", "seeds": [1], "inputs": [{"name": "old.png", "sha256": digest}]}
+    before = save_png(np.zeros((4, 4), np.uint8), recipe, tmp_path)
+    assert restore(before, inputs=sources).inputs == (str(sources[0]),)
+    with pytest.raises(DataError, match=r"old\.png"):
+        restore(before)
 
 
 def test_errors_of_strangers_are_one_plain_line(bench):

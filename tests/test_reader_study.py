@@ -208,12 +208,12 @@ def test_what_a_plain_number_tells_is_noted_and_never_shown(tmp_path):
     ("real", "synthetic", "message"),
     [
         (noise(1, 3), noise(2), "needs 20 real images and got 3"),
-        (noise(1), noise(2, 0), "expected|got an array of shape"),
+        (noise(1), noise(2, 0), "there are no pixels in the synthetic images"),
         (np.zeros((40, 16, 16), np.uint8), noise(2), "40 of 40 real images are of one value"),
         (noise(1), noise(2).astype(float), "got float64"),
         (noise(1), GenerateRequest("phantom-brain-mri", seeds=range(4)), "engine.images"),
         (noise(1), noise(1), "40 images are among the real and among the synthetic"),
-        (noise(1), noise(2, 40, (16, 16, 2)), "got an array of shape"),
+        (noise(1), noise(2, 40, (16, 16, 2)), r"got uint8 \(40, 16, 16, 2\)"),
         ("no/such/folder", noise(2), "neither a folder nor a file|there is no"),
     ],
 )

@@ -15,7 +15,7 @@
 """
 
 from medgan_widgets.datasets.entry import read_images
-from medgan_widgets.datasets.phantom import phantom_images
+from medgan_widgets.datasets.phantom import phantom_images, phantom_named
 from medgan_widgets.datasets.preprocessing import Preprocessing
 from medgan_widgets.datasets.records import Refused
 from medgan_widgets.datasets.training_images import FileUsed, TrainingImages
@@ -26,5 +26,6 @@ __all__ = [
     "Refused",
     "TrainingImages",
     "phantom_images",
+    "phantom_named",
     "read_images",
 ]

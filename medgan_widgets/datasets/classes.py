@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from medgan_widgets.datasets.records import ImageRecord
-from medgan_widgets.datasets.table import plain_value
+from medgan_widgets.datasets.table import plain_value, spelled
 from medgan_widgets.errors import DataError
-from medgan_widgets.seeds import Value, one_hot
+from medgan_widgets.seeds import Value, number_of, one_hot
 
-_WHOLE = re.compile(r"-?(0|[1-9][0-9]*)(\.0+)?")
-_NUMBER = re.compile(r"-?[0-9]*\.?[0-9]+(e-?[0-9]+)?", re.IGNORECASE)
-MOST_MEASURED = 20  # fractions that may still be grades, as 0.5 on a scale of dementia
 MOST_CLASSES = 200  # more than that is a measure or a name, not a class
+MOST_FRACTIONS = 10  # half grades are classes, a measure has more values
 
 
 def classes_of(
@@ -44,6 +42,7 @@ def classes_of(
 
     Examples
     --------
+    >>> from medgan_widgets.datasets.records import NOTHING
     >>> images = [ImageRecord(str(n), NOTHING, {"grade": str(n)}) for n in (10, 9, 10)]
     >>> classes_of(images, ["train"] * 3)[0]
     {'grade': (9, 10)}
@@ -55,9 +54,9 @@ def classes_of(
     labels = {name: one_kind([one.labels[name] for one in found]) for name in names}
     factors: dict[str, tuple[Value, ...]] = {}
     for name, values in labels.items():
-        _check_no_measure(name, values)
         _check_each_is_learned(name, values, sides, told)
         factors[name] = tuple(sorted(set(values), key=_order))
+        _check_no_measure(name, factors[name], len(values))
         if len(factors[name]) > MOST_CLASSES:
             raise DataError(
                 f"{name} has {len(factors[name])} different values, at most {MOST_CLASSES} can be "
@@ -66,66 +65,77 @@ def classes_of(
     return factors, one_hot(labels, factors, len(found))
 
 
-def class_value(value: Any, name: str) -> Value:
-    """Return one image's class as a plain value; of several findings which ones: ``"2+5"``.
-
-    Raises
-    ------
-    DataError
-        For a mask, for shares instead of classes, and for nothing at all.
-
-    Examples
-    --------
-    >>> class_value(np.array([0, 1, 1]), "a"), class_value(np.array([2.0]), "a")
-    ('1+2', 2)
-    """
-    if hasattr(value, "tolist"):  # an array or tensor
-        flat = np.asarray(value.tolist())
-        if flat.size > MOST_CLASSES or sum(side > 1 for side in flat.shape) > 1:
-            raise DataError(
-                f"the label of {name} has the shape {flat.shape}: a mask is no class; "
-                "labels=False leaves it."
-            )
-        if flat.size > 1:
-            if not np.isin(flat, (0, 1)).all():
-                raise DataError(
-                    f"the label of {name} holds {flat.reshape(-1)[:4].tolist()}, shares and no "
-                    "class; give the class of each image, or labels=False."
-                )
-            return "+".join(map(str, np.flatnonzero(flat))) or "none"
-        value = flat.reshape(-1)[0].item() if flat.size else None
-    plain = plain_value(value)
-    if plain is None:
-        raise DataError(f"{name} has no class or group; expected text or a number.")
-    return int(plain) if isinstance(plain, float) and plain.is_integer() else plain
-
-
 def one_kind(values: Sequence[Value]) -> list[Value]:
     """Return values of one type: numbers where all of them are whole, else text.
 
     Examples
     --------
-    >>> one_kind(["1", "02"]), one_kind(["1", "2.0"]), one_kind([True, False])
-    (['1', '02'], [1, 2], [True, False])
+    >>> one_kind(["1", "02"]), one_kind(["1.0", 1, "2"]), one_kind([True, False])
+    (['1', '02'], [1, 1, 2], [True, False])
     """
     if all(isinstance(one, bool) for one in values):
         return list(values)
-    texts = [str(one) for one in values]
-    if all(_WHOLE.fullmatch(one) for one in texts):
-        return [int(float(one)) for one in texts]
-    return list(texts)
+    numbers = [number_of(one) for one in values]
+    if all(isinstance(number, int) for number in numbers):
+        return [number for number in numbers if number is not None]
+    return [spelled(one) for one in values]
 
 
-def _check_no_measure(name: str, values: Sequence[Value]) -> None:
-    """Refuse numbers that are measured and not counted: each image would be a class."""
-    numbers = [str(one) for one in values if _NUMBER.fullmatch(str(one))]
-    if len(numbers) < len(values) or all(_WHOLE.fullmatch(one) for one in numbers):
-        return
-    kinds = len(set(numbers))
-    if kinds > max(2, len(values) / 2) or kinds > MOST_MEASURED:
+def check_class_value(value: Any, name: str) -> Value | None:
+    """Return an item's label as a class; of several findings which there are: ``"2+5"``.
+
+    Parameters
+    ----------
+    value
+        Text, a number, or 0 and 1 for each of several findings, also as an array.
+    name
+        Whose label it is, for the sentence.
+
+    Raises
+    ------
+    DataError
+        For masks, probabilities and whatever else is no class.
+
+    Examples
+    --------
+    >>> check_class_value([0, 1, 1], "item 0"), check_class_value(2.0, "item 1")
+    ('1+2', 2)
+    """
+    if isinstance(value, Image.Image):
+        value = np.asarray(value)
+    if hasattr(value, "tolist"):  # an array or tensor
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        every = np.array(value, dtype=object) if any(map(_is_text, value)) else np.array(value)
+        if sum(side > 1 for side in every.shape) > 1 or every.size > MOST_CLASSES:
+            raise DataError(
+                f"{name} has a mask of the shape {every.shape} as its label; a mask is no class, "
+                "labels=False leaves it."
+            )
+        if every.size > 1:
+            if every.dtype.kind not in "buif" or not np.isin(every, (0, 1)).all():
+                raise DataError(
+                    f"{name} has {every.size} values as its label, {value}; expected one class, or "
+                    "0 and 1 for each finding: take the likeliest, or labels=False."
+                )
+            return "+".join(map(str, np.flatnonzero(every))) or "none"
+        value = every.item() if every.size else None
+    return plain_value(value)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, (str, bytes))
+
+
+def _check_no_measure(name: str, values: Sequence[Value], count: int) -> None:
+    numbers = [number_of(value) for value in values]
+    fractions = [number for number in numbers if isinstance(number, float)]
+    many = len(values) > MOST_FRACTIONS or 2 * len(values) > count
+    if fractions and None not in numbers and many:
         raise DataError(
-            f"{name} holds {kinds} different numbers, such as {numbers[0]}: a measure, no class; "
-            "put ranges together in a table, or pass labels=False."
+            f"{name} is a measure ({len(values)} different values in {count} images, such as "
+            f"{fractions[0]:g}), no class; put ranges of it together in a table, or leave it out "
+            "with labels=False."
         )
 
 

@@ -1,20 +1,21 @@
-"""DICOM files: pixel values as the scanner meant them, nothing that names a person.
+"""DICOM files: pixels as a viewer shows them, and nothing that names a person.
 
-A patient's number says which images stay together and is hashed before anything is kept;
-no other tag is copied but the one that somebody asks for as a class.
+Only the stored bits count; the modality LUT or rescale is applied; MONOCHROME1 is turned
+upright; palettes and YBR become RGB; padding is background. Rows and columns stay as they
+are stored, which is the radiological convention for a patient who lies on the back: the
+patient's right on the viewer's left, front and head up. A patient's number says which images
+stay together and is hashed before anything is kept; no other tag is copied.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan_widgets.datasets.pixels import Pixels, grey_pixels
+from medgan_widgets.datasets.pixels import Pixels, colour_pixels, grey_pixels
 from medgan_widgets.errors import DataError
 
 PATIENT = "PatientID"
@@ -24,289 +25,372 @@ _WHO = frozenset({
     PATIENT, "OtherPatientIDs", "AccessionNumber", "StudyID", "PatientAddress",
     "PatientTelephoneNumbers", "DeviceSerialNumber", "PatientComments",
 })  # fmt: skip
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+# Modalities that are no images of a patient, and the storage classes of two of them
 _NO_IMAGES = {
-    "SEG": "a segmentation (SEG)",
-    "RTDOSE": "a dose map (RTDOSE)",
-    "RTSTRUCT": "a set of contours (RTSTRUCT)",
-    "RTPLAN": "a treatment plan (RTPLAN)",
-    "SR": "a report (SR)",
-    "KO": "a list of key images (KO)",
-    "PR": "a presentation state (PR)",
-    "DOC": "a document (DOC)",
-    "REG": "a registration (REG)",
+    "SEG": "a segmentation",
+    "RTDOSE": "a dose map",
+    "RTSTRUCT": "a set of contours",
+    "RTPLAN": "a treatment plan",
+    "SR": "a report",
+    "DOC": "a document",
+    "PR": "a presentation state",
+    "KO": "a selection of images",
+    "REG": "a registration",
 }
-_SEGMENTATION, _DOSE = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.481.2"
-_SCOUTS = frozenset({"LOCALIZER", "SCOUT"})
-_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
-_SUV_UNITS = frozenset({"GML", "SUV", "SUVBW"})
+_CLASSES = {"66.4": "SEG", "66.7": "SEG", "481.2": "RTDOSE"}
+_STORAGE = "1.2.840.10008.5.1.4.1.1."
+# Values of ImageType of pictures that go with the images
+_ASIDE = {
+    "LOCALIZER": "a scout",
+    "THUMBNAIL": "a thumbnail",
+    "OVERVIEW": "an overview of a slide",
+    "LABEL": "the label of a slide",
+}
 
 
 def open_dicom(data: bytes, name: str) -> DicomFile:
-    """Return a DICOM file that was read into memory.
+    """Open a DICOM file, also one without the preamble that should stand before it.
 
     Parameters
     ----------
     data
-        The whole file, with a preamble or without.
+        The whole file.
     name
         What it is called in an error.
 
     Raises
     ------
     DataError
-        When it is no DICOM, or damaged.
+        When it is no DICOM file, or does not say how it is compressed.
     """
     import pydicom
-    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+    # Without a preamble a file begins with its first group, 2 or 8, in either byte order.
+    if data[128:132] != b"DICM" and data[:2] not in (b"\2\0", b"\10\0", b"\0\10"):
+        raise DataError(f"{name} cannot be read as DICOM (it neither has its mark nor begins so).")
     try:
         file: Any = pydicom.dcmread(io.BytesIO(data), force=True)
-        known = len(file) > 0 and ("SOPClassUID" in file or "Rows" in file or "Modality" in file)
-        if not known:
-            raise DataError(f"{name} is no DICOM file: it has none of its tags.")
+        if not any(one in file for one in ("SOPClassUID", "Modality", "Rows")):
+            raise DataError(f"{name} cannot be read as DICOM (its tags are not there).")
         if "TransferSyntaxUID" not in file.file_meta:
-            implicit = file.original_encoding[0]
-            file.file_meta.TransferSyntaxUID = (
-                ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
-            )
+            if "PixelData" in file and file["PixelData"].is_undefined_length:
+                raise DataError(
+                    f"{name} does not say how it is compressed (it has no TransferSyntaxUID); "
+                    "export it again, uncompressed."
+                )
+            implicit, little = file.original_encoding
+            plain = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+            file.file_meta.TransferSyntaxUID = plain if little else ExplicitVRBigEndian
         return DicomFile(file, name)
     except DataError:
         raise
     except Exception as error:  # damaged files fail in many ways
-        raise DataError(f"{name} cannot be read as DICOM ({error}).") from error
-
-
-def check_keyword(keyword: str, *, tells_nobody: bool, table: str) -> None:
-    """Raise a DataError for what is no DICOM keyword, or names a person where that must not be.
-
-    ``table`` is where it was looked for as a column first.
-    """
-    from pydicom.datadict import dictionary_VR, tag_for_keyword
-
-    if tag_for_keyword(keyword) is None:
-        raise DataError(
-            f"{keyword!r} is neither a DICOM keyword nor a column of {table}; write a keyword "
-            "as in 'Modality', or give a table."
-        )
-    if tells_nobody and (keyword in _WHO or dictionary_VR(keyword) in _TELLING):
-        raise DataError(
-            f"labels={keyword!r} would write into the model who or when it was; choose a keyword "
-            "that tells a kind, or give classes in a table."
-        )
+        raise DataError(f"{name} cannot be read as DICOM ({_one_line(error)}).") from error
 
 
 class DicomFile:
-    """One file: its frames, and what its tags say of them.
+    """One file that was opened with `open_dicom`.
 
     Attributes
     ----------
+    name
+        What it is called in an error.
     frames
-        How many there are.
+        How many images it holds.
+    shape
+        Height and width.
+    colour
+        Whether its pixels are colours.
     not_image
-        Why it is no image to learn from, e.g. ``"a segmentation (SEG)"``; else empty.
+        Why it is no image to learn from, such as ``"a dose map (RTDOSE)"``; empty for an image.
     """
 
     def __init__(self, file: Any, name: str) -> None:
-        self._file, self._name = file, name
+        self._file = file
+        self._photometric = str(file.get("PhotometricInterpretation", ""))
+        self.name = name
         self.frames = int(file.get("NumberOfFrames", 1) or 1)
-        self.not_image = self._why_no_image()
+        self.shape = (int(file.get("Rows", 0) or 0), int(file.get("Columns", 0) or 0))
+        self._bits = int(file.get("BitsStored", 0) or file.get("BitsAllocated", 0) or 0)
+        palette = self._photometric == "PALETTE COLOR"
+        self.colour = palette or int(file.get("SamplesPerPixel", 1) or 1) > 1
+        self.not_image = self._not_image()
 
     def keyword(self, name: str) -> str | None:
-        """Return the value of a keyword as text, or None."""
-        return str(self._file.get(name) or "").strip() or None
+        """Return the value of a DICOM keyword as text, or None where there is none.
+
+        Several values are joined with a backslash, as DICOM writes them.
+        """
+        try:
+            value = self._file.get(name)
+        except Exception as error:  # pydicom reads a value when it is asked for
+            raise DataError(f"{self.name} has a {name} that cannot be read ({error}).") from error
+        several = value if hasattr(value, "append") else [value]
+        text = "\\".join("" if one is None else str(one) for one in several)
+        return text.strip(" \0\n\r\t") or None
 
     def frame(self, index: int = 0, *, window_file: bool = False) -> Pixels:
-        """Return one frame, upright: MONOCHROME1 is turned, colour is RGB.
+        """Return one image of the file.
 
         Parameters
         ----------
         index
             Which frame.
         window_file
-            Show grey values through the file's own VOI LUT or window, 0 … 255.
+            Return what the file's own VOI LUT, or the first of its windows, makes of grey
+            values: 0 … 255. Colours have no window.
 
         Raises
         ------
         DataError
-            When pixels are missing, compressed in a way nothing here can open, only
-            padding, or when the file has no window and one is asked for.
+            When pixels are missing, damaged, all padding, or compressed in a way nothing here
+            can open; and when a window is asked for that the file does not have.
         """
+        stored = self._decoded(index)
         try:
-            return self._frame(index, window_file)
-        except (RuntimeError, NotImplementedError) as error:
-            syntax = getattr(self._file.file_meta, "TransferSyntaxUID", None)
-            raise DataError(
-                f"{self._name} is compressed ({getattr(syntax, 'name', 'unknown')}) and nothing "
-                "here can open it; install pylibjpeg with its plugins, or save it uncompressed."
-            ) from error
+            facts = self._spacing(index)
+            if self._photometric == "PALETTE COLOR":
+                return colour_pixels(self._coloured(stored), self.name, stored=(0, 65535), **facts)
+            if self.colour:
+                stored, bits = stored >> max(0, self._bits - 16), min(self._bits, 16)
+                wide = stored.astype(np.uint8 if bits <= 8 else np.uint16)
+                return colour_pixels(wide, self.name, stored=(0, 2**bits - 1), **facts)
+            return self._grey(stored, index, window_file, facts)
         except DataError:
             raise
-        except Exception as error:  # damaged files fail in many ways
-            raise DataError(f"{self._name} has no pixels that can be read ({error}).") from error
+        except Exception as error:  # so do damaged tags
+            raise DataError(f"{self.name} cannot be read ({_one_line(error)}).") from error
 
-    def _frame(self, index: int, window_file: bool) -> Pixels:
-        from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
-
-        file = self._file
-        stored = self._decoded(index)
-        kind = str(file.get("PhotometricInterpretation", ""))
-        facts = self._spacing(index)
-        if kind == "PALETTE COLOR":
-            colours = np.asarray(apply_color_lut(stored, file))[..., :3]
-            if colours.dtype != np.uint8:  # a palette holds eight bits in the upper half
-                colours = (colours >> 8).astype(np.uint8)
-            return Pixels(colours, None, (0.0, 255.0), **facts)
-        if stored.ndim == 3:
-            bits = int(file.BitsStored)
-            if bits > 16:
-                stored, bits = stored >> (bits - 16), 16
-            colours = stored.astype(np.uint8 if bits <= 8 else np.uint16)
-            return Pixels(colours, None, (0.0, 2.0**bits - 1), **facts)
-        holder = self._group_with("PixelValueTransformationSequence", index) or file
-        values = np.asarray(apply_modality_lut(stored, holder), np.float64)
+    def _grey(
+        self, stored: NDArray[Any], index: int, window_file: bool, facts: dict[str, Any]
+    ) -> Pixels:
+        """Return grey values: only the stored bits, rescaled, upright, padding told apart."""
+        stored, low, high = self._in_stored_bits(stored)
         background = self._padding(stored)
-        unit = self._unit(holder)
-        ends = self._range(holder)
-        turned = sum(ends) if ends and kind == "MONOCHROME1" else None
-        if kind == "MONOCHROME1" and ends is None:  # floats: about the image's own middle
-            turned = float(values.min() + values.max())
+        rescale = self._group("PixelValueTransformationSequence", index)
+        unit = ""
+        known: tuple[float, float] | None = None
+        if rescale.get("ModalityLUTSequence"):
+            values, low, high = self._looked_up(stored, rescale.ModalityLUTSequence[0])
+        else:
+            slope = float(rescale.get("RescaleSlope", 1) or 1)
+            intercept = float(rescale.get("RescaleIntercept", 0) or 0)
+            values = stored * slope + intercept
+            low, high = sorted((low * slope + intercept, high * slope + intercept))
+            unit = self._unit(rescale)
+            # Sixteen of sixteen bits are what a format gives, not what a scanner fills.
+            if not unit and self._bits not in (0, 16, 32, 64):
+                known = (low, high)
         if window_file:
-            shown = self._shown(values, index)
-            shown = 255 - shown if kind == "MONOCHROME1" else shown
-            return grey_pixels(shown, self._name, background, stored=(0.0, 255.0), **facts)
-        if turned is not None:
-            values = turned - values
-        if (
-            kind != "MONOCHROME1"
-            and unit == ""
-            and stored.dtype == np.uint8
-            and (ends == (0.0, 255.0) and (values == stored).all())
-        ):
-            values = stored  # eight bits stay eight bits
-        return grey_pixels(
-            values, self._name, background, stored=None if unit else ends, unit=unit,
-            turned=turned, **facts,
-        )  # fmt: skip
+            values = self._windowed(values, index)
+            low, high, known, unit = 0.0, 255.0, (0.0, 255.0), ""
+        if self._photometric == "MONOCHROME1":
+            facts["turned"], unit = low + high, ""
+            values = low + high - values
+        return grey_pixels(values, self.name, background, stored=known, unit=unit, **facts)
 
     def _decoded(self, index: int) -> NDArray[Any]:
-        """Return the numbers of one frame, only the bits that are stored."""
+        """Return the numbers of one frame, colours as RGB."""
         from pydicom.pixels.utils import pixel_array
 
-        file = self._file
-        stored: NDArray[Any] = pixel_array(file, index=index if self.frames > 1 else None)
-        bits, allocated = int(file.get("BitsStored", 0)), int(file.get("BitsAllocated", 0))
-        if stored.dtype.kind not in "ui" or not 0 < bits < allocated or stored.ndim == 3:
-            return stored
-        # What lies above, such as the graphics of an overlay, is no part of the picture.
-        spare = 8 * stored.dtype.itemsize - bits
-        wide = stored.astype(stored.dtype.newbyteorder("="))
-        if int(file.get("PixelRepresentation", 0)) == 1:
-            return np.asarray((wide << spare).view(wide.dtype.str.replace("u", "i")) >> spare)
-        return np.asarray(wide & wide.dtype.type(2**bits - 1))
+        if not any(one in self._file for one in _PIXELS):
+            raise DataError(f"{self.name} holds no pixels, or is cut short before them.")
+        if self.colour and self._photometric not in (*_COLOURS, "PALETTE COLOR"):
+            raise DataError(f"{self.name} has {self._photometric} colours; export it as RGB.")
+        try:
+            return np.asarray(pixel_array(self._file, index=index, correct_unused_bits=False))
+        except Exception as error:  # damaged files fail in many ways
+            syntax = self._file.file_meta.TransferSyntaxUID
+            if not _can_open(syntax, self._bits):
+                raise DataError(
+                    f"{self.name} is compressed ({syntax.name}) and nothing here can open it; "
+                    "pip install pylibjpeg[all], or save it uncompressed."
+                ) from error
+            other = "; if other programs show it, pip install pylibjpeg[all]"
+            raise DataError(
+                f"{self.name} has no pixels that can be read ({_one_line(error)})"
+                f"{other if syntax.is_encapsulated else ''}."
+            ) from error
+
+    def _in_stored_bits(self, stored: NDArray[Any]) -> tuple[NDArray[Any], float, float]:
+        """Return numbers without what lies in unused bits, and the range they can have.
+
+        Old files keep overlay graphics there, and leave out the sign.
+        """
+        from pydicom.uid import RLELossless
+
+        if stored.dtype.kind == "f":
+            return stored, 0.0, 0.0
+        bits, signed = self._bits, bool(self._file.get("PixelRepresentation", 0))
+        syntax = self._file.file_meta.TransferSyntaxUID
+        below = int(self._file.get("HighBit", bits - 1)) + 1 - bits
+        if syntax.is_encapsulated and syntax != RLELossless:
+            below = 0  # a codec has moved them down
+        low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+        if below > 0 or stored.dtype.itemsize * 8 > bits:
+            plain = (stored.astype(np.int64) >> max(below, 0)) & (2**bits - 1)
+            stored = np.where(plain > high, plain - 2**bits, plain)
+        return stored, float(low), float(high)
 
     def _padding(self, stored: NDArray[Any]) -> NDArray[np.bool_] | None:
-        value = self._file.get("PixelPaddingValue")
-        if value is None:
+        """Return where PixelPaddingValue says that nothing was imaged, or None."""
+        kind = {"f4": "Float", "f8": "DoubleFloat"}.get(stored.dtype.str[1:], "")
+        ends = [self._file.get(f"{kind}PixelPadding{end}") for end in ("Value", "RangeLimit")]
+        if ends[0] is None:
             return None
-        limit = self._file.get("PixelPaddingRangeLimit", value)
-        size = 2 ** int(self._file.get("BitsAllocated", 16))
-        # Writers often give the value of signed pixels as if it were unsigned, and back.
-        low, high = sorted(
-            one - size if stored.min() < 0 <= size // 2 <= one else one
-            for one in (int(value), int(limit))
-        )
-        return np.asarray((stored >= low) & (stored <= high))
+        if not kind and self._file.get("PixelRepresentation", 0):  # often written unsigned
+            wrap = 2 ** int(self._file.BitsAllocated)
+            ends = [one - wrap if one is not None and one >= wrap / 2 else one for one in ends]
+        low, high = sorted((ends[0], ends[0] if ends[1] is None else ends[1]))
+        outside: NDArray[np.bool_] = (stored >= low) & (stored <= high)
+        return outside
 
-    def _unit(self, holder: Any) -> str:
-        said = str(holder.get("RescaleType") or self._file.get("RescaleType") or "").upper()
-        rescaled = self.keyword("Modality") == "CT" and holder.get("RescaleIntercept") is not None
-        if said == "HU" or (not said and rescaled):
+    def _unit(self, rescale: Any) -> str:
+        kind = str(rescale.get("RescaleType") or "").upper()
+        if kind == "HU":
             return "HU"
-        units = str(self._file.get("Units") or "").upper()
-        return "SUV" if said in _SUV_UNITS or units in _SUV_UNITS else ""
+        if not kind and self._file.get("Modality") == "CT" and "RescaleIntercept" in rescale:
+            return "HU"
+        return "SUV" if self._file.get("Units") == "GML" else ""  # grams a millilitre
 
-    def _range(self, holder: Any) -> tuple[float, float] | None:
-        """Return the lowest and highest value that can be stored, after rescaling."""
-        if "FloatPixelData" in self._file or "DoubleFloatPixelData" in self._file:
-            return None
-        if table := holder.get("ModalityLUTSequence"):
-            return 0.0, 2.0 ** int(table[0].LUTDescriptor[2]) - 1
-        bits, signed = int(self._file.BitsStored), int(self._file.get("PixelRepresentation", 0))
-        low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-        slope = float(holder.get("RescaleSlope", 1) or 1)
-        shift = float(holder.get("RescaleIntercept", 0) or 0)
-        ends = sorted((low * slope + shift, high * slope + shift))
-        return ends[0], ends[1]
+    def _windowed(self, values: NDArray[Any], index: int) -> NDArray[Any]:
+        """Return values as the file's VOI LUT or first window shows them, 0 … 255.
 
-    def _shown(self, values: NDArray[np.float64], index: int) -> NDArray[np.float32]:
-        """Return grey values as the file asks to be shown, 0 … 255 (DICOM PS3.3 C.11.2)."""
-        from pydicom.pixels.processing import apply_voi
+        DICOM PS3.3, C.11.2.
+        """
+        voi = self._group("FrameVOILUTSequence", index)
+        if voi.get("VOILUTSequence"):
+            shown, _, _ = self._looked_up(values, voi.VOILUTSequence[0])
+            return shown * (255 / (2.0 ** int(voi.VOILUTSequence[0].LUTDescriptor[2]) - 1))
+        center, width = (_first(voi.get(one)) for one in ("WindowCenter", "WindowWidth"))
+        if center is None or width is None or width <= 0:
+            raise DataError(f"{self.name} has no window of its own; give one as (center, width).")
+        function = str(voi.get("VOILUTFunction") or "LINEAR")
+        if function == "SIGMOID":
+            return 255 / (1 + np.exp(-4 * (values - center) / width))
+        if function == "LINEAR":  # from the middle of one whole number to that of another
+            center, width = center - 0.5, max(width - 1, 1e-6)
+        return np.clip((values - center) / width + 0.5, 0, 1) * 255
 
-        holder = self._group_with("FrameVOILUTSequence", index) or self._file
-        if table := holder.get("VOILUTSequence"):
-            whole = np.asarray(np.rint(values), np.int64)
-            top = 2.0 ** int(table[0].LUTDescriptor[2]) - 1
-            shown = np.asarray(apply_voi(whole, holder, index=0), np.float64)
-            return np.asarray(np.clip(shown / top * 255, 0, 255), np.float32)
-        if holder.get("WindowWidth") is None or holder.get("WindowCenter") is None:
-            raise DataError(
-                f"{self._name} has no window of its own; choose window=(center, width)."
-            )
-        center, width = (
-            float(np.atleast_1d(np.asarray(holder.get(one), float))[0])
-            for one in ("WindowCenter", "WindowWidth")
-        )
-        kind = str(holder.get("VOILUTFunction") or "LINEAR").upper()
-        if kind == "SIGMOID":
-            shown = 1 / (1 + np.exp(-4 * (values - center) / width))
-        elif kind == "LINEAR_EXACT":
-            shown = (values - center) / width + 0.5
+    def _looked_up(self, values: NDArray[Any], lut: Any) -> tuple[NDArray[Any], float, float]:
+        """Return what a table makes of values, and the lowest and highest it holds."""
+        count, first, _ = lut.LUTDescriptor
+        count = count or 2**16
+        data = lut.LUTData
+        if isinstance(data, bytes):
+            little = self._file.file_meta.TransferSyntaxUID.is_little_endian
+            wide = "<u2" if little else ">u2"
+            table = np.frombuffer(data, wide if len(data) >= 2 * count else np.uint8)
         else:
-            shown = (values - (center - 0.5)) / max(width - 1, 1e-9) + 0.5
-        return np.asarray(np.clip(shown, 0, 1) * 255, np.float32)
+            table = np.asarray(data, np.uint16)
+            table = table.view(np.uint8) if len(table) < count else table
+        table = table[:count].astype(np.float64)
+        if first >= 2**15 and values.min() < 0:  # often written unsigned
+            first -= 2**16
+        places = np.clip(values - first, 0, count - 1).astype(np.int64)
+        return table[places], float(table.min()), float(table.max())
+
+    def _coloured(self, stored: NDArray[Any]) -> NDArray[Any]:
+        from pydicom.pixels.processing import apply_color_lut
+
+        places = self._in_stored_bits(stored)[0].astype(stored.dtype)
+        coloured = np.asarray(apply_color_lut(places, self._file))[..., :3]
+        eight = self._file.RedPaletteColorLookupTableDescriptor[2] <= 8
+        return coloured.astype(np.uint8) if eight else coloured
 
     def _spacing(self, index: int) -> dict[str, Any]:
-        """Return spacing and aspect as far as they are known."""
-        measures = self._group_with("PixelMeasuresSequence", index)
-        for holder, names in ((measures, _SPACINGS[:1]), (self._file, _SPACINGS)):
-            for name in names if holder is not None else ():
-                found = holder.get(name)
-                if found is not None and len(np.atleast_1d(found)) == 2:
-                    down, across = float(found[0]), float(found[1])
-                    if down > 0 and across > 0:
-                        aspect = down / across
-                        return {"spacing": (down, across),
-                                "aspect": 1.0 if abs(aspect - 1) < 1e-3 else aspect}  # fmt: skip
-        ratio = self._file.get("PixelAspectRatio")
-        if (
-            ratio is not None
-            and len(np.atleast_1d(ratio)) == 2
-            and int(ratio[0]) > 0 < int(ratio[1])
+        """Return spacing and aspect of a pixel, where the file says them."""
+        measures = self._group("PixelMeasuresSequence", index)
+        for source, keyword in (
+            (measures, "PixelSpacing"),
+            (self._file, "ImagerPixelSpacing"),
+            (self._file, "NominalScannedPixelSpacing"),
+            (self._file, "PixelAspectRatio"),
         ):
-            return {"aspect": int(ratio[0]) / int(ratio[1])}
+            try:
+                down, across = (float(one) for one in source.get(keyword) or ())
+            except (TypeError, ValueError):
+                continue
+            if down > 0 and across > 0:
+                spacing = None if keyword == "PixelAspectRatio" else (down, across)
+                return {"spacing": spacing, "aspect": down / across}
         return {}
 
-    def _group_with(self, sequence: str, index: int) -> Any:
-        """Return a frame's functional group, or what all frames share; None without one."""
-        return next(
-            (one.get(sequence)[0] for one in self._groups(index) if one.get(sequence)), None
+    def _group(self, sequence: str, index: int) -> Any:
+        """Return what holds the tags of a frame: its functional groups, or the file."""
+        for groups in (
+            list(self._file.get("PerFrameFunctionalGroupsSequence") or [])[index : index + 1],
+            list(self._file.get("SharedFunctionalGroupsSequence") or [])[:1],
+        ):
+            for one in groups:
+                if one.get(sequence):
+                    return one[sequence].value[0]
+        return self._file
+
+    def _not_image(self) -> str:
+        file = self._file
+        storage = str(file.get("SOPClassUID", "")).removeprefix(_STORAGE)
+        kind = _CLASSES.get(storage, str(file.get("Modality", "")))
+        if kind in _NO_IMAGES:
+            return f"{_NO_IMAGES[kind]} ({kind})"
+        said = self.keyword("ImageType") or ""
+        for one in said.upper().split("\\")[2:]:
+            if one.strip() in _ASIDE:
+                return f"{_ASIDE[one.strip()]} ({one.strip()})"
+        pixels = any(one in file for one in _PIXELS) and min(self.shape) > 0
+        return "" if pixels else "a DICOM file without an image"
+
+
+def is_keyword(keyword: str) -> bool:
+    """Return whether a text is a keyword of DICOM, as ``"Modality"`` is."""
+    from pydicom.datadict import tag_for_keyword
+
+    return tag_for_keyword(keyword) is not None
+
+
+def check_keyword(keyword: str) -> None:
+    """Refuse a DICOM keyword that would tell who or when it was, as a class does in a card.
+
+    Raises
+    ------
+    DataError
+        For what is no keyword of DICOM, and for one that tells.
+    """
+    from pydicom.datadict import dictionary_VR
+
+    if not is_keyword(keyword):
+        raise DataError(
+            f"{keyword!r} is neither a DICOM keyword nor a column of a table; write a keyword as "
+            "in 'Modality', or give a table."
+        )
+    if keyword in _WHO or dictionary_VR(keyword) in _TELLING:
+        raise DataError(
+            f"labels={keyword!r} would write into the model who or when it was; choose a keyword "
+            "that tells a kind, or give classes in a table."
         )
 
-    def _groups(self, index: int) -> Iterator[Any]:
-        yield from list(self._file.get("PerFrameFunctionalGroupsSequence", []))[index : index + 1]
-        yield from list(self._file.get("SharedFunctionalGroupsSequence", []))[:1]
 
-    @cached_property
-    def _image_type(self) -> set[str]:
-        return {str(one).upper() for one in np.atleast_1d(self._file.get("ImageType") or [])}
+def _can_open(syntax: Any, bits: int) -> bool:
+    """Return whether a decoder of a transfer syntax is installed."""
+    from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.uid import JPEGExtended12Bit
 
-    def _why_no_image(self) -> str:
-        kind = str(self._file.get("SOPClassUID", ""))
-        modality = self.keyword("Modality") or ""
-        if kind in (_SEGMENTATION, _DOSE) or modality in _NO_IMAGES:
-            return _NO_IMAGES[{_SEGMENTATION: "SEG", _DOSE: "RTDOSE"}.get(kind, modality)]
-        if self._image_type & _SCOUTS:
-            return "a scout (LOCALIZER)"
-        if "Rows" not in self._file or "Columns" not in self._file:
-            return "a DICOM file without an image"
-        return ""
+    try:
+        # Pillow, which opens it, knows eight bits of it only.
+        narrow = syntax == JPEGExtended12Bit and bits > 8
+        return get_decoder(syntax).is_available and not narrow
+    except NotImplementedError:  # a video, for instance
+        return False
+
+
+def _first(value: Any) -> float | None:
+    """Return the first of several numbers, or the only one."""
+    several = np.atleast_1d(np.asarray([] if value in (None, "") else value, np.float64))
+    return float(several[0]) if several.size else None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")

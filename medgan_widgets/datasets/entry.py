@@ -12,10 +12,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan_widgets.datasets.dicom import PATIENT, check_keyword, open_dicom
+from medgan_widgets.datasets.dicom import PATIENT, check_keyword, is_keyword, open_dicom
 from medgan_widgets.datasets.listing import (
     Listing,
-    folder_labels,
     kind_of,
     list_files,
     own_split,
@@ -168,6 +167,8 @@ def read_images(
             size = prepared.size
         held = HELD_OUT if test else 0
         return read_phantoms(phantom, size=size, most=most, held_out=held, labels=labels)
+    if isinstance(data, str) and not data.strip():
+        raise DataError("data is empty; give the path of a folder or file.")
     if isinstance(data, (str, Path)):
         return _of_path(Path(data).expanduser(), reading, kind, labels, group, table)
     if table is not None or kind is not None:
@@ -210,6 +211,8 @@ def files_of(
         if table is not None:
             raise DataError("table= is for folders; an npz file holds its own classes and groups.")
         return FilesBelow(place, listing, source, reading, None, None, None)
+    if reading.window == FILE and source != "dicom":
+        raise DataError("window='file' is for DICOM; other files have no window of their own.")
     labels = None if labels is False else labels
     for what, said in (("labels", labels), ("group", group)):
         if said is not None and not isinstance(said, str):
@@ -233,6 +236,8 @@ def _of_path(
 
 
 def _of_memory(data: Any, reading: Reading, labels: Any, group: Any) -> TrainingImages:
+    if reading.window == FILE:
+        raise DataError("window='file' is for DICOM; images in memory have no window of their own.")
     raw = reading.window is not None
     reading = replace(reading, as_pixels=not raw)
     if isinstance(data, np.ndarray):
@@ -275,21 +280,18 @@ class FilesBelow:
             self.masks.setdefault(image, []).append(mask)
         if source == "dicom":
             self._find_keywords(labels, group)
-        self.folders = folder_labels(names) if labels == FOLDER else None
-        if self.folders is not None:
-            self.left_out += [
-                Refused(name, f"{name} lies beside the folders of the classes")
-                for name in self.folders.strays
-            ]
-            names = [name for name in names if name in self.folders.classes]
-            self.notes.append(f"{self.folders.note}.")
         columns = [
-            None if what in self.keywords or (what, said) == ("labels", FOLDER) else said
+            None if what in self.keywords else said
             for what, said in (("labels", labels), ("group", group))
         ]
         self.labels = labels
-        self._fit_table(names)
+        self._tell_table(names)
         self.annotations = Annotations(names, self.table, columns[0], columns[1])
+        self.notes += [f"{one[0].upper()}{one[1:]}." for one in self.annotations.notes]
+        self.left_out += [
+            Refused(name, f"{name} lies beside the folders of the classes")
+            for name in self.annotations.strays
+        ]
         self.sides: dict[str, str] | None = None
         if reading.split is None and reading.test > 0 and (parts := own_split(names)):
             outside = [name for name in names if name not in parts]
@@ -325,7 +327,7 @@ class FilesBelow:
         return replace(
             images,
             left_out=tuple(self.left_out),
-            notes=(*self.notes, *images.notes),
+            notes=tuple(self.notes),
             note=self.note,
         )
 
@@ -351,10 +353,6 @@ class FilesBelow:
             name, NOTHING, said.labels, said.group, path, hashlib.sha256(data).hexdigest(),
             (self.sides or {}).get(name),
         )  # fmt: skip
-        if self.folders is not None:
-            whole = replace(whole, labels={"class": self.folders.classes[name]})
-            if whole.group is None and self.folders.groups:
-                whole = replace(whole, group=self.folders.groups.get(name))
         mask = self.masks.get(name)
         for one in open_it(data, whole, rows):
             if mask and isinstance(one, ImageRecord):
@@ -408,9 +406,18 @@ class FilesBelow:
         if self.asked_group is None:
             self.note = VOLUMES
         shown = kept_slices(volume.slices(plane))
+        empty = []
         for number in shown if rows is None else [shown[row] for row in sorted(rows)]:
-            pixels = volume.slice(number, plane)
-            yield replace(whole, name=f"{name}#{number}", pixels=pixels, group=group)
+            part = f"{name}#{number}"
+            try:
+                pixels = volume.slice(number, plane)
+            except DataError as error:  # beside the head, where all is NaN
+                empty.append(Refused(part, str(error)))
+                continue
+            yield replace(whole, name=part, pixels=pixels, group=group)
+        if len(empty) == len(shown):
+            raise DataError(empty[0].reason)
+        self.left_out += empty
 
     def _count(self, name: str, path: Path) -> int:
         """Return how many images a file holds."""
@@ -441,20 +448,20 @@ class FilesBelow:
         """Find out which of labels and group are DICOM keywords."""
         for what, said in (("labels", labels), ("group", group or PATIENT)):
             if said is not None and said != FOLDER and not self.table.has(said):
-                check_keyword(said, tells_nobody=what == "labels", table=self.table.name)
+                if what == "labels":
+                    check_keyword(said)
+                elif not is_keyword(said):
+                    raise DataError(
+                        f"{said!r} is neither a DICOM keyword nor a column of {self.table.name}; "
+                        "write a keyword as in 'Modality', or give a table."
+                    )
                 self.keywords[what] = said
 
-    def _fit_table(self, names: Sequence[str]) -> None:
-        """Find the files that a table names, and say which are missing on either side."""
+    def _tell_table(self, names: Sequence[str]) -> None:
+        """Say which files a table names that are not there, and which it does not name."""
         if not self.table.rows:
             return
-        self.table, renamed = self.table.fitted(names)
         name, rows = self.table.name, len(self.table.rows)
-        if renamed:
-            self.notes.append(
-                f"{renamed:,} of {rows:,} rows of {name} name a file in another folder, case or "
-                "without its suffix; they were taken for the only file of that name."
-            )
         if missing := self.table.missing(names):
             self.notes.append(
                 f"{len(missing):,} of the {rows:,} files that {name} names are missing: "

@@ -1,4 +1,4 @@
-"""The key that patients' numbers are hashed with: this person's own, never part of a run."""
+"""The key that patients' numbers and source files are hashed with: one's own, in no run."""
 
 from __future__ import annotations
 

@@ -62,7 +62,6 @@ _SYSTEM = {  # what systems leave behind, as lower case; the pictures in it are 
 # Of DICOM's first elements, where the 128 bytes before them are missing.
 _VALUE_TYPES = frozenset(b"AE CS DA LO OB SH SQ ST TM UI UL US".split())
 _ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
-TWICE = "a link to what is here already"
 
 
 @dataclass(frozen=True)
@@ -237,48 +236,44 @@ def stem_of(name: str) -> str:
 def _walk(root: Path, left_out: list[LeftOut]) -> dict[str, Path]:
     """Return files by their name below a folder; what is linked comes after what is here."""
     files: dict[str, Path] = {}
-    seen: set[Path] = set()
+    seen: set[str] = set()
+    folders = [("", str(root))]
+    links: list[tuple[str, str]] = []
     top = root.resolve()
-    folders, linked = [root], []
-    for start in folders:  # grows while links to folders are found
-        for place, inside, names in os.walk(start, onerror=_not_listed):
-            folder, real = Path(place), Path(place).resolve()
-            if real in seen or (folder != root and top.is_relative_to(real)):
-                left_out.append(LeftOut(folder.relative_to(root).as_posix(), TWICE))
-                inside.clear()
+    while folders or links:
+        name, place = folders.pop() if folders else links.pop()
+        path = Path(place)
+        real = str(path.resolve())
+        if real in seen or (name and top.is_relative_to(real)):
+            left_out.append(LeftOut(name, "a link to what is here already, or above it"))
+            continue
+        seen.add(real)
+        if path.is_file():
+            files[name] = path
+            continue
+        try:
+            inside = sorted(os.scandir(place), key=lambda entry: entry.name)
+        except OSError as error:
+            raise DataError(f"{place} cannot be listed: {error.strerror}.") from error
+        for entry in inside:
+            below = f"{name}/{entry.name}" if name else entry.name
+            linked = entry.is_symlink()
+            if reason := _leftover(entry.name):
+                left_out.append(LeftOut(below, reason))
+            elif linked and Path(entry).exists():
+                if Path(entry).is_dir() or not _is_document(entry.name):
+                    links.append((below, entry.path))
+            elif not linked and entry.is_dir():
+                folders.append((below, entry.path))
+            elif _is_document(entry.name):
                 continue
-            seen.add(real)
-            for name in [*sorted(inside), *sorted(names)]:
-                path = folder / name
-                below = path.relative_to(root).as_posix()
-                if reason := _leftover(name):
-                    left_out.append(LeftOut(below, reason))
-                elif name in inside:
-                    if path.is_symlink():
-                        folders.append(path)
-                    continue
-                elif _is_document(name):
-                    continue
-                elif path.is_symlink() and path.is_file():
-                    linked.append((below, path))
-                elif path.is_file() or (path.is_symlink() and stem_of(name) != name):
-                    seen.add(real / name)  # a link to nothing too: reading it says so
-                    files[below] = path
-                else:
-                    left_out.append(LeftOut(below, "no ordinary file, or a link to nothing"))
-            inside[:] = [name for name in sorted(inside) if not _leftover(name)]
-    for below, path in linked:
-        real = path.resolve()
-        if real in seen:
-            left_out.append(LeftOut(below, TWICE))
-        else:
-            seen.add(real)
-            files[below] = path
+            elif stem_of(entry.name) != entry.name if linked else entry.is_file():
+                seen.add(f"{real}/{entry.name}")  # a link to nothing too: reading it says so
+                files[below] = Path(entry)
+            else:
+                left_out.append(LeftOut(below, "no ordinary file, or a link to nothing"))
+        links.sort(reverse=True)
     return files
-
-
-def _not_listed(error: OSError) -> None:
-    raise DataError(f"{error.filename} cannot be listed: {error.strerror}.") from error
 
 
 def _leftover(name: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from medgan_widgets.datasets.classes import class_value
+from medgan_widgets.datasets.classes import check_class_value
 from medgan_widgets.datasets.pictures import pixels_of_pillow
 from medgan_widgets.datasets.pixels import Pixels, grey_or_colour
 from medgan_widgets.datasets.records import ImageFile, ImageRecord
@@ -134,7 +135,7 @@ def _item(
     known = _labels(labels, place)
     if at is not None:
         if label is not None:
-            known = {"class": class_value(label, f"item {place}")}
+            known = {"class": _value(label, f"item {place}")}
         elif asked is not None:
             raise DataError(f"item {place} of the Dataset has no label at {at!r}.")
     pixels = _image(image, f"item {place} of the Dataset", raw)
@@ -181,7 +182,8 @@ def _image(item: Any, name: str, raw: bool) -> Pixels:
         raise DataError(f"{name} has the shape {item.shape}; expected [H, W] or [C, H, W].")
     if raw and (item.ndim == 2 or item.shape[2] == 1):
         return grey_or_colour(item, name)
-    return grey_or_colour(_levels(item, name), name)
+    pixels = grey_or_colour(_levels(item, name), name)
+    return replace(pixels, stored=(0.0, 255.0)) if item.dtype.kind == "f" else pixels
 
 
 def _levels(item: NDArray[Any], name: str) -> NDArray[Any]:
@@ -229,8 +231,15 @@ def _asked(what: str, said: Callable[[int], Any]) -> Callable[[int], Any]:
 
 
 def _labels(said: Callable[[int], Any] | None, place: int) -> dict[str, Value]:
-    return {} if said is None else {"class": class_value(said(place), f"image {place}")}
+    return {} if said is None else {"class": _value(said(place), f"image {place}")}
 
 
 def _group(said: Callable[[int], Any] | None, place: int) -> str | None:
-    return None if said is None else str(class_value(said(place), f"image {place}"))
+    return None if said is None else str(_value(said(place), f"image {place}"))
+
+
+def _value(value: Any, name: str) -> Value:
+    plain = check_class_value(value, name)
+    if plain is None:
+        raise DataError(f"{name} has no class or group; expected text or a number.")
+    return plain

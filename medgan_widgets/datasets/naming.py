@@ -48,6 +48,7 @@ _PATIENT = re.compile(
 )
 _LETTERS_AND_DIGITS = re.compile(r"(?=.*[^\W\d])(?=.*\d).{3,}|0\d+")
 _ANY_DIGIT = re.compile(r".*\d.*")
+_LONG_NUMBER = re.compile(r".*\d{4,}.*")
 _FULL_NAME = re.compile(r"[^\W\d_]{2,}[ ,_-]+[^\W\d_]{2,}")
 Folder = tuple[str, ...]
 FEW_IMAGES, SOME_IMAGES = 10, 30  # of a folder: patients have fewer, classes more
@@ -143,19 +144,20 @@ def folder_labels(names: Sequence[str]) -> FolderLabels:
         key=lambda d: (len(images[d]) == 1, _most(_ANY_DIGIT, images[d]), len(images[d])),
     )
     classes = level[chosen]
-    among = next(
-        (d for d in level if d != chosen and _are_groups(d, chosen, paths, patients)), None
-    )
+    sides = _sides(names)
+    # The same folder below train and test counts twice: numbers often begin anew there.
+    apart = {name: (sides[name][1] if name in sides else "", path) for name, path in paths.items()}
+    among = next((d for d in level if _are_groups(d, chosen, apart, patients)), None)
     groups = None
     if among is not None:
-        sides = _sides(names)
-        # Plain numbers are often counted anew for each side: train/1 is not test/1.
         anew = all(one.isdigit() and len(one) < 4 for one in images[among])
-        groups = {
-            name: "/".join(([sides[name][1]] if anew and name in sides else []) + [*path])
-            for name in level[among]
-            if name in classes and (path := paths[name][: among + 1])
-        }
+        groups = {}
+        for name, folder in level[among].items():
+            side, path = apart[name]
+            # A long number is a patient's own, also where the patient has two classes.
+            whole = [folder] if _LONG_NUMBER.fullmatch(folder) else [*path[: among + 1]]
+            if name in classes:
+                groups[name] = "/".join([side] * (anew and side != "") + whole)
     strays = [name for name in names if name not in classes]
     return FolderLabels(classes, groups, _note(images[chosen], groups), strays)
 
@@ -186,11 +188,14 @@ def masks_among(stems: Mapping[str, str]) -> tuple[dict[str, str], list[str], li
         depth = max((d for d, one in enumerate(place, 1) if _called_mask(one)), default=0)
         if depth or _called_mask(stems[name]):
             groups[depth > 0, place[:depth] if depth else place].append(name)
+    if not groups:
+        return {}, [], []
     known: dict[tuple[Folder, tuple[str, ...]], str] = {}
     anywhere: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    called = {name: _image_keys(stem) for name, stem in stems.items()}
     for rank in range(3):  # exact names win over names without a modality
         for name, place in places.items():
-            key = _image_keys(stems[name])[rank]
+            key = called[name][rank]
             known.setdefault((place, key), name)
             if rank == 0 and not any(map(_called_mask, place)):
                 anywhere[key].append(name)
@@ -309,7 +314,8 @@ def _side_of(folder: str) -> tuple[str, tuple[str, ...]] | None:
         len(told[0][0]) == 2 and not (_called_image(folder) or _called_mask(folder))
     ):
         return None
-    rest = [token for token in tokens if not _SIDE.fullmatch(token) and not token.isdigit()]
+    # Numbers tell a patient or a version: BraTS20_Training_001, Test_v2.
+    rest = [one for one in tokens if not _SIDE.fullmatch(one) and not _ANY_DIGIT.fullmatch(one)]
     return "test" if told[0][2] else "train", _without(rest, _MASK, _IMAGE)
 
 
@@ -355,13 +361,13 @@ def _look_like_patients(images: Mapping[str, int]) -> bool:
 
 
 def _are_groups(
-    d: int, chosen: int, paths: Mapping[str, tuple[str, ...]], patients: Mapping[int, bool]
+    d: int, chosen: int, apart: Mapping[str, tuple[str, Folder]], patients: Mapping[int, bool]
 ) -> bool:
     """Return whether a level's folders hold what belongs together, seen from the classes'."""
-    if patients[d] or d < chosen:
+    if patients[d] or d <= chosen:
         return patients[d]
-    here = Counter(path[: d + 1] for path in paths.values() if len(path) > d)
-    names = Counter(path[-1] for path in here)
+    here = Counter((side, path[: d + 1]) for side, path in apart.values() if len(path) > d)
+    names = Counter(path[-1] for _, path in here)
     if _most(_PART, names) or len(here) < 2:
         return False
     shared = len(names) < len(here) and not _most(_ANY_DIGIT, names)

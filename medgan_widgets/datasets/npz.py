@@ -17,7 +17,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from medgan_widgets.datasets.classes import class_value
+from medgan_widgets.datasets.classes import check_class_value
 from medgan_widgets.datasets.pixels import Pixels, grey_or_colour
 from medgan_widgets.datasets.records import ImageFile, ImageRecord
 from medgan_widgets.errors import DataError
@@ -74,9 +74,7 @@ def images_of_npz(
         groups = _groups(file, prefix, names, group, len(rows))
         side = SIDES[part] if own_sides else None
         for place in range(len(rows)):
-            known = {
-                key: class_value(every[place], f"{part}#{place}") for key, every in classes.items()
-            }
+            known = {key: _class(every[place], f"{part}#{place}") for key, every in classes.items()}
             together = None if groups is None else groups[place]
             yield _image(rows, place, f"{part}#{place}", known, together, file, sha256, side)
 
@@ -214,8 +212,8 @@ def _classes(
     if every.ndim == 0 or len(every) != count:
         got = len(every) if every.ndim else 0
         raise DataError(f"{file.name} has {count} images and {got} labels.")
-    every = every.reshape(count, -1)
     if column is not None:
+        every = every.reshape(count, -1)
         if not 0 <= column < every.shape[1]:
             raise DataError(
                 f"labels={column} is no column of {prefix}{asked}, which has {every.shape[1]}."
@@ -243,3 +241,8 @@ def _array(file: Path, name: str) -> NDArray[Any]:
             return np.asarray(arrays[name])
     except _BROKEN as error:
         raise DataError(f"{file.name} cannot be read as arrays ({name}: {error}).") from error
+
+
+def _class(label: NDArray[Any], name: str) -> Value:
+    value = check_class_value(label, name)
+    return "none" if value is None else value

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from medgan_widgets.datasets.pixels import Pixels, grey_pixels
+from medgan_widgets.datasets.pixels import Pixels, colour_pixels, grey_pixels
 from medgan_widgets.errors import DataError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp"})
@@ -52,12 +52,13 @@ def decode_picture(data: bytes, name: str) -> Pixels:
             if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
                 raise DataError(f"{name} {_SEVERAL}.")
             image.load()
-            if image.format == "PNG" and data[24] == 16 and image.mode in ("RGB", "RGBA", "LA"):
-                samples = _opencv(data)  # Pillow keeps 8 of the 16 bits
+            bits, colours = data[24:26] if image.format == "PNG" else (8, 0)
+            if bits == 16 and colours in (2, 4, 6):  # Pillow keeps 8 bits of RGB and alpha
+                samples = _opencv(data)
                 alpha = samples[..., 3] if samples.shape[2] == 4 else None
-                shown = _on_black(samples[..., : 1 if image.mode == "LA" else 3], alpha)
+                shown = _on_black(samples[..., : 1 if colours == 4 else 3], alpha)
                 shown = _upright(shown, _orientation(image))
-                return grey_pixels(shown, name) if shown.ndim == 2 else _colour(shown, name)
+                return grey_pixels(shown, name) if shown.ndim == 2 else colour_pixels(shown, name)
             return pixels_of_pillow(image, name)
     except DataError:
         raise
@@ -71,7 +72,7 @@ def pixels_of_pillow(image: Image.Image, name: str) -> Pixels:
     Raises
     ------
     DataError
-        For colours that are not to be turned into RGB, such as LAB.
+        For colours that Pillow cannot turn into RGB, and where nothing is finite.
 
     Examples
     --------
@@ -81,7 +82,14 @@ def pixels_of_pillow(image: Image.Image, name: str) -> Pixels:
     image = ImageOps.exif_transpose(image) if _orientation(image) != 1 else image
     mode = image.mode
     if mode.startswith("I") or mode == "F":
-        return grey_pixels(np.asarray(image), name)
+        values = np.asarray(image)
+        tags = getattr(image, "tag_v2", {})  # of an opened TIFF, whose numbers come as they are
+        if mode == "I" and tags.get(258) == (32,) and tags.get(339, (1,)) == (1,):
+            values = values.view(np.uint32)
+        if tags.get(262) == _WHITE_IS_ZERO and values.dtype.kind == "u":
+            turned = float(np.iinfo(values.dtype).max)
+            return grey_pixels(turned - values.astype(np.float64), name, turned=turned)
+        return grey_pixels(values, name)
     grey = mode in ("1", "L", "LA", "La")
     try:
         if "transparency" in image.info or mode in ("LA", "La", "RGBA", "RGBa", "PA"):
@@ -92,7 +100,7 @@ def pixels_of_pillow(image: Image.Image, name: str) -> Pixels:
         raise DataError(f"{name} cannot be turned into RGB ({error}).") from error
     if mode in ("P", "PA"):
         return _of_palette(values, name)
-    return grey_pixels(values, name, stored=(0.0, 255.0)) if grey else _colour(values, name)
+    return grey_pixels(values, name, stored=(0.0, 255.0)) if grey else colour_pixels(values, name)
 
 
 def _tiff(data: bytes, name: str) -> Pixels:
@@ -104,7 +112,7 @@ def _tiff(data: bytes, name: str) -> Pixels:
 
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         places = [at for at, one in enumerate(file.pages) if not one.aspage().subfiletype & 5]
-        if len(places) != 1:
+        if len(places) > 1:
             raise DataError(f"{name} {_SEVERAL}.")
         page = file.pages[places[0]].aspage()
         if page.bitspersample > 8 or page.sampleformat != 1:
@@ -135,7 +143,7 @@ def _of_page(page: Any, data: bytes, name: str) -> Pixels:
         alpha = samples[..., planes[kind]] if page.extrasamples[:1] == (_ALPHA,) else None
         samples = _on_black(samples[..., : planes[kind]], alpha)
     if kind == _RGB:
-        return _colour(samples, name)
+        return colour_pixels(samples, name)
     low, high = {1: (0, 2**bits - 1), 2: (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)}.get(
         int(page.sampleformat), (0, 0)
     )
@@ -180,16 +188,9 @@ def _on_black(colours: NDArray[Any], alpha: NDArray[Any] | None) -> NDArray[Any]
     return colours[..., 0] if colours.shape[2] == 1 else colours
 
 
-def _colour(values: NDArray[Any], name: str) -> Pixels:
-    if values.dtype not in (np.uint8, np.uint16):
-        raise DataError(f"{name} has colours of {values.dtype}; save it with 8 or 16 bits.")
-    stored = (0.0, 255.0) if values.dtype == np.uint8 else None
-    return Pixels(np.ascontiguousarray(values), stored=stored)
-
-
 def _of_palette(values: NDArray[Any], name: str) -> Pixels:
     """Return colours out of a palette; grey where it is a palette of greys."""
-    pixels = _colour(values, name)
+    pixels = colour_pixels(values, name)
     if (values == values[..., :1]).all():
         return grey_pixels(values[..., 0], name, stored=pixels.stored)
     return pixels

@@ -130,6 +130,25 @@ def grey_pixels(
     return Pixels(values, background, **facts)
 
 
+def colour_pixels(values: NDArray[Any], name: str, **facts: Any) -> Pixels:
+    """Return a colour image [H, W, 3] of uint8 or uint16; ``facts`` as for `grey_pixels`.
+
+    Raises
+    ------
+    DataError
+        For other shapes, and for colours of other numbers, such as floats.
+    """
+    if values.ndim != 3 or values.shape[2] != 3 or min(values.shape) < 2:
+        raise DataError(
+            f"{name} is not one image: its shape is {values.shape}, expected [H, W, 3]."
+        )
+    if values.dtype not in (np.uint8, np.uint16):
+        raise DataError(f"{name} has colours of {values.dtype}; save it with 8 or 16 bits.")
+    if values.dtype == np.uint8:
+        facts["stored"] = (0.0, 255.0)
+    return Pixels(np.ascontiguousarray(values), **facts)
+
+
 def grey_or_colour(image: NDArray[Any], name: str) -> Pixels:
     """Return an array [H, W], [H, W, 1] or [H, W, 3] as one image; eight bits stay as they are.
 
@@ -144,6 +163,6 @@ def grey_or_colour(image: NDArray[Any], name: str) -> Pixels:
     dtype('float32')
     """
     if image.ndim == 3 and image.shape[2] == 3:
-        return Pixels(image)
+        return colour_pixels(image, name)
     grey = image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
     return grey_pixels(grey, name, stored=(0.0, 255.0) if grey.dtype == np.uint8 else None)

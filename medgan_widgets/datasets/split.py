@@ -35,6 +35,7 @@ def drawn_split(
 
     Examples
     --------
+    >>> from medgan_widgets.datasets.records import NOTHING
     >>> images = [ImageRecord(f"{n}.png", NOTHING, group=str(n // 2)) for n in range(40)]
     >>> split = drawn_split(images)
     >>> all(split[f"{n}.png"] == split[f"{n + 1}.png"] for n in range(0, 40, 2))

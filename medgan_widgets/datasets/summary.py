@@ -107,7 +107,7 @@ class Summary:
             rows.append(("note", self.group_note))
         if self.near_duplicates.count:
             rows.append(("near duplicates", self._duplicates()))
-        rows += [("note", note) for note in data.notes]
+        rows += [("note", note) for note in (*data.notes, *data.pixel_notes)]
         if unused := (*self.refused, *data.left_out):
             shown = "; ".join(one.reason.rstrip(".") for one in unused[:MOST_LISTED])
             more = len(unused) - MOST_LISTED

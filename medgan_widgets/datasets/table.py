@@ -5,21 +5,27 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections import Counter
+import re
+import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from functools import cache
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
-from medgan_widgets.datasets.records import Refused
+from medgan_widgets.datasets.listing import TABLES, folder_labels, stem_of
+from medgan_widgets.datasets.records import MOST_LISTED, Refused
 from medgan_widgets.errors import DataError
-from medgan_widgets.seeds import Value
+from medgan_widgets.seeds import Value, number_of
 
 FOLDER = "folder"
 FILE_NAME = "file_name"
-TABLES = (".csv", ".jsonl")
-# What other people call the column of files.
-NAMED_SO = ("filename", "file", "image", "image_name", "image index", "path", "image_path", "name")
+# What other people's tables call it; letter case, blanks and underscores do not count.
+FILE_NAMES = frozenset(
+    {"filename", "file", "filepath", "path", "image", "imageindex", "imagename", "imagepath"}
+    | {"imagefile", "imageid", "img"}
+)
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -35,11 +41,14 @@ class Table:
         By the file's path below the data, or by its bare name.
     chosen
         Whether its rows are a choice: files without a row are left alone then.
+    note
+        How its names were understood, where they differ from those of the files.
     """
 
     name: str
     rows: Mapping[str, Mapping[str, Any]]
     chosen: bool = False
+    note: str | None = None
 
     def has(self, column: str) -> bool:
         """Return whether any row has a column."""
@@ -48,44 +57,64 @@ class Table:
     def values(self, column: str) -> set[str]:
         """Return what stands in a column, as text."""
         found = (plain_value(row.get(column)) for row in self.rows.values())
-        return {str(one) for one in found if one is not None}
+        return {spelled(one) for one in found if one is not None}
 
-    def missing(self, names: Sequence[str]) -> list[str]:
-        """Return the files that it names and that are not there."""
-        here = {*names, *(PurePosixPath(name).name for name in names)}
-        return [name for name in self.rows if name not in here]
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """Return what it names that is not among some files."""
+        names = set(names)
+        return [name for name in self.fitted(names).rows if name not in names]
 
-    def unnamed(self, names: Sequence[str]) -> list[str]:
-        """Return the files that are there and that it does not name."""
-        return [name for name in names
-                if name not in self.rows and PurePosixPath(name).name not in self.rows]  # fmt: skip
+    def unnamed(self, names: Iterable[str]) -> list[str]:
+        """Return those of some files that it does not name."""
+        names = list(names)
+        rows = self.fitted(names).rows
+        return [name for name in names if name not in rows]
 
-    def fitted(self, names: Sequence[str]) -> tuple[Table, int]:
-        """Return it with rows under the names that files have here, and how many were renamed.
+    def fitted(self, names: Iterable[str]) -> Table:
+        """Return it with the names of some files, where it clearly means them.
 
-        Where a row names a file in another folder, without suffix or in another case, and only
-        one file fits, it is that one.
+        A path from another computer, another letter case or suffix, or none, will
+        do where one file and one row fit each other alone; another folder only
+        where nothing else fits. Rows of no file keep the name they have.
 
         Raises
         ------
         DataError
-            When none of the files that it names is here.
+            When it names none of the files.
         """
-        lost, free = self.missing(names), self.unnamed(names)
-        by_stem = Counter(_stem(name) for name in free)
-        here = {_stem(name): name for name in free if by_stem[_stem(name)] == 1}
-        asked = Counter(_stem(name) for name in lost)
-        renamed = {
-            name: here[stem] for name in lost if asked[stem := _stem(name)] == 1 and stem in here
+        files = dict.fromkeys(names)
+        left = [name for name in self.rows if name not in files]
+        if not left or not files:
+            return self
+        by_stem: dict[str, list[str]] = defaultdict(list)
+        for file in files:
+            if file not in self.rows:
+                by_stem[_bare_stem(file)].append(file)
+        fits = {name: by_stem[stem] for name in left if (stem := _bare_stem(name)) in by_stem}
+        near = {
+            name: [one for one in some if _ends_alike(name, one)] for name, some in fits.items()
         }
-        if self.rows and names and len(lost) == len(self.rows) and not renamed:
+        if len(left) == len(self.rows) and not any(near.values()):
+            near = fits
+        best = {name: _alike(name, some) for name, some in near.items()}
+        taken = Counter(file for some in best.values() if len(some) == 1 for file in some)
+        meant = {n: some[0] for n, some in best.items() if len(some) == 1 and taken[some[0]] == 1}
+        several = any(len(some) > 1 for some in best.values())
+        if len(left) == len(self.rows) and not meant and not several:
+            here = ", ".join(list(files)[:MOST_LISTED]) + " …" * (len(files) > MOST_LISTED)
             raise DataError(
-                f"none of the {len(lost):,} files that {self.name} names is here, e.g. "
-                f"{lost[0]}; here are {len(names):,}, e.g. {names[0]}. Write the paths below the "
-                "folder, with '/'."
+                f"none of the {len(left)} files that {self.name} names is here, e.g. {left[0]}, "
+                f"but these are: {here}; mend the names in the table, or the folder."
             )
-        rows = {renamed.get(name, name): row for name, row in self.rows.items()}
-        return replace(self, rows=rows), len(renamed)
+        other = sum(PurePosixPath(file).name != name for name, file in meant.items())
+        note = None
+        if other:
+            note = (
+                f"{other} files are called otherwise in {self.name} (another folder, letter case "
+                "or suffix) and were found by the rest of their names"
+            )
+        rows = {meant.get(name, name): row for name, row in self.rows.items()}
+        return replace(self, rows=rows, note=note)
 
 
 @dataclass(frozen=True)
@@ -97,7 +126,7 @@ class Said:
 
 
 class Annotations:
-    """What is said of each of some files.
+    """What is said of each of some files; ``notes`` tell what was decided, and how.
 
     Parameters
     ----------
@@ -117,7 +146,13 @@ class Annotations:
     def __init__(
         self, names: Iterable[str], table: Table, labels: str | None, group: str | None
     ) -> None:
-        self._table, self._labels, self._group = table, labels, group
+        names = list(names)
+        self._table, self._labels, self._group = table.fitted(names), labels, group
+        self._folders = folder_labels(names) if labels == FOLDER else None
+        self.strays = self._folders.strays if self._folders else []
+        self.notes = [
+            one for one in (self._table.note, self._folders and self._folders.note) if one
+        ]
         bare = Counter(PurePosixPath(name).name for name in names)
         self._several = {name for name, count in bare.items() if count > 1}
         for column in (labels, group):
@@ -134,37 +169,36 @@ class Annotations:
         """Return what is said of a file; None when it was not chosen."""
         bare = PurePosixPath(name).name
         row = self._table.rows.get(name)
-        if row is None and bare in self._table.rows and "/" in name:
-            if bare in self._several:
-                return Refused(
-                    name, f"{name} is one of several files called {bare}; write its folder too."
-                )
-            row = self._table.rows[bare]
-        if row is None and self._table.chosen:
+        if row is None and bare in self._several and bare in self._table.rows and "/" in name:
+            return Refused(
+                name, f"{name} is one of several files called {bare}; write its folder too."
+            )
+        if (row is None and self._table.chosen) or (
+            self._folders and name not in self._folders.classes
+        ):
             return None
         labels: dict[str, Value] = {}
-        if self._labels is not None:
-            value = self._value(name, row, self._labels, whole=False)
+        group: Value | None = None
+        if self._folders:
+            labels = {"class": self._folders.classes[name]}
+            group = (self._folders.groups or {}).get(name)
+        elif self._labels is not None:
+            value = plain_value((row or {}).get(self._labels))
             if value is None:
                 return Refused(name, f"{name} has no {self._labels!r} in {self._table.name}.")
-            labels = {"class" if self._labels == FOLDER else self._labels: value}
-        if self._group is None:
-            return Said(labels, None)
-        group = self._value(name, row, self._group, whole=True)
-        if group is None:
-            return Refused(name, f"{name} has no {self._group!r} in {self._table.name}.")
-        return Said(labels, str(group))
-
-    def _value(
-        self, name: str, row: Mapping[str, Any] | None, column: str, *, whole: bool
-    ) -> Value | None:
-        if column == FOLDER:
-            parent = PurePosixPath(name).parent
-            return (parent.as_posix() if whole else parent.name) if "/" in name else "none"
-        return plain_value((row or {}).get(column))
+            labels = {self._labels: value}
+        if self._group == FOLDER:  # a file in no folder stands for itself
+            group = PurePosixPath(name).parent.as_posix() if "/" in name else name
+        elif self._group is not None:
+            group = plain_value((row or {}).get(self._group))
+            if group is None:
+                return Refused(name, f"{name} has no {self._group!r} in {self._table.name}.")
+        return Said(labels, None if group is None else spelled(group))
 
 
-def read_table(root: Path, table: Any, columns: Sequence[str | None] = ()) -> Table:
+def read_table(
+    root: Path, table: str | Path | Rows | Any, columns: Sequence[str | None] = ()
+) -> Table:
     """Return a table: the one that is given, else the one named ``metadata`` in the folder.
 
     The latter is only read when one of ``columns`` is asked for, which the
@@ -173,7 +207,7 @@ def read_table(root: Path, table: Any, columns: Sequence[str | None] = ()) -> Ta
     Raises
     ------
     DataError
-        When it cannot be read, is not UTF-8, has no ``file_name``, or names a file twice.
+        When it cannot be read, is not UTF-8, has no column of file names, or names a file twice.
 
     Examples
     --------
@@ -181,8 +215,8 @@ def read_table(root: Path, table: Any, columns: Sequence[str | None] = ()) -> Ta
     >>> read_table(Path("nowhere"), rows).values("grade")
     {'2'}
     """
-    if hasattr(table, "to_dict") and hasattr(table, "columns"):  # a DataFrame
-        table = table.to_dict("records")
+    if hasattr(table, "to_dict"):
+        table = table.to_dict("records")  # a DataFrame
     if table is not None and not isinstance(table, (str, Path)):
         return Table("the rows given as table=", _by_name("table=", list(table)), chosen=True)
     if table is None and any(column not in (None, FOLDER) for column in columns):
@@ -204,20 +238,28 @@ def plain_value(value: Any) -> Value | None:
 
     Examples
     --------
-    >>> plain_value(" T1 "), plain_value(""), plain_value(float("nan"))
-    ('T1', None, None)
+    >>> plain_value(" T1 "), plain_value(""), plain_value(float("nan")), plain_value(7.0)
+    ('T1', None, None, 7)
     """
     if hasattr(value, "item") and getattr(value, "size", 1) == 1:
         value = value.item()  # a number of numpy, pandas or torch
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
     if isinstance(value, str):
-        return value.strip() or None
+        return unicodedata.normalize("NFC", value).strip() or None
     if isinstance(value, float) and value != value:
         return None
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     if value is None or isinstance(value, (bool, int, float)):
         return value
     raise DataError(f"a class or group must be text or a number, got {type(value).__name__}.")
+
+
+def spelled(value: Value) -> str:
+    """Return a value as text, a number in one way: ``"7"`` for 7, 7.0 and "7.0"."""
+    number = number_of(value)
+    return str(value if number is None else number)
 
 
 def _rows(path: Path) -> list[Mapping[str, Any]]:
@@ -233,10 +275,10 @@ def _rows(path: Path) -> list[Mapping[str, Any]]:
         if path.suffix.lower() == ".jsonl":
             rows = [json.loads(line) for line in text.splitlines() if line.strip()]
         else:
-            if text[:4].lower() == "sep=":  # as Excel writes it for itself
-                text = text.partition("\n")[2]
-            first = text.partition("\n")[0]
+            first, _, rest = text.partition("\n")
             mark = max(",;\t", key=first.count)  # spreadsheets write what their country writes
+            if told := re.fullmatch(r"sep=(.)\s*", first):  # so Excel is told
+                mark, text = told[1], rest
             rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=mark))
     except (ValueError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as a table ({error}).") from error
@@ -246,25 +288,58 @@ def _rows(path: Path) -> list[Mapping[str, Any]]:
 def _by_name(place: str, rows: list[Any]) -> dict[str, Mapping[str, Any]]:
     by_name: dict[str, Mapping[str, Any]] = {}
     for number, row in enumerate(rows, 1):
-        if isinstance(row, Mapping):
-            row = {str(key).strip(): value for key, value in row.items() if key is not None}
-            other = [key for key in row if key.lower() in NAMED_SO]
-            if FILE_NAME not in row and len(other) == 1:
-                row[FILE_NAME] = row[other[0]]
-        named = isinstance(row, Mapping) and isinstance(row.get(FILE_NAME), str)
-        if not named or not row[FILE_NAME].strip():
+        if not isinstance(row, Mapping):
             raise DataError(f"{place} has no {FILE_NAME!r} in row {number}; expected one in each.")
-        name = row[FILE_NAME].strip().replace("\\", "/").removeprefix("./")
+        # A row with more cells than the header has the rest under None.
+        row = {str(key).strip(): value for key, value in row.items() if key is not None}
+        column = FILE_NAME if FILE_NAME in row else _name_column(place, tuple(row))
+        value = row.get(column)
+        value = plain_value(str(value) if isinstance(value, PurePath) else value)
+        if value is None:
+            raise DataError(f"{place} has no {FILE_NAME!r} in row {number}; expected one in each.")
+        name = str(value)
+        name = name.replace("\\", "/").removeprefix("./")
         if name in by_name:
             raise DataError(f"{place} names {name} twice; keep one row for each image.")
         by_name[name] = row
     return by_name
 
 
+@cache
+def _name_column(place: str, columns: tuple[str, ...]) -> str:
+    found = [one for one in columns if re.sub(r"[\W_]", "", one).lower() in FILE_NAMES]
+    if len(found) > 1:
+        raise DataError(
+            f"{place} has several columns that may name the files ({', '.join(found)}); call "
+            f"the right one {FILE_NAME!r}."
+        )
+    return "".join(found)
+
+
+def _bare_stem(name: str) -> str:
+    return stem_of(name.rpartition("/")[2]).casefold()
+
+
+def _ends_alike(name: str, file: str) -> bool:
+    """Return whether the folders of one path are the last folders of the other."""
+    one, other = (path.casefold().split("/")[-2::-1] for path in (name, file))
+    return all(a == b for a, b in zip(one, other, strict=False))
+
+
+def _alike(name: str, files: Sequence[str]) -> list[str]:
+    """Return which of some files of one stem a name is most like: by folders, then suffix."""
+    if len(files) < 2:
+        return list(files)
+
+    def rank(file: str) -> tuple[int, bool, bool]:
+        one, other = (path.casefold().split("/")[::-1] for path in (name, file))
+        pairs = list(zip(one, other, strict=False))[1:]
+        folders = next((n for n, (a, b) in enumerate(pairs) if a != b), len(pairs))
+        return folders, one[0] == other[0], file.split("/")[-1] == name.split("/")[-1]
+
+    best = max(map(rank, files))
+    return [file for file in files if rank(file) == best]
+
+
 def _columns(table: Table) -> str:
     return ", ".join(map(str, next(iter(table.rows.values())))) if table.rows else "none"
-
-
-def _stem(name: str) -> str:
-    """Return a file's name without folder, suffix and case."""
-    return PurePosixPath(name).name.lower().removesuffix(".gz").rpartition(".")[0] or name.lower()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from medgan_widgets.datasets.summary import Summary
 
 CHUNK = 1024  # images hashed at a time
+CACHE = "images.dat"  # what holds pixels that are larger than memory
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,9 @@ class TrainingImages:
     clipped
         How many pixels lay outside the window and were cut off.
     notes
-        What was guessed or changed while they were read.
+        What is to be said of the files: masks, missing ones, classes that were guessed.
+    pixel_notes
+        What was changed in all pixels, such as made square; it is part of the preparation.
     note
         What is to be said about groups; left out, it is found.
     mask_readers
@@ -117,6 +120,7 @@ class TrainingImages:
     intensity: tuple[float, float] | None = None
     clipped: int = 0
     notes: tuple[str, ...] = ()
+    pixel_notes: tuple[str, ...] = ()
     note: str | None = None
     mask_readers: tuple[Callable[[Preprocessing], NDArray[np.uint8]] | None, ...] = ()
 
@@ -272,7 +276,8 @@ class TrainingImages:
             "refused": len(self.refused),
             "left_out": len(self.left_out),
             "clipped": self.clipped,
-            "notes": len(self.notes),
+            "notes": len(self.notes) + len(self.pixel_notes),
+            **({"cache": CACHE} if isinstance(self.images, np.memmap) else {}),
             "near_duplicates": self.near_duplicates.count,
         }
 

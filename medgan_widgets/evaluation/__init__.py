@@ -3,6 +3,7 @@
 ::
 
     scoring.py    images on both sides -> features -> scores
+    remarks.py    what to know before leaning on them
     scores.py     the table
 """
 

@@ -18,10 +18,10 @@ from medgan_widgets.cards import ModelCard
 from medgan_widgets.datasets.phantom import phantom_named
 from medgan_widgets.engine import Engine, shared_engine
 from medgan_widgets.errors import DataError, RequestError
+from medgan_widgets.evaluation.remarks import phantom_like, remarks
 from medgan_widgets.evaluation.scores import Prepared, Scores
 from medgan_widgets.features import (
     CANONICAL,
-    PHANTOM_CNN,
     extractor_name,
     feature_batches,
     masks_among,
@@ -34,7 +34,6 @@ from medgan_widgets.metrics import (
     rows_to_compare,
     score_of,
 )
-from medgan_widgets.phantoms import LARGEST, SMALLEST
 from medgan_widgets.requests import GenerateRequest, Measured, Score
 from medgan_widgets.seeds import SEED_LIMIT, Value, whole_number
 
@@ -42,7 +41,6 @@ CHUNK = 256  # images whose features are made, and cached, together
 IN_MEMORY = 2**28  # bytes of features; more lie in a file while they are needed
 PAIR = 2
 COMPARED = 64  # images of each side that MS-SSIM compares in pairs
-UNLIKE = 0.05  # share of images in other classes from which two mixes are told
 MOST_CLASSES = 8  # that get a distance of their own
 EXTRA = ("ms_ssim",)  # of images, not of features
 NAMES = {
@@ -150,6 +148,8 @@ def score(
     top = reals.top if reals.top != 255 else None
     judged = [opened(one, n=n, top=top) for one in parts]
     fakes = judged[0] if len(judged) == 1 else _joined(judged, str(judged[0].what.split(",")[0]))
+    if mixed:
+        fakes = replaced(fakes, prepared=f"{fakes.prepared}, {mixed}")
     if said and fakes.prepared == "as given":  # somebody vouches for an array
         fakes = replaced(fakes, preprocessing=preparation_of(like, ready))
     extract = partial(
@@ -183,8 +183,7 @@ def score(
         notes = (
             *fakes.notes,
             *reals.notes,
-            *mixed,
-            *_remarks(sides[1], sides[0], extractor),
+            *remarks(sides[1], sides[0], extractor),
         )
     return Scores(tuple(rows), tuple(dict.fromkeys(notes)), prepared)
 
@@ -219,8 +218,8 @@ def _reals(
 
 def _requests(
     fake: Any, reals: ImageSource, n: int | None, engine: Callable[[], Engine]
-) -> tuple[list[Any], list[str]]:
-    """Return what is judged; a model's images in the proportions of the reals' classes.
+) -> tuple[list[Any], str]:
+    """Return what is judged, a model's images in the proportions of the reals' classes, and those.
 
     A request that leaves factors open draws them evenly. The same seeds are shared out over
     the classes that the reals have, or that the card says its training had.
@@ -228,13 +227,13 @@ def _requests(
     if isinstance(fake, ModelCard):
         fake = GenerateRequest(fake.id, seeds=range(n or reals.count))
     if not isinstance(fake, GenerateRequest) or phantom_like(reals):
-        return [fake], []
+        return [fake], ""
     request = fake if n is None else replaced(fake, seeds=fake.seeds[:n])
     card = engine().catalogue[request.model_id]
     free = [name for name in card.condition if name not in request.condition]
     mix = _class_counts(card, reals, free)
     if not free or not mix:
-        return [request], []
+        return [request], ""
     wanted = Counter(mix)
     shares = np.array(list(wanted.values()), float) / sum(wanted.values())
     ends = np.rint(np.cumsum(shares) * len(request.seeds)).astype(int).tolist()
@@ -253,12 +252,7 @@ def _requests(
         f"{' '.join(map(str, kind))} {share:.0%}"
         for kind, share in zip(wanted, shares, strict=True)
     )
-    return made, [f"{', '.join(free)} of the synthetic images as {whose}: {said}."]
-
-
-def phantom_like(reals: ImageSource) -> bool:
-    """Return whether reals are drawn phantoms, whose classes are as even as a request's."""
-    return reals.prepared == "drawn" and reals.others is not None
+    return made, f"{', '.join(free)} as {whose}: {said}"
 
 
 def _class_counts(
@@ -341,7 +335,7 @@ def _within_classes(
             continue
         groups = None if real.groups is None else [real.groups[row] for row in rows[0]]
         for one in measure(real.features[rows[0]], fake.features[rows[1]], real_groups=groups):
-            yield replaced(one, name=f"{one.name} ({kind})")
+            yield replaced(one, name=f"{one.name} ({kind})", why=(), families={})
 
 
 def _ms_ssim(real: _Side, fake: _Side, seed: int) -> list[Score]:
@@ -448,94 +442,6 @@ class _Side:
                 if start + place in self._chosen
             ]
             yield images
-
-
-def _remarks(fake: _Side, real: _Side, extractor: Any) -> Iterator[str]:
-    """Yield what somebody should know before leaning on the figures."""
-    sizes = [side.shapes.most_common(1)[0][0] for side in (fake, real)]
-    if sizes[0][:2] != sizes[1][:2]:
-        yield (
-            f"synthetic images are {_size(sizes[0])} and real ones {_size(sizes[1])}: each is "
-            "resized by the extractor, which alone moves a distance; "
-            + (
-                f"phantoms are square, {SMALLEST} to {LARGEST} pixels a side; give such images."
-                if phantom_like(real.images)
-                else "read the reals as the model's training did, with read={'size': …}."
-            )
-        )
-    if sizes[0][2] != sizes[1][2]:
-        one, other = (f"{size[2]} channel{'s' * (size[2] != 1)}" for size in sizes)
-        yield f"synthetic images have {one} and real ones {other}."
-    yield from _on_preparation(fake.images, real.images)
-    yield from _on_classes(fake.images, real.images)
-    if extractor_name(extractor) == PHANTOM_CNN and not real.images.phantom:
-        yield (
-            f"{PHANTOM_CNN} was taught on phantoms and says nothing about other images; use "
-            f"{CANONICAL}, or an extractor with weights of its own."
-        )
-    for side, name in ((fake, "synthetic"), (real, "real")):
-        if left := side.images.left_out:
-            shown = "; ".join(one.reason.rstrip(".") for one in left[:3])
-            yield f"{len(left):,} files are left out of the {name} images: {shown}."
-        if len(side.shapes) > 1:
-            yield f"{len(side.shapes)} sizes are mixed among the {name} images."
-        if side.masks:
-            yield (
-                f"{side.masks} of {side.images.count} {name} images look like masks (two grey "
-                "levels); a mask among images moves every figure."
-            )
-
-
-def _on_preparation(fake: ImageSource, real: ImageSource) -> Iterator[str]:
-    """Yield what is to be said where the two sides were not prepared alike, or nobody knows."""
-    if fake.preprocessing is not None and fake.preprocessing == real.preprocessing:
-        return
-    files = {"pixel by pixel", "as given"}
-    if fake.prepared == "generated" and not fake.phantom and not real.phantom:
-        yield (
-            "how the model's own training images were prepared is not known; the real images were "
-            f"read so: {real.prepared}. Another window or size alone moves every figure."
-        )
-    elif fake.prepared in files and real.preprocessing is not None:
-        yield (
-            f"the synthetic images were taken {fake.prepared} and the real ones prepared so: "
-            f"{real.prepared}. Where that differs it alone moves every figure; say by like= how "
-            "both were prepared."
-        )
-    elif fake.preprocessing is not None and not real.phantom and real.prepared != "generated":
-        yield (
-            f"the synthetic images were prepared so: {fake.prepared}; and the real ones so: "
-            f"{real.prepared}. That alone moves every figure."
-        )
-    if (fake.jpeg and not real.jpeg) or (real.jpeg and not fake.jpeg and fake.prepared in files):
-        side = "synthetic" if fake.jpeg else "real"
-        yield (
-            f"the {side} images come from JPEG files and the others do not: its compression shows "
-            "in texture and spectrum, and alone moves a distance."
-        )
-
-
-def _on_classes(fake: ImageSource, real: ImageSource) -> Iterator[str]:
-    """Yield both mixes of classes where they differ."""
-    mixes = fake.mix(), real.mix()
-    for name in mixes[0]:
-        if name not in mixes[1]:
-            continue
-        ours, theirs = mixes[0][name], mixes[1][name]
-        apart = sum(abs(ours.get(one, 0) - theirs.get(one, 0)) for one in {*ours, *theirs}) / 2
-        if apart > UNLIKE:
-            said = [
-                ", ".join(f"{value} {share:.0%}" for value, share in sorted(mix.items(), key=repr))
-                for mix in (ours, theirs)
-            ]
-            yield (
-                f"{name} is {said[0]} among the synthetic images and {said[1]} among the real "
-                "ones: other shares of classes alone move every figure."
-            )
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return f"{shape[0]} x {shape[1]} pixels"
 
 
 def _in_chunks(batches: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:

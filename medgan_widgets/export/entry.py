@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from medgan_widgets.engine import Engine, shared_engine
 from medgan_widgets.errors import RequestError, SaveError
-from medgan_widgets.export.gate import Gate, checked, keep_report, mark_of, memory_of
-from medgan_widgets.export.png import file_name, image_recipe, png_with_recipe
+from medgan_widgets.export.gate import Gate, keep_report, looked_through, memory_of
+from medgan_widgets.export.png import file_name, image_recipe, outputs_of, png_with_recipe
 from medgan_widgets.export.zip import distinct, save_zip
 from medgan_widgets.files import umask, write_whole
 from medgan_widgets.memorisation import Memory, Report
@@ -113,12 +113,10 @@ def export(
     if gate is not None:
         memory, note = memory_of(card, training, runs)
     images, recipes, outputs = _made(request, engine)
-    report = checked(memory, images, [recipe["seeds"][0] for recipe in recipes], note)
+    ((report, marked),) = filter(None, looked_through(memory, images, recipes, note))
     report_path = keep_report(report, target, gate)
-    marked = [{**recipe, "memorisation": mark_of(report, place)}
-              for place, recipe in enumerate(recipes)]  # fmt: skip
     if format == "zip":
-        save_zip(images, marked, target, outputs)
+        save_zip(images, marked, target, outputs, report.to_dict())
     else:
         _save_pngs(images, marked, target, outputs)
     return Exported(target, len(images), report, report_path)
@@ -155,7 +153,8 @@ def _made(
     outputs: list[Mapping[str, NDArray[Any]]] = []
     for batch in engine.generate(request):
         recipe = recipe or engine.recipe(request)  # a package's seeds are known once it has run
-        further = {**({} if batch.masks is None else {"mask": batch.masks}), **batch.others}
+        masks = {} if batch.masks is None else {"mask": batch.masks}
+        further = outputs_of({**masks, **batch.others})
         for row, seed in enumerate(batch.seeds):
             labels = {name: values[row] for name, values in batch.labels.items()}
             recipes.append(image_recipe(recipe, seed, labels, len(images)))

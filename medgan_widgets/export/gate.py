@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +21,6 @@ from medgan_widgets.files import write_whole
 from medgan_widgets.image_sources import phantom_kind
 from medgan_widgets.images import png_bytes
 from medgan_widgets.memorisation import Memory, Report, not_assessed
-from medgan_widgets.runs import run_config
 from medgan_widgets.training import images_of_run
 
 log = logging.getLogger(__name__)
@@ -65,13 +64,26 @@ def _learned_from(card: ModelCard) -> int | None:
     return max(2, int(count) - HELD_OUT) if count else None
 
 
-def checked(
-    memory: Memory | str, images: Sequence[NDArray[Any]], seeds: Sequence[int], note: str = ""
-) -> Report:
-    """Return which images are copies; a sentence in place of a memory is why nobody looked."""
-    if isinstance(memory, str):
-        return not_assessed(memory, len(images))
-    return replace(memory.check(_in_batches(images), seeds), note=note)
+def looked_through(
+    memory: Memory | str,
+    images: Sequence[NDArray[Any]],
+    recipes: Sequence[Mapping[str, Any]],
+    note: str = "",
+) -> Iterator[tuple[Report, list[dict[str, Any]]] | None]:
+    """Yield None after each few images; last the report, and recipes that say so of each image.
+
+    A sentence in place of a memory is why nobody looked.
+    """
+    report = not_assessed(memory if isinstance(memory, str) else "", len(images))
+    if isinstance(memory, Memory):
+        for step in memory.iter_check(_in_batches(images), [one["seeds"][0] for one in recipes]):
+            yield None
+            report = replace(step.report, note=note) if step.report else report
+    otherwise = "not found to be a copy" if report.assessed else "not assessed"
+    marked = [{**one, "memorisation": otherwise} for one in recipes]
+    for pair in report.copies:
+        marked[pair.index]["memorisation"] = "a copy of a training image"
+    yield report, marked
 
 
 def keep_report(report: Report, target: Path, gate: Gate | None) -> Path:
@@ -119,13 +131,6 @@ def _unproved(card: ModelCard) -> str:
     return f"Whether {card.id} was trained on these images is not known; its card says: {told}."
 
 
-def mark_of(report: Report, place: int) -> str:
-    """Return what an image's own recipe says of it."""
-    if any(pair.index == place for pair in report.copies):
-        return "a copy of a training image"
-    return "not found to be a copy" if report.assessed else "not assessed"
-
-
 def _of_run(card: ModelCard, runs: str | Path) -> Memory | str:
     run_id = card.training.get("run")
     folder = known_runs(runs).get(str(run_id)) if run_id else None
@@ -135,8 +140,8 @@ def _of_run(card: ModelCard, runs: str | Path) -> Memory | str:
         images: TrainingImages = images_of_run(folder)
     except (MedganError, OSError) as error:
         log.info("the data of %s cannot be read again: %s", folder, error)
-        data = run_config(folder).get("data")
-        return f"the training images ({data}) cannot be read again as they were"
+        # Without their place: the sentence goes into reports, and a folder may name somebody.
+        return "the training images of its run cannot be read again as they were"
     return Memory(images)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -13,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
+from medgan_widgets.datasets.keys import patient_hash, patient_key
 from medgan_widgets.errors import DataError
-from medgan_widgets.files import write_whole
+from medgan_widgets.files import file_sha256, write_whole
 from medgan_widgets.images import png_bytes
 from medgan_widgets.requests import GenerateRequest
 from medgan_widgets.seeds import Value, whole_number
@@ -49,6 +49,11 @@ def image_recipe(
         "synthetic": True,
         "source_type": "trainedAlgorithmicMedia",
     }
+
+
+def outputs_of(extras: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return what may leave beside an image: not its source, which is somebody's own."""
+    return {name: picture for name, picture in extras.items() if name != "source"}
 
 
 def file_name(recipe: Mapping[str, Any], suffix: str = ".png") -> str:
@@ -126,8 +131,8 @@ def restore(path: str | Path, *, inputs: Sequence[str | Path] = ()) -> GenerateR
     path
         A PNG saved by this package.
     inputs
-        The source images, for one that was made from images: a recipe holds their
-        names and hashes, never the images or where they lie.
+        The source images, or folders that hold them, for one that was made from images:
+        a recipe holds no name of them, only a hash by the key of whoever made it.
 
     Raises
     ------
@@ -161,21 +166,29 @@ def _same_sources(
     path: str | Path, wanted: Sequence[Mapping[str, Any]], given: Sequence[str | Path]
 ) -> tuple[str, ...]:
     """Return the given files in the order of the recipe, or say which one is missing."""
-    found = {}
+    try:  # recipes of older versions hold a name and the plain hash
+        told = [(str(one.get("keyed_sha256") or one["sha256"]), one.get("name")) for one in wanted]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise DataError(f"the recipe in {path} is damaged: {error!r} in its inputs") from error
+    found: dict[str, str] = {}
+    key = patient_key() if told and given else b""
     for one in given:
         try:
-            found[hashlib.sha256(Path(one).read_bytes()).hexdigest()] = str(one)
+            place = Path(one).expanduser()
+            for file in filter(Path.is_file, place.iterdir()) if place.is_dir() else [place]:
+                sha256 = file_sha256(file)
+                found |= dict.fromkeys((sha256, patient_hash(sha256, key)), str(file))
         except OSError as error:
             raise DataError(f"{one} cannot be read: {error.strerror}.") from error
-    try:
-        return tuple(found[str(source["sha256"])] for source in wanted)
-    except KeyError:
-        names = ", ".join(f"{one.get('name')} ({str(one.get('sha256'))[:12]}…)" for one in wanted)
+    missing = [f"{name or 'image'} ({hashed:.12}…)" for hashed, name in told if hashed not in found]
+    if missing:
         raise DataError(
-            f"{path} was made from source images; give these with inputs=: {names}."
-        ) from None
-    except (TypeError, AttributeError) as error:
-        raise DataError(f"the recipe in {path} is damaged: {error}") from error
+            f"{path} was made from source images, and {len(missing)} of {len(told)} were not "
+            f"given: {', '.join(missing)}; give these with inputs=, or a folder that holds them. "
+            "Their hashes are made with the key of the person who made the image; with another "
+            "key no file is known again."
+        )
+    return tuple(found[hashed] for hashed, _ in told)
 
 
 def plain(value: object) -> Any:

@@ -29,13 +29,15 @@ def zip_bytes(
     images: Sequence[NDArray[Any]],
     recipes: Sequence[Mapping[str, Any]],
     outputs: Sequence[Mapping[str, NDArray[Any]]] = (),
+    report: Mapping[str, Any] | None = None,
 ) -> bytes:
     """Return images [H, W, C] with their recipes as the bytes of a zip archive.
 
     The files are stored as they are, since PNG is compressed already. Images of
     the same model and seed get a running number. ``outputs`` are what a model
     gave besides each image, a mask for instance: files of their own, named in
-    the manifest, never mixed up with images.
+    the manifest, never mixed up with images. ``report`` says what was found when
+    they were held against the training images.
 
     Raises
     ------
@@ -72,6 +74,9 @@ def zip_bytes(
             "".join(json.dumps(row, default=plain) + "\n" for row in rows).encode(),
         )
         _add(archive, "manifest.csv", _table(rows).encode())
+        if report is not None:
+            text = json.dumps(report, indent=1, default=plain)
+            _add(archive, "memorisation.json", text.encode())
         _add(archive, "README_synthetic.txt", _README.encode())
     return stream.getvalue()
 
@@ -81,6 +86,7 @@ def save_zip(
     recipes: Sequence[Mapping[str, Any]],
     path: str | Path,
     outputs: Sequence[Mapping[str, NDArray[Any]]] = (),
+    report: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write the zip, its name completed by ``_synthetic`` where it does not say so.
 
@@ -98,7 +104,7 @@ def save_zip(
         target = target.with_name(f"{target.name}.zip")
     if "synthetic" not in target.name.lower():
         target = target.with_name(f"{target.stem}_synthetic.zip")
-    return write_whole(target, zip_bytes(images, recipes, outputs))
+    return write_whole(target, zip_bytes(images, recipes, outputs, report))
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:

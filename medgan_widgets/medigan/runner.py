@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgan_widgets.cards import ModelCard
+from medgan_widgets.datasets.keys import patient_hash, patient_key
 from medgan_widgets.downloads import Package, cached_package
 from medgan_widgets.errors import (
     ConsentError,
@@ -466,10 +467,12 @@ def medigan_recipe(
     """Return all that the pixels of a request depend on, as plain JSON values."""
     package, consent = runnable_package(card, spec)
     inputs = checked_inputs(card, spec, request.inputs)
+    key = patient_key() if inputs else b""
     found = kept(card.id)
     return {
         **request.to_dict(),
-        "inputs": [{"name": path.name, "sha256": sha256_of(path)} for path in inputs],
+        # A name may be a patient's, and a plain hash tells whoever has the file that it was used.
+        "inputs": [{"keyed_sha256": patient_hash(sha256_of(path), key)} for path in inputs],
         "package_sha256": package.sha256,
         "code_sha256": consent.code_sha256,
         "weights_sha256": consent.weights_sha256,

@@ -82,7 +82,8 @@ function makeControls(model, store, note) {
   const slots = h('span', { class: 'mg-factors' });
   const cancel = h('button', { type: 'button', class: 'mg-cancel',
     onclick: () => busy() && store.ask({ kind: 'cancel' }) }, 'Cancel');
-  const busy = () => ['queued', 'running'].includes(store.state);
+  const busy = () => ['queued', 'running'].includes(store.state) || store.waiting.size > 0;
+  const enable = () => cancel.setAttribute('aria-disabled', String(!busy()));
   const card = () => model.get('models').find(({ id }) => id === select.value);
   let silent = 0;
 
@@ -135,9 +136,9 @@ function makeControls(model, store, note) {
   const progress = () => {
     clearTimeout(silent);
     note.say('');
-    cancel.setAttribute('aria-disabled', String(!busy()));
+    enable();
   };
-  cancel.setAttribute('aria-disabled', String(!busy()));
+  enable();
   show();
-  return { node, buttons: [go, cancel], show, progress, columns: showColumns, sources: () => sources.show(card()?.image) };
+  return { node, buttons: [go, cancel], show, progress, enable, columns: showColumns, sources: () => sources.show(card()?.image) };
 }

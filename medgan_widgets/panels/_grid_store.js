@@ -56,6 +56,7 @@ function newStore(model) {
     if (message.kind !== 'frame') { // an answer to one question of one view
       store.waiting.get(message.nonce)?.(message, buffers);
       store.waiting.delete(message.nonce);
+      tell({ kind: 'saving' });
       return;
     }
     if (message.tiles.length) {
@@ -82,6 +83,7 @@ function newStore(model) {
     const nonce = `${Date.now()}-${Math.random()}`;
     if (answer) store.waiting.set(nonce, answer);
     model.send({ ...content, nonce });
+    tell({ kind: 'saving' });
   };
   store.hello = hello;
   return store;

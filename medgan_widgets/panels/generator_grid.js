@@ -131,7 +131,8 @@ function makeView(model, el, store) {
       look.chosen.clear();
       rebuild();
       side.show();
-    } else {
+    } else if (kind === 'saving') controls.enable();
+    else {
       mark();
       progress();
     }

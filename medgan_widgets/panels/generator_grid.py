@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from medgan_widgets.errors import JobCancelled, MedganError, NotRunnableError, R
 from medgan_widgets.images import contact_sheet, padded
 from medgan_widgets.jobs import Job, submit
 from medgan_widgets.panels._choices import MOST_COLUMNS, checked, choice, request_of, runnable
-from medgan_widgets.panels._downloads import saved
+from medgan_widgets.panels._downloads import Saves
 from medgan_widgets.panels._panel import Panel
 from medgan_widgets.panels._scripts import joined
 from medgan_widgets.panels._sources import Sources, checked_paths
@@ -119,6 +120,8 @@ class GeneratorGrid(Panel):
         self._shown_model = ""
         self._number = 0
         self._job: Job[Batch] | None = None
+        self._saves = Saves(self._catalogue)
+        self._saving: weakref.WeakSet[Job[Any]] = weakref.WeakSet()
         self._lock = threading.RLock()  # who watches the status may ask again
         self.canvas = _Canvas(columns=whole_number(columns, "columns", 1, MOST_COLUMNS))
         self._feed = Feed(self.canvas)
@@ -239,9 +242,10 @@ class GeneratorGrid(Panel):
         return job
 
     def cancel(self) -> None:
-        """Stop the newest job; the images made so far stay."""
-        if self._job is not None:
-            self._job.cancel()
+        """Stop the newest job, and files on their way; the images made so far stay."""
+        for job in (self._job, *self._saving):
+            if job is not None:
+                job.cancel()
 
     def _on_done(self, job: Job[Batch], pictures: Pictures) -> None:
         if pictures.number != self._number:  # a newer request speaks now
@@ -286,7 +290,7 @@ class GeneratorGrid(Panel):
             elif kind == "cancel":
                 self.cancel()
             elif kind == "export":
-                threading.Thread(target=self._export, args=(dict(content),), daemon=True).start()
+                self._export(dict(content))
         except MedganError as error:
             self.error = error
             shown = self._feed.shown
@@ -301,19 +305,30 @@ class GeneratorGrid(Panel):
         return self._wanted["inputs"] if card.needs.image else ()
 
     def _export(self, content: Mapping[str, Any]) -> None:
-        """Answer one view with a file or a recipe."""
-        answer: dict[str, Any] = {"kind": "nothing"}
-        buffers: list[bytes] = []
-        try:
-            pictures = self._feed.shown
+        """Begin a file or a recipe for one view; the images are looked at for copies first."""
+        pictures = self._feed.shown
+
+        def work() -> Iterator[Any]:
             if pictures.number != content["id"]:
                 raise RequestError("the images have changed meanwhile; select them once more.")
             self._note_recipe(pictures)
-            answer, buffers = saved(pictures, content["what"], content["tiles"])
-        except Exception as error:  # on a thread of its own nobody else would hear of it
-            log.exception("saving failed")
-            self.error = _sentence(error)
-        self.canvas.send({**answer, "nonce": content.get("nonce")}, buffers=buffers)
+            yield from self._saves.saved(pictures, content["what"], content["tiles"])
+
+        def hear(item: Any) -> None:
+            if isinstance(item, str):
+                self.status = item or self.status
+            else:
+                self.canvas.send({**item[0], "nonce": content.get("nonce")}, buffers=item[1])
+
+        def on_done(job: Job[Any]) -> None:
+            if job.state == "failed":
+                self.error = _sentence(job.error)
+            elif job.state == "cancelled":
+                hear("Saving was cancelled; nothing was saved.")
+            if job.state != "done":
+                hear(({"kind": "nothing"}, []))
+
+        self._saving.add(submit(work, owner=self, on_item=hear, on_done=on_done, aside=True))
 
     def _note_recipe(self, pictures: Pictures) -> None:
         """Keep what the pixels depended on, while the model is still what it was."""
@@ -321,7 +336,8 @@ class GeneratorGrid(Panel):
             try:
                 pictures.recipe = self._engine.recipe(pictures.request)
             except MedganError:  # its folder is gone: the request alone is still a recipe
-                pictures.recipe = pictures.request.to_dict()
+                unknown = [{"keyed_sha256": "unknown"}] * len(pictures.request.inputs)
+                pictures.recipe = {**pictures.request.to_dict(), "inputs": unknown}
 
     def _show_wanted(self) -> None:
         inputs = self._wanted["inputs"]
@@ -352,6 +368,7 @@ class GeneratorGrid(Panel):
         self.cancel()
         self._sources.close()
         self._job = None
+        self._saves = Saves(self._catalogue)  # the training images go with the old one
         self._feed = Feed(self.canvas)
 
 

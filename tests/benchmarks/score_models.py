@@ -24,9 +24,9 @@ import torch
 import medgan_widgets as mw
 from medgan_widgets.cards import ModelCard, ScoreCard
 from medgan_widgets.datasets import read_images
-from medgan_widgets.image_sources import phantom_kind
 from medgan_widgets.features import CANONICAL, PHANTOM_CNN
 from medgan_widgets.files import write_whole
+from medgan_widgets.image_sources import phantom_kind
 from medgan_widgets.memorisation import Memory, Report
 from medgan_widgets.requests import Score
 

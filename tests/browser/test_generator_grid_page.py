@@ -319,11 +319,16 @@ def test_png_and_zip_are_downloads_of_the_kernels_bytes(full):
     page.get_by_role("button", name="Zip").click()
     asked = sent(full, "export")[-1]
     assert (asked["what"], asked["tiles"], asked["id"]) == ("zip", [0, 2], 1)
+    cancel = page.get_by_role("button", name="Cancel")
+    assert cancel.get_attribute("aria-disabled") == "false", "looking for copies may take long"
+    cancel.click()
+    assert len(sent(full, "cancel")) == 1
     answer = {"kind": "file", "nonce": asked["nonce"], "mime": "application/zip"}
     with page.expect_download() as download:
         full.receive({**answer, "name": "x_synthetic.zip"}, [b"PK123"])
     assert download.value.suggested_filename == "x_synthetic.zip"
     assert Path(download.value.path()).read_bytes() == b"PK123"
+    assert cancel.get_attribute("aria-disabled") == "true"
     page.get_by_role("button", name="PNG").click()
     assert len(sent(full, "export")[-1]["tiles"]) == 1
 
