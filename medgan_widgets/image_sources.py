@@ -305,12 +305,10 @@ def _of_phantoms(
 
 def _of_training_images(images: TrainingImages, what: str, n: int | None, seed: int) -> ImageSource:
     rows = _drawn_rows(len(images), n, seed)
-    factors: dict[str, tuple[Value, ...]] = {}
-    start = 0
-    for name, values in images.factors.items():
-        own = images.classes[:, start : start + len(values)].argmax(axis=1)
-        factors[name] = tuple(values[int(own[row])] for row in rows)
-        start += len(values)
+    factors = {
+        name: tuple(values[int(place)] for place in images.one_hot(name)[rows].argmax(axis=1))
+        for name, values in images.factors.items()
+    }
     pixels = images.images if len(rows) == len(images) else images.images[rows]
     known = images.preprocessing
     return ImageSource(

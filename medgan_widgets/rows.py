@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -27,7 +29,9 @@ _WANTED: dict[str, tuple[type, ...]] = {  # what the fields of a row may hold, b
 
 
 def append_row(path: Path, row: Mapping[str, Any]) -> None:
-    """Append one row, all of it or nothing.
+    """Append one row, all of it or nothing, and wait until it is on the disk.
+
+    A line that was cut off before stays as it is; this one begins a line of its own.
 
     Raises
     ------
@@ -42,17 +46,24 @@ def append_row(path: Path, row: Mapping[str, Any]) -> None:
     ...     list(rows_of(Path(folder) / "a.jsonl"))
     [{'kimg': 1}]
     """
+    line = (json.dumps(row) + "\n").encode()
     try:
-        with path.open("ab") as lines:
-            whole = lines.tell()
+        with path.open("a+b", buffering=0) as file:
+            whole = file.seek(0, os.SEEK_END)
+            if whole:
+                file.seek(whole - 1)
+                line = line if file.read(1) == b"\n" else b"\n" + line
             try:
-                lines.write((json.dumps(row) + "\n").encode())
-                lines.flush()
-            except OSError:  # no half line stays
-                lines.truncate(whole)
+                if file.write(line) != len(line):
+                    raise OSError(errno.ENOSPC, "the disk is full")
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(whole)
                 raise
     except OSError as error:
-        raise SaveError(f"{path} cannot be written to: {error.strerror or error}.") from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = "the disk is full" if full else error.strerror or str(error)
+        raise SaveError(f"{path} cannot be written to: {reason}.") from error
 
 
 def rows_of(path: Path) -> Iterator[dict[str, Any]]:

@@ -600,8 +600,11 @@ def test_an_unreadable_file_is_said(run: Path, monkeypatch: pytest.MonkeyPatch) 
     assert look.alarms
 
 
+MADE = types.SimpleNamespace(id="phantom-knee", modality="MR", organ="knee")
+
+
 def test_who_hears_of_a_model_may_fail(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forms, "make", lambda *given: types.SimpleNamespace(id="phantom-knee"))
+    monkeypatch.setattr(forms, "make", lambda *given: MADE)
     monitor = TrainingMonitor(run, on_model=lambda card: 1 / 0)
     monitor.make_model("phantom-knee").wait(10)
     assert "ZeroDivisionError" in monitor.error

@@ -21,13 +21,7 @@ _PREPARES = {"size", "window", "percentiles", "fit", "channels", "plane"}
 
 def classes_of(data: TrainingImages, target: str) -> NDArray[np.int64]:
     """Return each image's class as its place in the factor's values, int64 [N]."""
-    start = 0
-    for name, values in data.factors.items():
-        if name == target:
-            own = data.classes[:, start : start + len(values)]
-            return np.asarray(own.argmax(axis=1), np.int64)
-        start += len(values)
-    raise DataError(f"there is no factor {target!r}; there are {', '.join(data.factors)}.")
+    return np.asarray(data.one_hot(target).argmax(axis=1), np.int64)
 
 
 def read_reals(

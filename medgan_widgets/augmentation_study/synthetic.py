@@ -140,16 +140,11 @@ def fitted(images: Images, shape: Sequence[int]) -> Images:
 
 def split_alone(data: TrainingImages, rows: NDArray[np.int64], factor: str) -> TrainingImages:
     """Return some training images by themselves, with one factor: all that a generator may see."""
-    start = 0
-    for name, values in data.factors.items():
-        if name == factor:
-            break
-        start += len(values)
     some = [int(row) for row in rows]
     return replace(
         data,
         images=data.images[rows],
-        classes=data.classes[rows, start : start + len(data.factors[factor])],
+        classes=data.one_hot(factor)[rows],
         factors={factor: data.factors[factor]},
         names=tuple(data.names[row] for row in some),
         groups=tuple(data.groups[row] for row in some),

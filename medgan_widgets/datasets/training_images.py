@@ -231,6 +231,12 @@ class TrainingImages:
             if self.factors
         ]
 
+    def one_hot(self, factor: str) -> NDArray[np.float32]:
+        """Return the columns of one factor, [N, its values]."""
+        before = list(self.factors)[: list(self.factors).index(factor)]
+        start = sum(len(self.factors[name]) for name in before)
+        return self.classes[:, start : start + len(self.factors[factor])]
+
     def class_names(self) -> list[str]:
         """Return each image's classes as words, ``""`` where it has none.
 
@@ -242,11 +248,8 @@ class TrainingImages:
         ['no tumour', 'tumour']
         """
         words: list[list[str]] = [[] for _ in range(len(self))]
-        start = 0
         for name, some in self.factors.items():
-            places = self.classes[:, start : start + len(some)].argmax(axis=1)
-            start += len(some)
-            for row, place in zip(words, places, strict=True):
+            for row, place in zip(words, self.one_hot(name).argmax(axis=1), strict=True):
                 row.append(_word(name, some[place]))
         return [", ".join(row) for row in words]
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import json
-import os
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -15,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medgan_widgets.errors import RequestError, SaveError
 from medgan_widgets.reader_study.plan import RATINGS, Plan
+from medgan_widgets.rows import append_row
 
 LONGEST = 24 * 3600.0  # seconds that an answer may take
 _NAME = re.compile(r"\w(?:[\w .-]{0,38}\w)?")
@@ -157,32 +155,15 @@ def _answer_of(line: bytes, plan: Plan, reader: str) -> tuple[Answer | None, str
 def append_answer(folder: Path, answer: Answer) -> None:
     """Append one answer and wait until it is on the disk.
 
-    A line that was cut off before stays as it is; this one begins a line of its own.
-
     Raises
     ------
     SaveError
         When it cannot be written; no half line of it stays.
     """
-    line = (json.dumps(answer.model_dump(), ensure_ascii=False) + "\n").encode()
-    path = file_of(folder, answer.reader)
     try:
-        with path.open("a+b", buffering=0) as file:
-            whole = file.seek(0, os.SEEK_END)
-            if whole:
-                file.seek(whole - 1)
-                line = line if file.read(1) == b"\n" else b"\n" + line
-            try:
-                if file.write(line) != len(line):
-                    raise OSError(errno.ENOSPC, "the disk is full")
-                os.fsync(file.fileno())
-            except OSError:
-                file.truncate(whole)
-                raise
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = "the disk is full" if full else error.strerror or str(error)
+        append_row(file_of(folder, answer.reader), answer.model_dump())
+    except SaveError as error:
+        why = str(error).rstrip(".")
         raise SaveError(
-            f"the answer was not saved in {path.name}: {reason}; it is kept here, so make room "
-            "and press Enter again."
+            f"the answer was not saved: {why}; it is kept here, so make room and press Enter again."
         ) from error
