@@ -48,7 +48,7 @@ def write_weights(path: Path, network: nn.Module, half: bool = True) -> tuple[st
         .detach()
         .contiguous()
         for name, tensor in network.state_dict().items()
-        if not name.endswith("num_batches_tracked")
+        if not name.endswith(COUNTER)
     }
     content = bytes_from_tensors(tensors)
     write_whole(path, content, parents=True)
@@ -223,9 +223,7 @@ def _first_line(error: Exception) -> str:
 def _checked(
     tensors: dict[str, Tensor], network: nn.Module, file: str, saved_as: Callable[[str], str] = str
 ) -> dict[str, Tensor]:
-    expected = {
-        k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")
-    }
+    expected = {k: v for k, v in network.state_dict().items() if not k.endswith(COUNTER)}
     missing, extra = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
     if missing or extra:
         name = saved_as(sorted(extra or missing)[0])  # rather one that is in the file
@@ -255,6 +253,6 @@ def _checked(
             )
     # A counter of training steps; nothing reads it, but no tensor may stay on the meta device.
     for name, tensor in network.state_dict().items():
-        if name.endswith("num_batches_tracked"):
+        if name.endswith(COUNTER):
             ready[name] = torch.zeros_like(tensor, device="cpu")
     return ready

@@ -14,7 +14,6 @@ one byte is unpacked.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -34,7 +33,7 @@ import pooch
 import requests
 
 from medgan_widgets.errors import DownloadError
-from medgan_widgets.files import write_whole
+from medgan_widgets.files import file_sha256, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +121,7 @@ def fetch_package(
         expected = sha256 or _remembered(model_id)
         with _scratch(folder) as scratch:
             archive = _download(address, scratch / "archive.zip", progress)
-            found = _sha256(archive)
+            found = file_sha256(archive)
             if expected is not None and found != expected.lower():
                 raise DownloadError(
                     f"the download of {model_id} is not the expected file: its SHA-256 begins with "
@@ -164,11 +163,11 @@ def fetch_file(
         When it cannot be fetched or is not the expected file; nothing is kept.
     """
     with _one_at_a_time(target):
-        if target.is_file() and _sha256(target).startswith(sha256.lower()):
+        if target.is_file() and file_sha256(target).startswith(sha256.lower()):
             return target
         with _scratch(target) as scratch:
             file = _download(_address(url, mirror), scratch / "file", progress)
-            found = _sha256(file)
+            found = file_sha256(file)
             if not found.startswith(sha256.lower()):
                 raise DownloadError(
                     f"the download of {target.name} is not the expected file: its SHA-256 begins "
@@ -281,11 +280,6 @@ class _Bar:
 
     def close(self) -> None:
         pass
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # ---------------------------------------------------------------- unpacking

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ from medgan_widgets.datasets import TrainingImages, read_images
 from medgan_widgets.datasets.entry import FilesBelow, files_of, like_of
 from medgan_widgets.datasets.phantom import phantom_named
 from medgan_widgets.datasets.preprocessing import Preprocessing
-from medgan_widgets.datasets.reading import ALL_VALUES
+from medgan_widgets.datasets.reading import ALL_VALUES, percentiles_of
 from medgan_widgets.datasets.records import ImageRecord, Refused, Waiting, in_words, read_all
 from medgan_widgets.engine import Engine, shared_engine
 from medgan_widgets.errors import DataError, RequestError
@@ -226,8 +227,8 @@ def preparation_of(
         return like_of(ready.catalogue[source.model_id])
     if isinstance(source, (str, Path)) and not phantom_named(source):
         place = Path(source).expanduser()
-        if _is_there(place) and (place / "config.json").is_file():
-            return images_of_run(place).preprocessing
+        if _is_there(place) and (place / "data.json").is_file():
+            return like_of(json.loads((place / "data.json").read_text("utf-8"))["preprocessing"])
         return None
     if isinstance(source, (ModelCard, TrainingImages, Preprocessing)):
         return like_of(source)
@@ -396,14 +397,13 @@ def _pixel_by_pixel(
     deep = [row for row in range(len(waiting)) if waiting[row].values.dtype != np.uint8]
     top, notes = 255.0, list(folder.notes)
     if deep:
-        values = np.concatenate([waiting[row].inside for row in deep])
-        low, top = float(values.min()), float(np.percentile(values, ALL_VALUES[1])) or 1.0
-        if low < 0:
+        if min(float(waiting[row].inside.min()) for row in deep) < 0:
             raise DataError(
                 f"{what} holds values below 0, which are no grey levels; say how they are read "
                 "with read={'window': (center, width)}."
             )
-        over = int((values > top).sum())
+        top = percentiles_of(waiting, deep, ALL_VALUES)[1] or 1.0
+        over = sum(int((waiting[row].inside > top).sum()) for row in deep)
         notes.append(
             f"{what}: {len(deep):,} images of more than 8 bits; white is {top:g}, the 99.99th "
             f"percentile of all of them, and {over:,} pixels are cut off there."

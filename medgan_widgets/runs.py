@@ -327,29 +327,12 @@ def pictures(run_dir: str | Path) -> dict[float, Path]:
     return found
 
 
-def some_ticks(run_dir: str | Path, most: int = 1000) -> list[Tick]:
-    """Return at most about ``most`` ticks of a run, evenly spread, the newest always among them.
-
-    A long run is not read whole: lines are picked at even places of the file,
-    the same ones while it grows, so that a curve keeps its shape and neither
-    time nor memory grows with the run.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     start_run(Path(folder), {})
-    ...     for n in range(3):
-    ...         record_tick(Path(folder), Tick(float(n), 0.7, 1.4))
-    ...     [tick.kimg for tick in some_ticks(folder)]
-    [0.0, 1.0, 2.0]
-    """
-    return ticks_and_damage(run_dir, most)[0]
-
-
 def ticks_and_damage(run_dir: str | Path, most: int = 1000) -> tuple[list[Tick], int]:
-    """Return what `some_ticks` does, and how many of the lines it read are no ticks.
+    """Return at most about ``most`` ticks of a run, and how many of the lines read are none.
 
+    The ticks are evenly spread, the newest always among them. A long run is not read
+    whole: lines are picked at even places of the file, the same ones while it grows, so
+    that a curve keeps its shape and neither time nor memory grows with the run.
     Lines that hold a score are preferred: they are few, and each has cost minutes.
 
     Raises

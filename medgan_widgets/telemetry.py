@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict, deque
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -92,13 +92,7 @@ class Usage:
 
 @dataclass
 class _Model:
-    device: str = ""
-    images: int = 0
-    hits: int = 0
-    loads: int = 0
-    load_seconds: float | None = None
-    host_bytes: int = 0
-    device_bytes: int | None = None
+    usage: Usage  # counts alone; what is remembered is added when somebody asks
     records: deque[Record] = field(default_factory=lambda: deque(maxlen=KEPT))
     first: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
 
@@ -131,11 +125,12 @@ class Telemetry:
         with self._lock:
             model = self._of(model_id)
             self._known.move_to_end(model_id)
-            model.device = device
-            if load_seconds is None:
-                model.hits += 1
-            else:
-                model.loads, model.load_seconds = model.loads + 1, load_seconds
+            known = replace(model.usage, device=device, requests=model.usage.requests + 1)
+            model.usage = (
+                replace(known, hits=known.hits + 1)
+                if load_seconds is None
+                else replace(known, loads=known.loads + 1, load_seconds=load_seconds)
+            )
             self.version += 1
 
     def answered(self, model_id: str, seconds: float) -> None:
@@ -156,10 +151,15 @@ class Telemetry:
         with self._lock:
             model = self._of(model_id)
             model.records.append(Record(time.time(), images, seconds, host_bytes, device_bytes))
-            model.images += images
-            model.host_bytes = max(model.host_bytes, host_bytes)
-            if device_bytes is not None:
-                model.device_bytes = max(model.device_bytes or 0, device_bytes)
+            known = model.usage
+            model.usage = replace(
+                known,
+                images=known.images + images,
+                host_bytes=max(known.host_bytes, host_bytes),
+                device_bytes=known.device_bytes
+                if device_bytes is None
+                else max(known.device_bytes or 0, device_bytes),
+            )
             self.version += 1
 
     def records(self, model_id: str) -> tuple[Record, ...]:
@@ -171,27 +171,18 @@ class Telemetry:
     def usage(self, model_id: str) -> Usage:
         """Return what is known of a model's work; all is zero for an unknown one."""
         with self._lock:
-            model = self._known.get(model_id, _Model())
+            model = self._known.get(model_id, _Model(Usage(model_id)))
             records, first = tuple(model.records), tuple(model.first)
-            facts = {
-                name: getattr(model, name)
-                for name in (
-                    *("device", "images", "hits", "loads", "load_seconds"),
-                    *("host_bytes", "device_bytes"),
-                )
-            }
-        requests = model.hits + model.loads
         if not records:
-            return Usage(model_id, requests=requests, **facts)
+            return model.usage
         seconds = np.array([one.seconds for one in records])
         images = np.array([one.images for one in records])
         total = float(seconds.sum())
         p50, p95 = _percentiles(seconds)
         image_p50, image_p95 = _percentiles(seconds[images > 0] / images[images > 0])
         first_seconds, first_p95 = _percentiles(np.array(first))
-        return Usage(
-            model_id,
-            requests=requests,
+        return replace(
+            model.usage,
             first_seconds=first_seconds,
             first_p95=first_p95,
             p50=p50,
@@ -199,7 +190,6 @@ class Telemetry:
             image_p50=image_p50,
             image_p95=image_p95,
             per_second=float(images.sum()) / total if total > 0 else None,
-            **facts,
         )
 
     def to_rows(self) -> list[dict[str, Any]]:
@@ -208,7 +198,7 @@ class Telemetry:
 
     def _of(self, model_id: str) -> _Model:
         if model_id not in self._known:
-            self._known[model_id] = _Model()
+            self._known[model_id] = _Model(Usage(model_id))
             while len(self._known) > MODELS:
                 self._known.popitem(last=False)
         return self._known[model_id]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import stat
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from medgan_widgets.datasets import TrainingImages, phantom_images, read_images
 from medgan_widgets.datasets.keys import patient_hash, patient_key
 from medgan_widgets.datasets.split import NO_GROUP, write_split
 from medgan_widgets.errors import DataError
+from medgan_widgets.training import train
 from tests.made_data import noise, save, save_dicom, save_table, save_volume
 
 
@@ -374,3 +377,31 @@ def test_images_made_by_hand_are_numbered_and_all_train():
     assert data.training is data
     with pytest.raises(DataError, match="3 images came with 2 names"):
         replace(data, names=("a", "b"))
+
+
+def test_images_larger_than_memory_lie_in_the_run_readable_by_their_owner_alone(
+    tmp_path, monkeypatch
+):
+    for number in range(12):
+        noise = np.random.default_rng(number).integers(0, 255, (32, 32), dtype=np.uint8)
+        (tmp_path / "set").mkdir(exist_ok=True)
+        Image.fromarray(noise).save(tmp_path / "set" / f"{number}.png")
+    small = read_images(tmp_path / "set")
+    monkeypatch.setattr("medgan_widgets.datasets.reading.SHARE_OF_MEMORY", 0)
+    monkeypatch.setattr("medgan_widgets.datasets.records.IN_MEMORY", 0)
+    large = read_images(tmp_path / "set")
+    assert isinstance(large.images, np.memmap)
+    assert (large.images == small.images).all()
+    assert large.fingerprint == small.fingerprint
+    held = Path(large.images.filename)
+    assert held.exists()
+    assert oct(held.parent.stat().st_mode)[-3:] == "700"
+    del large
+    gc.collect()
+    assert not held.exists(), "a temporary file goes when the images do"
+
+    run = tmp_path / "run"
+    for _ in train(run, data=str(tmp_path / "set"), kimg=0.016, batch=8):
+        pass
+    kept = run / json.loads((run / "data.json").read_text())["cache"]
+    assert oct(kept.stat().st_mode)[-3:] == "600"

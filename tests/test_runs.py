@@ -32,9 +32,9 @@ from medgan_widgets.runs import (
     registered,
     run_config,
     run_state,
-    some_ticks,
     start_process,
     start_run,
+    ticks_and_damage,
     write_state,
 )
 
@@ -63,7 +63,7 @@ def test_a_line_still_being_written_waits(tmp_path: Path) -> None:
     with (tmp_path / "stats.jsonl").open("a") as lines:
         lines.write('{"kimg": 4.0, "gener')
     assert read_run(tmp_path)[1] == [TICK]
-    assert some_ticks(tmp_path) == [TICK]
+    assert ticks_and_damage(tmp_path)[0] == [TICK]
 
 
 def test_a_run_started_again_forgets_the_old_ticks(tmp_path: Path) -> None:
@@ -113,11 +113,11 @@ def test_of_a_long_run_some_ticks_are_read_the_same_ones_while_it_grows(tmp_path
             )
 
     grow(0, 20_000)
-    before = some_ticks(tmp_path, most=200)
+    before = ticks_and_damage(tmp_path, most=200)[0]
     assert 50 < len(before) < 500
     assert before[-1].kimg == 19_999
     grow(20_000, 20_400)
-    after = {tick.kimg for tick in some_ticks(tmp_path, most=200)}
+    after = {tick.kimg for tick in ticks_and_damage(tmp_path, most=200)[0]}
     assert after >= {tick.kimg for tick in before[:-20]}
     assert max(after) == 20_399
 

@@ -166,8 +166,8 @@ class Catalogue:
         wanted = words.words(str(text))
         if not wanted:
             return self._some(self._ids)
-        hits = [(self._fit(name, wanted), place) for place, name in enumerate(self._ids)]
-        found = [self._ids[place] for fit, place in sorted(hits, key=_best_first) if fit]
+        fits = {name: self._fit(name, wanted) for name in self._ids}
+        found = [name for name in sorted(fits, key=fits.__getitem__, reverse=True) if fits[name]]
         apart = re.sub(r"(?<=\w)[-_](?=\w)", " ", str(text))  # breast-mri, which is no id
         if not found and apart != str(text):
             return self.search(apart)
@@ -343,10 +343,6 @@ class Catalogue:
                 return Nearest(search, ids, sentence)
         there = ", ".join(f"{value} {n}" for value, n in self.facets()["organ"].items())
         return Nearest("", self._ids, f"No model fits {text!r}; there is: {there}.")
-
-
-def _best_first(hit: tuple[float, int]) -> tuple[float, int]:
-    return -hit[0], hit[1]
 
 
 def _several(value: object) -> Sequence[str]:

@@ -30,7 +30,7 @@ from medgan_widgets.datasets.records import (
     some_of,
 )
 from medgan_widgets.datasets.split import check_apart, drawn_split, shared_split
-from medgan_widgets.datasets.training_images import FileUsed, TrainingImages
+from medgan_widgets.datasets.training_images import CACHE, FileUsed, TrainingImages
 from medgan_widgets.errors import DataError
 from medgan_widgets.seeds import whole_number
 
@@ -42,7 +42,6 @@ ALL_VALUES = (0.01, 99.99)  # of the whole source: what a few hot pixels cannot 
 SAMPLED = 2**24  # values that percentiles of the whole source are found from
 STRETCHED = 2.0  # height of a pixel over its width above which stretching teaches blur
 SHARE_OF_MEMORY = 0.5  # of what is free; larger arrays lie in a file
-CACHE = "images.dat"
 
 
 @dataclass(frozen=True)
@@ -198,17 +197,17 @@ def _preprocessing(
     if reading.as_pixels and window is None:
         window = (127.5, 255.0)  # through it pixels stay what they are
         if seen.deep:
-            top = _percentiles(waiting, learned, (0, ALL_VALUES[1]))[1] or 1.0
+            top = percentiles_of(waiting, learned, (0, ALL_VALUES[1]))[1] or 1.0
             window = (top / 2, top)
             full = (0.0, top)
     elif window is None and seen.unit and reading.percentiles is None:
-        low, high = _percentiles(waiting, learned, PERCENTILES)
+        low, high = percentiles_of(waiting, learned, PERCENTILES)
         high = high if high > low else low + 1
         window, unit = ((low + high) / 2, high - low), seen.unit
     elif seen.colour and seen.deep:
-        full = seen.stored or (0.0, _percentiles(waiting, learned, (0, ALL_VALUES[1]))[1] or 1.0)
+        full = seen.stored or (0.0, percentiles_of(waiting, learned, (0, ALL_VALUES[1]))[1] or 1.0)
     elif window is None and seen.colour < len(waiting):
-        full = _percentiles(waiting, learned, ALL_VALUES)
+        full = percentiles_of(waiting, learned, ALL_VALUES)
     made = Preprocessing(
         size, window, reading.percentiles or PERCENTILES, reading.fit, channels, full, unit,
         reading.plane, None,
@@ -299,7 +298,7 @@ class _Seen:
         return said
 
 
-def _percentiles(
+def percentiles_of(
     waiting: Waiting, rows: Sequence[int], wanted: tuple[float, float]
 ) -> tuple[float, float]:
     """Return percentiles of all values of the training images, of every k-th where they are many.

@@ -120,6 +120,10 @@ class Waiting:
         self._bytes = 0
         self._file: Any = None
 
+    def __del__(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
     def add(self, pixels: Pixels) -> None:
         """Keep one image."""
         self._bytes += pixels.values.nbytes

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from medgan_widgets.datasets.summary import Summary
 
 CHUNK = 1024  # images hashed at a time
+CACHE = "images.dat"  # what holds pixels that are larger than memory
 
 
 @dataclass(frozen=True)
@@ -273,6 +274,7 @@ class TrainingImages:
             "left_out": len(self.left_out),
             "clipped": self.clipped,
             "notes": len(self.notes) + len(self.pixel_notes),
+            **({"cache": CACHE} if isinstance(self.images, np.memmap) else {}),
             "near_duplicates": self.near_duplicates.count,
         }
 

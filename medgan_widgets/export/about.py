@@ -146,7 +146,7 @@ def card_facts(
     factors: Mapping[str, Sequence[Any]],
 ) -> dict[str, Any]:
     """Return the card's fields that a network and a person tell, whatever it was trained on."""
-    facts = {
+    return {
         "id": model_id,
         "title": about.title,
         "description": f"Makes synthetic images: {about.makes}.",
@@ -162,9 +162,8 @@ def card_facts(
         "year": datetime.now(UTC).year,
         "architecture": ARCHITECTURES.get(network, network),
         "network": {"name": network, "settings": settings},
+        "style_layers": generator.style_layers,
     }
-    facts["style_layers"] = generator.style_layers
-    return facts
 
 
 def _word(name: str, value: object, known: tuple[str, ...]) -> str:

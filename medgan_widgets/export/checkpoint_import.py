@@ -13,9 +13,9 @@ from typing import Any
 from medgan_widgets.cards import UNKNOWN, DataStatement, ModelCard
 from medgan_widgets.errors import RequestError, WeightsError
 from medgan_widgets.export.about import NOT_FOR_DIAGNOSIS, card_facts, check_model
-from medgan_widgets.export.known import file_sha256
 from medgan_widgets.export.model_folder import write_model_folder
 from medgan_widgets.export.settings_guess import guessed_settings, misfits, not_those_of
+from medgan_widgets.files import file_sha256
 
 Tensors = dict[str, Any]  # name -> torch.Tensor; torch itself stays out of this file
 

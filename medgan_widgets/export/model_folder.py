@@ -102,7 +102,8 @@ def write_model_folder(
         told: dict[str, str | int] = {"precision": "fp32"}
         rounded = None if half is False else _rounded(desk / "fp16", facts, generator)
         if rounded is not None:
-            change = _largest_change(images, rounded[1])
+            # By how many grey levels a pixel differs at most.
+            change = int(np.abs(images.astype(np.int16) - rounded[1]).max())
             told["fp16_grey_levels"] = change
             if half or change <= MOST_GREY:
                 told["precision"], (card, images) = "fp16", rounded
@@ -147,11 +148,6 @@ def _rounded(
     except WeightsError as error:
         log.info("fp16 is too small for %s: %s", card.id, error)
         return None
-
-
-def _largest_change(images: NDArray[np.uint8], others: NDArray[np.uint8]) -> int:
-    """Return by how much a pixel differs at most, 0 … 255."""
-    return int(np.abs(images.astype(np.int16) - others.astype(np.int16)).max())
 
 
 def _finish(folder: Path, card: ModelCard, images: NDArray[np.uint8]) -> None:

@@ -14,8 +14,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from medgan_widgets.datasets.keys import patient_hash, patient_key
 from medgan_widgets.errors import DataError
-from medgan_widgets.export.known import file_sha256
-from medgan_widgets.files import write_whole
+from medgan_widgets.files import file_sha256, write_whole
 from medgan_widgets.images import png_bytes
 from medgan_widgets.requests import GenerateRequest
 from medgan_widgets.seeds import Value, whole_number

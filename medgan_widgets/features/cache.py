@@ -6,39 +6,26 @@ import hashlib
 import io
 import logging
 import os
-import time
-from collections.abc import Iterator
+import zipfile
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from medgan_widgets.downloads import cache_folder
-from medgan_widgets.errors import DataError, SaveError
+from medgan_widgets.errors import SaveError
+from medgan_widgets.features.extractor import Ready
 from medgan_widgets.files import write_whole
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 MOST = 2 * 2**30  # bytes; the files that were not used for longest leave
 LOOKED = 200  # files written between two looks at how much there is
-ABANDONED = 24 * 3600  # seconds after which what a killed process was writing is nobody's
-DIGEST = 32  # bytes of SHA-256 before the array, of its name and itself
-
-
-class Extracts(Protocol):
-    """What makes features, and says what it is."""
-
-    identity: str
-    device: Any
-
-    def __call__(self, images: NDArray[Any]) -> NDArray[Any]:
-        """Return the features of images, [N, D]."""
-        ...
 
 
 class Cache:
@@ -64,94 +51,70 @@ class Cache:
             return cls(cache_folder() / "features")
         return cls(Path(cache).expanduser())
 
-    def features(self, images: NDArray[Any], extract: Extracts) -> NDArray[Any]:
+    def features(self, images: NDArray[Any], extract: Ready) -> NDArray[Any]:
         """Return the features of images, read or made; what cannot be kept is used all the same."""
-        place = self._place(images, extract)
-        kept = _read(place, len(images))
+        key = _key(images, extract)
+        path = self.folder / key[:2] / f"{key}.features"
+        kept = _read(path, key)
         if kept is not None:
             return kept
         made = extract(images)
         if self._writes:
-            self._keep(place, made)
+            self._keep(path, key, made)
         return made
 
-    def _keep(self, place: Path, made: NDArray[Any]) -> None:
+    def shrink(self, most: int) -> None:
+        """Remove the files that were not used for longest, and what killed processes left."""
+        files = []
+        for path in self.folder.glob("??/*.features*"):
+            with suppress(OSError):  # another process may have removed it since
+                stat = path.stat()
+                files.append((stat.st_mtime, stat.st_size, path))
+        total = sum(size for _, size, _ in files)
+        for _, size, path in sorted(files):
+            if total <= most:
+                break
+            with suppress(OSError):  # gone already, or somebody reads it on Windows
+                path.unlink()
+            total -= size
+
+    def _keep(self, path: Path, key: str, made: NDArray[Any]) -> None:
         stream = io.BytesIO()
-        np.save(stream, made, allow_pickle=False)
-        data = stream.getvalue()
+        np.savez(stream, **{key: made})  # type: ignore[arg-type]  # a zip, with a checksum
         try:
-            write_whole(place, _digest(place, data) + data, parents=True)
+            write_whole(path, stream.getvalue(), parents=True)
         except SaveError as error:
             log.warning("features are not kept: %s", error)
             self._writes = False  # once is enough to be told, and to wait for
         Cache._written += 1
         if Cache._written % LOOKED == 1:
-            self._shrink(MOST)
-
-    def _place(self, images: NDArray[Any], extract: Extracts) -> Path:
-        about = (
-            FORMAT, images.shape, str(images.dtype), extract.identity, extract.device.type,
-            torch.__version__, np.__version__, version("scikit-image"),
-        )  # fmt: skip
-        digest = hashlib.sha256(repr(about).encode())
-        digest.update(np.ascontiguousarray(images).tobytes())
-        key = digest.hexdigest()
-        return self.folder / key[:2] / f"{key}.features"
-
-    def _shrink(self, most: int) -> None:
-        files = list(_sizes(self.folder, "*.features"))
-        total = sum(size for _, size, _ in files)
-        for _, size, path in sorted(files):
-            if total <= most:
-                break
-            _remove(path)
-            total -= size
-        for used, _, path in _sizes(self.folder, ".*.features.*"):
-            if used < time.time() - ABANDONED:
-                _remove(path)
+            self.shrink(MOST)
 
 
 def clear_cache(folder: str | Path | None = None) -> None:
     """Remove all features that are kept; the next scoring makes them again."""
-    cache = Cache.of(folder)
-    assert cache is not None
-    for pattern in ("*.features", ".*.features.*"):
-        for _, _, path in list(_sizes(cache.folder, pattern)):
-            _remove(path)
+    Cache(cache_folder() / "features" if folder is None else Path(folder).expanduser()).shrink(-1)
 
 
-def _sizes(folder: Path, pattern: str) -> Iterator[tuple[float, int, Path]]:
-    """Yield when each file was last used, its bytes and its path."""
-    for path in folder.glob(f"??/{pattern}"):
-        with suppress(OSError):  # another process may have removed it since
-            stat = path.stat()
-            yield stat.st_mtime, stat.st_size, path
+def _key(images: NDArray[Any], extract: Ready) -> str:
+    about = (
+        FORMAT, images.shape, str(images.dtype), extract.identity, extract.device.type,
+        torch.__version__, np.__version__, version("scikit-image"),
+    )  # fmt: skip
+    digest = hashlib.sha256(repr(about).encode())
+    digest.update(np.ascontiguousarray(images).tobytes())
+    return digest.hexdigest()
 
 
-def _remove(path: Path) -> None:
-    with suppress(OSError):  # gone already, or somebody reads it on Windows
-        path.unlink()
-
-
-def _digest(place: Path, data: bytes) -> bytes:
-    """Return what tells that a file is whole, and lies under its own name."""
-    return hashlib.sha256(place.name.encode() + data).digest()
-
-
-def _read(place: Path, count: int) -> NDArray[Any] | None:
+def _read(path: Path, key: str) -> NDArray[Any] | None:
     try:
-        raw = place.read_bytes()
-        data = raw[DIGEST:]
-        if _digest(place, data) != raw[:DIGEST]:
-            raise DataError("it is not what was written")
-        found: NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
-        if found.ndim != 2 or len(found) != count:
-            raise DataError("it holds other features")
-        with suppress(OSError):  # a cache that others own can be read all the same
-            os.utime(place)  # used now, so it stays longer
+        with np.load(path, allow_pickle=False) as arrays:
+            found: NDArray[Any] = arrays[key]
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, EOFError) as error:
-        log.warning("kept features in %s are made again: %s.", place.name[:12], error)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        log.warning("kept features in %s are made again: %s.", path.name[:12], error)
         return None
+    with suppress(OSError):  # a cache that others own can be read all the same
+        os.utime(path)  # used now, so it stays longer
     return found

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from medgan_widgets.downloads import Progress, cache_folder, fetch_file
 from medgan_widgets.errors import WeightsError
+from medgan_widgets.files import file_sha256
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,7 @@ def checked_weights(extractor: str, weights: str | Path | None) -> tuple[Path, s
             f"the weights of {extractor} {missing}: {source.file}, about {source.megabytes} MB, "
             f"from {source.where}; {how}, or give the file as weights=."
         )
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    sha256 = file_sha256(path)
     if not sha256.startswith(source.sha256):
         raise WeightsError(
             f"{path.name} is not the file of {extractor}: its SHA-256 begins with {sha256[:8]}, "

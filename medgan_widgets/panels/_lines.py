@@ -15,6 +15,7 @@ Dash = Literal["solid", "dashed", "dotted", "dash_dotted"]
 X = Literal["amount", "count", "place"]  # of things; place: they stand beside each other
 # Each can be told from the others, and from white paper as well as from black.
 COLOURS = ("#2a7de1", "#e2711d", "#2f9e44", "#9c4dcc", "#e0453a", "#0f9aa8", "#b0792a", "#c2418f")
+_ROW = 16  # pixels, of a legend on paper
 _PAPER, _INK, _GREY = (255, 255, 255), (33, 33, 33), (216, 216, 216)
 
 
@@ -169,15 +170,25 @@ def drawn(
 ) -> Image.Image:
     """Return the curves on paper, for a snapshot; the axes are those of `axes_of`.
 
+    A legend that is wider than the plot goes on below itself, and the sheet is higher then.
+
     Examples
     --------
     >>> drawn("loss", [Line("generator", np.arange(3), np.arange(3.0))]).size
     (420, 220)
     """
-    sheet = Image.new("RGB", (width, height), _PAPER)
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
+    font, left = ImageFont.load_default(12), 52
+    row, across, legend = 0, left, []
+    for line in (one for one in lines if one.name):
+        wide = 30 + round(font.getlength(line.name))
+        if across > left and across + wide - 12 > width:
+            row, across = row + 1, left
+        legend.append((line, across, 32 + row * _ROW))
+        across += wide
+    sheet = Image.new("RGB", (width, height + row * _ROW), _PAPER)
+    pen = ImageDraw.Draw(sheet)
     pen.text((8, 4), title, fill=_INK, font=ImageFont.load_default(13))
-    left, top, right, bottom = 52, 42, width - 12, height - 22
+    top, right, bottom = 42 + row * _ROW, width - 12, sheet.height - 22
     xs, ys = axes_of(lines, log=log, x_is=x_is)
     scale = np.log10 if log else np.asarray
     low, high = float(scale(ys[0])), float(scale(ys[-1]))
@@ -196,13 +207,11 @@ def drawn(
         if x - half > ended + 6:
             pen.text((x, bottom + 4), f"{tick:g}", fill=_INK, font=font, anchor="mt")
             ended = x + half
-    across = left
     for line in lines:
         _trace(pen, line, place, log)
-        if line.name:
-            pen.line([(across, 32), (across + 14, 32)], fill=line.colour, width=3)
-            pen.text((across + 18, 32), line.name, fill=_INK, font=font, anchor="lm")
-            across += 30 + round(pen.textlength(line.name, font=font))
+    for line, x, y in legend:
+        pen.line([(x, y), (x + 14, y)], fill=line.colour, width=3)
+        pen.text((x + 18, y), line.name, fill=_INK, font=font, anchor="lm")
     return sheet
 
 

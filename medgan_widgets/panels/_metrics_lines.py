@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from medgan_widgets.evaluation.scores import in_words
 from medgan_widgets.panels._lines import COLOURS, Line, drawn
@@ -20,12 +19,6 @@ from medgan_widgets.telemetry import Record, Telemetry, Usage
 DRAWN = 8  # models at once: more colours cannot be told apart
 POINTS = 40  # of one curve; each stands for some batches that followed each other
 MB = 1e6
-LEFT, ABOVE, BELOW, ROW = (
-    52,
-    24,
-    36,
-    16,
-)  # where a drawing's legend begins and lies, and a row of it
 COUNTED = "model"
 AXES = {"kimg": "kimg", "truncation_psi": "psi", COUNTED: COUNTED}  # as the page names them
 Group = tuple[str, str | None, str, str]  # what was judged by what and against what, and x
@@ -296,7 +289,7 @@ def _of_tick(score: Mapping[str, Any] | None) -> Score | None:
 
 def sheet(plots: Sequence[tuple[Shown, bool]], columns: int = 2) -> Image.Image:
     """Return plots on paper, two in a row; each comes with whether its axis is logarithmic."""
-    drawings = [_paper(one, log) for one, log in plots]
+    drawings = [drawn(one.title, one.lines, log=log, x_is=one.x_is) for one, log in plots]
     rows = [drawings[k : k + columns] for k in range(0, len(drawings), columns)]
     heights = [max(one.height for one in row) for row in rows]
     width = drawings[0].width
@@ -304,33 +297,4 @@ def sheet(plots: Sequence[tuple[Shown, bool]], columns: int = 2) -> Image.Image:
     for place, row in enumerate(rows):
         for column, drawing in enumerate(row):
             page.paste(drawing, (column * width, sum(heights[:place])))
-    return page
-
-
-def _paper(shown: Shown, log: bool) -> Image.Image:
-    """Return one plot on paper; a legend that is wider than the plot goes on below itself."""
-    plot = drawn(shown.title, shown.lines, log=log, x_is=shown.x_is)
-    font = ImageFont.load_default(12)
-    entries: list[tuple[Line, int, int]] = []  # with row and place across
-    row, across = 0, LEFT
-    for line in shown.lines:
-        wide = 30 + round(font.getlength(line.name))
-        if line.name and across > LEFT and across + wide - 12 > plot.width:
-            row, across = row + 1, LEFT
-        if line.name:
-            entries.append((line, row, across))
-            across += wide
-    if not row:
-        return plot
-    nameless = [replace(line, name="") for line in shown.lines]
-    bare = drawn(shown.title, nameless, log=log, x_is=shown.x_is)
-    more = (row + 1) * ROW - (BELOW - ABOVE)
-    page = Image.new("RGB", (bare.width, bare.height + more), (255, 255, 255))
-    page.paste(bare.crop((0, 0, bare.width, ABOVE)), (0, 0))
-    page.paste(bare.crop((0, BELOW, bare.width, bare.height)), (0, BELOW + more))
-    pen = ImageDraw.Draw(page)
-    for line, row, across in entries:
-        y = ABOVE + row * ROW + ROW // 2
-        pen.line([(across, y), (across + 14, y)], fill=line.colour, width=3)
-        pen.text((across + 18, y), line.name, fill=(33, 33, 33), font=font, anchor="lm")
     return page

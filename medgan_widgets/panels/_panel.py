@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import io
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import ipywidgets
 import traitlets
 from PIL import Image
 
+from medgan_widgets.errors import MedganError
 from medgan_widgets.images import captioned
 
 log = logging.getLogger(__name__)
@@ -218,6 +219,22 @@ class Panel(ipywidgets.VBox):
         for widget in (*self.children, self.layout):
             widget.close()
         super().close()
+
+    def _guard(self, act: Callable[[], object]) -> None:
+        """Run what a click or a job asks for; a failure becomes a sentence, the panel lives on."""
+        try:
+            act()
+        except Exception as problem:
+            self._fail(problem)
+
+    def _fail(self, problem: BaseException) -> None:
+        self.error = self._in_words(problem)
+
+    def _in_words(self, problem: BaseException) -> str:
+        if isinstance(problem, MedganError):
+            return str(problem)
+        log.error("%s failed", type(self).__name__, exc_info=problem)
+        return f"Something went wrong ({type(problem).__name__}: {problem})."
 
     def _facts(self) -> Mapping[str, object]:
         return {}

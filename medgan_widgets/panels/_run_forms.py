@@ -9,6 +9,7 @@ from typing import Any
 
 from medgan_widgets.cards import MODALITIES, ORGANS, ModelCard
 from medgan_widgets.errors import RequestError
+from medgan_widgets.export.about import PHANTOMS
 from medgan_widgets.phantoms import KINDS
 from medgan_widgets.presets import PRESETS
 from medgan_widgets.runs import start_process
@@ -17,11 +18,6 @@ MOST_COMPARED = 8  # runs at once; there are as many colours
 SIZES = (32, 64, 128, 256)
 STATEMENT = ("source", "licence", "approval", "deidentification")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_ABOUT = {
-    "brain_mri": ("MR", "brain"),
-    "chest_xray": ("DX", "chest"),
-    "mammogram": ("MG", "breast"),
-}
 
 
 def choices() -> dict[str, list[Any]]:
@@ -157,10 +153,11 @@ def model_defaults(name: str, config: Mapping[str, Any]) -> dict[str, str]:
     'phantom-knee'
     """
     kind = str(config.get("data", ""))
-    modality, organ = _ABOUT.get(kind, ("", ""))
+    about = PHANTOMS.get(kind)
     own = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "model"
-    phantom = "phantom-" if kind in _ABOUT and not own.startswith("phantom") else ""
-    return {"model_id": (phantom + own)[:100], "modality": modality, "organ": organ}
+    phantom = "phantom-" if about and not own.startswith("phantom") else ""
+    known = {"modality": about.modality or "", "organ": about.organ or ""} if about else {}
+    return {"model_id": (phantom + own)[:100], "modality": "", "organ": "", **known}
 
 
 def runs_of(content: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ import traitlets
 from PIL import Image
 
 from medgan_widgets.errors import DataError
-from medgan_widgets.panels._lines import drawn
+from medgan_widgets.panels._metrics_lines import sheet
 from medgan_widgets.panels._run_forms import model_defaults
 from medgan_widgets.panels._run_lines import shown
 from medgan_widgets.panels._run_looks import (
@@ -176,18 +176,13 @@ def _nearest(pictures: Mapping[float, Path], kimg: float) -> float:
 def paper(looks: Sequence[Look], picture: bytes) -> Image.Image:
     """Return losses and score beside each other, the newest picture below, for a snapshot."""
     curves = shown(looks)
-    plots = [drawn(one.title, one.lines) for one in (curves["losses"], curves["score"])]
-    width = sum(plot.width for plot in plots)
-    parts: list[Image.Image] = []
-    if picture:
-        with Image.open(io.BytesIO(picture)) as opened:
-            sheet = opened.convert("RGB")
-        sheet.thumbnail((width, 4 * width))
-        parts.append(sheet)
-    height = plots[0].height + sum(part.height for part in parts)
-    page = Image.new("RGB", (width, height), (255, 255, 255))
-    for place, plot in enumerate(plots):
-        page.paste(plot, (place * plot.width, 0))
-    for part in parts:
-        page.paste(part, (0, plots[0].height))
-    return page
+    page = sheet([(curves["losses"], False), (curves["score"], False)])
+    if not picture:
+        return page
+    with Image.open(io.BytesIO(picture)) as opened:
+        newest = opened.convert("RGB")
+    newest.thumbnail((page.width, 4 * page.width))
+    whole = Image.new("RGB", (page.width, page.height + newest.height), (255, 255, 255))
+    whole.paste(page, (0, 0))
+    whole.paste(newest, (0, page.height))
+    return whole

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -18,8 +17,6 @@ from medgan_widgets.panels._fetches import Download
 from medgan_widgets.panels._packages import Packages, listing, step
 from medgan_widgets.panels._panel import Panel
 from medgan_widgets.panels._scripts import joined
-
-log = logging.getLogger(__name__)
 
 MOST_COMPARED = 6
 PREVIEW_LIMIT = 4_000_000  # bytes; a row of eight tiles has some hundred thousand
@@ -316,20 +313,6 @@ class ModelExplorer(Panel):
             self._guard(lambda: self.compare(content.get("ids", [])))
         else:
             self._guard(lambda: self._packages.heard(content))
-
-    def _guard(self, act: Callable[[], None]) -> None:
-        """Run what a click asks for; a failure becomes one sentence and the panel lives on."""
-        try:
-            act()
-        except Exception as problem:
-            self._fail(problem)
-
-    def _fail(self, problem: BaseException) -> None:
-        if isinstance(problem, MedganError):
-            self.error = problem
-        else:
-            log.error("the model explorer failed", exc_info=problem)
-            self.error = f"{type(problem).__name__}: {problem}"
 
     def _facts(self) -> Mapping[str, object]:
         shown = f"{len(self.shown)} of {len(self.catalogue)}"

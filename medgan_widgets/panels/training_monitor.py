@@ -17,7 +17,7 @@ from PIL import Image
 
 from medgan_widgets.cards import MODALITIES, ORGANS, ModelCard
 from medgan_widgets.catalogue.words import known_as
-from medgan_widgets.errors import MedganError, RequestError
+from medgan_widgets.errors import RequestError
 from medgan_widgets.jobs import Job
 from medgan_widgets.panels import _run_forms as forms
 from medgan_widgets.panels._beacon import Beacon, watched
@@ -340,13 +340,6 @@ class TrainingMonitor(Panel):
             return
         self._guard(act)
 
-    def _guard(self, act: Callable[[], object]) -> None:
-        """Run what a click or a job asks for; a failure becomes a sentence, the panel lives on."""
-        try:
-            act()
-        except Exception as problem:
-            self._fail(problem)
-
     def _start_form(self, form: Mapping[str, Any]) -> None:
         name = str(form.get("run", "")).strip()
         forms.run_folder(self.runs, name)  # a page names folders below `runs`, no others
@@ -357,11 +350,8 @@ class TrainingMonitor(Panel):
         self.make_model(given.pop("model_id"), **given)
 
     def _fail(self, problem: BaseException) -> None:
-        if not isinstance(problem, MedganError):
-            log.error("the training monitor failed", exc_info=problem)
-            problem = RuntimeError(f"Something went wrong ({type(problem).__name__}: {problem}).")
         with self._lock:
-            self._acted = str(problem)
+            self._acted = self._in_words(problem)
             self._complain()
 
     def _complain(self) -> None:

@@ -42,7 +42,6 @@ from medgan_widgets.training.state import checkpoints
 
 log = logging.getLogger(__name__)
 
-FOLDERS_KINDS = ("path", "phantom")
 LIBRARIES = ("torch", "numpy", "pillow", "pydicom", "nibabel", "medgan-widgets")
 
 

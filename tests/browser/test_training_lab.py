@@ -12,7 +12,7 @@ import numpy as np
 from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.engine import Engine
 from medgan_widgets.requests import GenerateRequest
-from medgan_widgets.runs import ask, pictures, run_state, some_ticks
+from medgan_widgets.runs import ask, pictures, run_state, ticks_and_damage
 
 SETUP = """import os
 os.environ.update(OMP_NUM_THREADS="1", MEDGAN_HOME={home!r})
@@ -102,7 +102,7 @@ def test_from_start_to_a_model_through_a_kernel_restart(lab, tmp_path):
     press(page, "Stop")
     wait_for(lambda: run_state(run).state == "stopped")
     assert len(pictures(run)) >= 2
-    assert some_ticks(run)[-1].kimg <= run_state(run).kimg
+    assert ticks_and_damage(run)[0][-1].kimg <= run_state(run).kimg
     press(page, "Make it a model")
     fill(page, "make it a model", {"model id": "tiny-brain"})
     shoot(page, "form")

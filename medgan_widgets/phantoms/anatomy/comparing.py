@@ -16,6 +16,7 @@ from medgan_widgets.phantoms.anatomy.frame import Floats
 from medgan_widgets.phantoms.anatomy.measuring import (
     LESIONS,
     QUANTITIES,
+    check_kind,
     check_labels,
     grey_images,
     measure_anatomy,
@@ -95,7 +96,13 @@ def compare_anatomy(
     >>> report.unmet, report.to_frame().shape
     ((), (4, 14))
     """
-    grey = _checked(kind, images)
+    check_kind(kind)
+    grey = grey_images(images)
+    if grey.shape[1] > LARGEST:
+        raise DataError(
+            f"phantoms are drawn up to {LARGEST} pixels a side, the images have {grey.shape[1]}; "
+            "make them smaller first."
+        )
     asked = _checked_labels(kind, labels, len(grey))
     size = grey.shape[1]
     count = min(len(grey), MOST) if n is None else whole_number(n, "n", 2, 100_000)
@@ -110,19 +117,6 @@ def compare_anatomy(
         kind, len(grey), count, rows, (_unlike(judged), _unlike(fresh)),
         dict(_classes(kind, judged, fresh)),
     )  # fmt: skip
-
-
-def _checked(kind: str, images: Any) -> Any:
-    if isinstance(kind, str) and kind in KINDS:
-        grey = grey_images(images)
-        if grey.shape[1] > LARGEST:
-            raise DataError(
-                f"phantoms are drawn up to {LARGEST} pixels a side, the images have "
-                f"{grey.shape[1]}; make them smaller first."
-            )
-        return grey
-    measure_anatomy(kind, images)  # says which kinds there are
-    raise AssertionError
 
 
 def _checked_labels(
