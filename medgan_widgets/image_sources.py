@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from medgan_widgets.cards import ModelCard
 from medgan_widgets.datasets import TrainingImages, read_images
+from medgan_widgets.datasets.classes import one_kind
 from medgan_widgets.datasets.entry import FilesBelow, files_of, like_of
 from medgan_widgets.datasets.phantom import phantom_named
 from medgan_widgets.datasets.preprocessing import Preprocessing
@@ -422,7 +423,8 @@ def _pixel_by_pixel(
             yield np.stack(together)
 
     kept = [records[row] for row in rows]
-    factors = list(kept[0].labels) if all(one.labels for one in kept) else []
+    factors = list(records[0].labels) if all(one.labels for one in records) else []
+    values = {name: one_kind([one.labels[name] for one in records]) for name in factors}
     return ImageSource(
         what,
         len(kept),
@@ -430,7 +432,7 @@ def _pixel_by_pixel(
         "pixel by pixel",
         None,
         tuple(one.name for one in kept),
-        {name: tuple(one.labels[name] for one in kept) for name in factors},
+        {name: tuple(every[row] for row in rows) for name, every in values.items()},
         tuple(one.group for one in kept),
         jpeg=sum(one.name.lower().endswith(JPEG) for one in kept),
         top=top,
