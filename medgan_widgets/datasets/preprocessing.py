@@ -157,6 +157,11 @@ class Preprocessing:
         """Return grey values as 0 … 255; ``source`` is what counts in all images."""
         values = image.values
         if self.window == FILE:
+            if values.dtype != np.uint8 and image.stored != (0, 255):
+                raise DataError(
+                    "images are to be shown through each DICOM file's own window, and those of "
+                    "more than 8 bits that are no DICOM have none; leave out like=, or give DICOM."
+                )
             return values
         if isinstance(self.window, tuple):
             low, high = self._window_ends(image.turned)
