@@ -142,6 +142,16 @@ def test_a_score_sees_the_same_levels_in_them(kind):
     assert scores["FD"].value < scores["FD"].floor / 100
 
 
+@pytest.mark.parametrize("shape", [(32, 32), (32, 32, 3)])
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.int64])
+def test_a_dark_item_among_bright_ones_stays_dark(shape, dtype):
+    items = [np.random.default_rng(k).integers(0, 4000, shape).astype(dtype) for k in range(8)]
+    items[0] //= 100
+    images = read_images(items, test=0).images
+    assert images[0].max() <= 3
+    assert images[1:].max() == 255
+
+
 # ---------------------------------------------------------------- tables and files that part
 
 
