@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from medgan_widgets.cards import ModelCard
 from medgan_widgets.datasets import TrainingImages, read_images
+from medgan_widgets.datasets.classes import one_kind
 from medgan_widgets.datasets.entry import FilesBelow, files_of, like_of
 from medgan_widgets.datasets.phantom import phantom_named
 from medgan_widgets.datasets.preprocessing import Preprocessing
@@ -142,8 +143,8 @@ def open_images(
         on; a folder or file; a phantom, ``"phantom:brain_mri"``; an array uint8 or uint16
         [N, H, W] or [N, H, W, C]; a Dataset; `TrainingImages`, all of them.
     like
-        A card, request, run, `TrainingImages` or `Preprocessing` whose preparation files go
-        through. What is generated, drawn or in memory went through one already.
+        A card, request, run, `TrainingImages` or `Preprocessing` whose preparation files and
+        Datasets go through. What is generated, drawn or an array went through one already.
     read
         Further arguments of `read_images` for files. Without them, and without ``like``,
         pictures are taken pixel by pixel in their own size; DICOM, NIfTI and arrays in
@@ -204,7 +205,8 @@ def open_images(
         and hasattr(source, "__getitem__")
         and hasattr(source, "__len__")
     ):
-        images = read_images(source, test=0, labels=labels, group=group, **(read or {}))
+        chosen = _chosen(preparation_of(like, ready), read, labels=labels, group=group)
+        images = read_images(source, **chosen)
         return _of_training_images(images, "Dataset", n, seed)
     raise RequestError(
         "images must be a GenerateRequest, a card, a phantom, a folder, a run, an array, a "
@@ -351,15 +353,8 @@ def _of_path(
     n: int | None,
     seed: int,
 ) -> ImageSource:
-    chosen = {"test": 0, "labels": False if labels is None else labels, "group": group}
-    chosen |= dict(read or {})
-    wrong = sorted(set(chosen) - set(list(signature(read_images).parameters)[1:]))
-    if wrong:
-        raise RequestError(f"read_images has no argument {wrong[0]!r}; look at its help.")
-    prepares = {"size", "window", "percentiles", "fit", "channels", "plane", "like"}
-    if like is not None and not prepares & set(chosen):
-        chosen["like"] = like
-    if prepares & set(chosen):
+    chosen = _chosen(like, read, labels=False if labels is None else labels, group=group)
+    if PREPARES & set(chosen):
         return _of_training_images(read_images(place, **chosen), place.name, n, seed)
     folder = files_of(place, **{k: v for k, v in chosen.items() if k in FILES})
     if folder.source != "folder":
@@ -380,6 +375,20 @@ def _of_path(
 
 
 FILES = ("labels", "group", "table", "kind")
+PREPARES = {"size", "window", "percentiles", "fit", "channels", "plane", "like"}
+
+
+def _chosen(
+    like: Preprocessing | None, read: Mapping[str, Any] | None, **chosen: Any
+) -> dict[str, Any]:
+    """Return the arguments of `read_images`: what somebody says wins over ``like``."""
+    chosen = {"test": 0, **chosen, **(read or {})}
+    wrong = sorted(set(chosen) - set(list(signature(read_images).parameters)[1:]))
+    if wrong:
+        raise RequestError(f"read_images has no argument {wrong[0]!r}; look at its help.")
+    if like is not None and not PREPARES & set(chosen):
+        chosen["like"] = like
+    return chosen
 
 
 def _pixel_by_pixel(
@@ -420,7 +429,8 @@ def _pixel_by_pixel(
             yield np.stack(together)
 
     kept = [records[row] for row in rows]
-    factors = list(kept[0].labels) if all(one.labels for one in kept) else []
+    factors = list(records[0].labels) if all(one.labels for one in records) else []
+    values = {name: one_kind([one.labels[name] for one in records]) for name in factors}
     return ImageSource(
         what,
         len(kept),
@@ -428,7 +438,7 @@ def _pixel_by_pixel(
         "pixel by pixel",
         None,
         tuple(one.name for one in kept),
-        {name: tuple(one.labels[name] for one in kept) for name in factors},
+        {name: tuple(every[row] for row in rows) for name, every in values.items()},
         tuple(one.group for one in kept),
         jpeg=sum(one.name.lower().endswith(JPEG) for one in kept),
         top=top,

@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
@@ -185,6 +186,37 @@ def test_the_gate_finds_every_training_image_however_its_folder_is_read(trained,
         request, tmp_path / "out", format="png", training=few, engine=engine
     ).report  # fmt: skip
     assert len(report.copies) == 8
+
+
+WIDE = [organ(number, (32, 56)).astype(np.uint8) for number in range(N)]
+DATASETS: dict[str, tuple[list, dict]] = {
+    "pictures": ([Image.fromarray(one) for one in WIDE], {"fit": "crop"}),
+    "tensors": ([torch.from_numpy(one / 255)[None] for one in WIDE], {"size": 16}),
+    "12 bits": ([organ(number, top=4000) for number in range(N)], {"fit": "crop"}),
+    "12 bits, window": ([organ(number, top=4000) for number in range(N)], {"window": (900, 600)}),
+    "floats, window": ([organ(number) - 80.0 for number in range(N)], {"window": (0, 100)}),
+}
+
+
+@pytest.mark.parametrize("kind", DATASETS)
+def test_a_dataset_is_read_as_the_training_images_were(kind):
+    dataset, read = DATASETS[kind]
+    images = read_images(dataset, **read)
+    assert is_the_same(mw.score(images, real=dataset, metrics=["fd"], cache=False))
+    assert images.images.std() > 20
+
+
+def test_a_window_of_each_file_is_not_guessed_where_files_have_none(tmp_path):
+    dicom(tmp_path / "dicom")
+    images = read_images(tmp_path / "dicom", window="file", test=0)
+    png(tmp_path / "eight")
+    assert read_images(tmp_path / "eight", like=images, test=0).preprocessing.window == "file"
+    for number in range(3):
+        save(tmp_path / "deep" / f"{number}.png", organ(number, top=4095))
+    nifti(tmp_path / "nifti")
+    for source in (tmp_path / "deep", tmp_path / "nifti", [organ(n, top=4095) for n in range(3)]):
+        with pytest.raises(DataError, match=r"DICOM.*own"):
+            read_images(source, like=images, test=0)
 
 
 def test_an_array_of_which_nobody_says_how_it_came_about_is_told(tmp_path):

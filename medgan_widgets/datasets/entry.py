@@ -25,7 +25,7 @@ from medgan_widgets.datasets.npz import images_of_npz
 from medgan_widgets.datasets.phantom import HELD_OUT, phantom_named, read_phantoms
 from medgan_widgets.datasets.pictures import decode_picture
 from medgan_widgets.datasets.preprocessing import FILE, Preprocessing
-from medgan_widgets.datasets.reading import Reading, images_from
+from medgan_widgets.datasets.reading import AS_PIXELS, Reading, images_from
 from medgan_widgets.datasets.records import NOTHING, ImageFile, ImageRecord, Refused, first_names
 from medgan_widgets.datasets.table import FOLDER, Annotations, Said, plain_value, read_table
 from medgan_widgets.datasets.training_images import TrainingImages
@@ -236,9 +236,10 @@ def _of_path(
 
 
 def _of_memory(data: Any, reading: Reading, labels: Any, group: Any) -> TrainingImages:
-    if reading.window == FILE:
+    window = reading.window if reading.like is None else reading.like.window
+    if window == FILE:
         raise DataError("window='file' is for DICOM; images in memory have no window of their own.")
-    raw = reading.window is not None
+    raw = window not in (None, AS_PIXELS)
     reading = replace(reading, as_pixels=not raw)
     if isinstance(data, np.ndarray):
         files = list(images_of_array(data, labels=labels, group=group))

@@ -312,6 +312,6 @@ def _begins_as_dicom(path: Path) -> bool:
                 return True
             # Else a length stands here, and the next element behind so many bytes.
             following = 8 + int.from_bytes(start[4:8], order)
-            if int.from_bytes(start[following : following + 2], order) in (2, 8):
+            if int.from_bytes(start[following : following + 2], order) in (2, 8, 16, 24, 32, 40):
                 return True
     return False

@@ -183,7 +183,8 @@ def _image(item: Any, name: str, raw: bool) -> Pixels:
     if raw and (item.ndim == 2 or item.shape[2] == 1):
         return grey_or_colour(item, name)
     pixels = grey_or_colour(_levels(item, name), name)
-    return replace(pixels, stored=(0.0, 255.0)) if item.dtype.kind == "f" else pixels
+    eight = item.dtype == np.uint8 or item.dtype.kind == "f"
+    return replace(pixels, stored=(0.0, 255.0) if eight else None)  # others may hold more
 
 
 def _levels(item: NDArray[Any], name: str) -> NDArray[Any]:

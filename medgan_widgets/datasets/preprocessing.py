@@ -117,10 +117,12 @@ class Preprocessing:
         image
             `Pixels`, or bare values [H, W] or [H, W, 3].
         """
-        image = image if isinstance(image, Pixels) else Pixels(image)
+        if not isinstance(image, Pixels):
+            image = Pixels(image, stored=(0, 255) if image.dtype == np.uint8 else None)
         values = image.values
         colour = values.ndim == 3
-        if values.ndim == 3 and values.dtype != np.uint8:
+        # Whole numbers of a Dataset are dark where they fit 8 bits and others do not.
+        if values.ndim == 3 and (values.dtype != np.uint8 or (self.range and not image.stored)):
             values = self._scaled(values.astype(np.float32), *(self.range or (0, 65535)))
         if values.ndim == 3 and self.channels == 1:  # ITU-R BT.601, as Pillow's own grey
             values = np.asarray(values, np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
@@ -157,6 +159,11 @@ class Preprocessing:
         """Return grey values as 0 … 255; ``source`` is what counts in all images."""
         values = image.values
         if self.window == FILE:
+            if values.dtype != np.uint8 and image.stored != (0, 255):
+                raise DataError(
+                    "images are to be shown through each DICOM file's own window, and those of "
+                    "more than 8 bits that are no DICOM have none; leave out like=, or give DICOM."
+                )
             return values
         if isinstance(self.window, tuple):
             low, high = self._window_ends(image.turned)

@@ -38,6 +38,7 @@ SMALLEST, LARGEST, LARGEST_FOUND = 16, 1024, 256
 COLOURFUL = 8  # levels between channels; colour files with less are grey
 SIZES_KEPT = 8
 PERCENTILES = (0.5, 99.5)
+AS_PIXELS = (127.5, 255.0)  # the window through which pixels stay what they are
 ALL_VALUES = (0.01, 99.99)  # of the whole source: what a few hot pixels cannot move
 SAMPLED = 2**24  # values that percentiles of the whole source are found from
 STRETCHED = 2.0  # height of a pixel over its width above which stretching teaches blur
@@ -195,7 +196,7 @@ def _preprocessing(
     window, unit = reading.window, ""
     full: tuple[float, float] | None = None
     if reading.as_pixels and window is None:
-        window = (127.5, 255.0)  # through it pixels stay what they are
+        window = AS_PIXELS
         if seen.deep:
             top = percentiles_of(waiting, learned, (0, ALL_VALUES[1]))[1] or 1.0
             window = (top / 2, top)
