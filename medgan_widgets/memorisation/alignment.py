@@ -20,6 +20,7 @@ SLACK = 0.01
 REACH = 0.07  # of the side: shifts of 6 % are looked for
 STEEPEST = np.deg2rad(3.6)  # turns of 3 degrees are looked for
 DAMPING = 0.01
+NEXT = np.ones((3, 3), np.uint8)
 
 
 def matrices(poses: Floats, shape: tuple[int, int], aspect: float) -> NDArray[np.float64]:
@@ -47,8 +48,8 @@ def matrices(poses: Floats, shape: tuple[int, int], aspect: float) -> NDArray[np
     return found
 
 
-def warped(images: Floats, poses: Floats, aspect: float) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return parts of images [n, S, S], enlarged to S pixels, and which pixels are of them."""
+def warped(images: Floats, poses: Floats, aspect: float) -> tuple[Floats, Floats]:
+    """Return parts of images [n, S, S], enlarged to S pixels, and 1 where they show the image."""
     side = images.shape[-1]
     shown, inside = np.empty_like(images), np.empty_like(images)
     linear, size = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, (side, side)
@@ -56,12 +57,13 @@ def warped(images: Floats, poses: Floats, aspect: float) -> tuple[Floats, NDArra
     edge: dict[str, Any] = {"flags": linear, "borderMode": cv2.BORDER_REPLICATE}
     for place, matrix in enumerate(matrices(poses, size, aspect)):
         cv2.warpAffine(images[place], matrix, size, dst=shown[place], **edge)
-        cv2.warpAffine(whole, matrix, size, dst=inside[place], flags=linear)
-    return shown, inside > 0.9
+        # Less one pixel, which is half border where somebody shrank the image afterwards.
+        cv2.erode(cv2.warpAffine(whole, matrix, size, flags=linear), NEXT, dst=inside[place])
+    return shown, np.asarray(inside > 0.99, np.float32)
 
 
 def align(
-    fixed: Floats, moving: Floats, start: Floats, steps: int, aspect: float
+    fixed: Floats, moving: Floats, clear: Floats, start: Floats, steps: int, aspect: float
 ) -> tuple[Floats, Floats]:
     """Return for each pair the best pose and how well it fits, float32 [n, 5] and [n].
 
@@ -69,6 +71,8 @@ def align(
     ----------
     fixed, moving
         Generated and training images, grey, [n, S, S].
+    clear
+        1 where the generated images are to be looked at, 0 where not, [n, S, S].
     start
         Where to begin: poses as in `matrices`, [n, 5].
     steps
@@ -77,13 +81,13 @@ def align(
         As in `matrices`.
     """
     count, side = len(fixed), fixed.shape[-1]
-    across = np.tile(((np.arange(side) + 0.5) / side - 0.5).astype(np.float32), (side, 1))
-    down = across.T.ravel()
-    across = across.ravel()
+    middles = ((np.arange(side) + 0.5) / side - 0.5).astype(np.float32)
+    down, across = middles[:, None], middles[None]
     pose, best = start.astype(np.float32), start.astype(np.float32)
     fit = np.full(count, -2, np.float32)
     for step in range(steps + 1):
         images, inside = warped(moving, pose, aspect)
+        inside *= clear
         mask = inside.reshape(count, -1)
         shown = _centred(images.reshape(count, -1), mask)
         wanted = _centred(fixed.reshape(count, -1), mask)
@@ -94,24 +98,27 @@ def align(
         fit, best = np.where(better, value, fit), np.where(better[:, None], pose, best)
         if step == steps:
             break
-        height, width = pose[:, 1, None], pose[:, 3, None]
         # The turn is small: the outcome's own slopes, by its scale, are those of the image.
-        slope_y, slope_x = np.gradient(images, np.float32(1 / side), axis=(1, 2))
-        slope_y, slope_x = slope_y.reshape(count, -1) / height, slope_x.reshape(count, -1) / width
-        turning = slope_y * (aspect * width * across) - slope_x * (height / aspect * down)
-        slopes = np.stack([slope_y, slope_y * down, slope_x, slope_x * across, turning], 1)
-        moved = _step(slopes, shown, wanted, length, mask)
+        height, width = pose[:, 1, None, None], pose[:, 3, None, None]
+        slopes = np.empty((count, 5, side, side), np.float32)
+        for axis, scale in ((0, height), (1, width)):
+            np.multiply(np.gradient(images, axis=axis + 1), inside, out=slopes[:, 2 * axis])
+            slopes[:, 2 * axis] *= side / scale
+        np.multiply(slopes[:, 0], down, out=slopes[:, 1])
+        np.multiply(slopes[:, 2], across, out=slopes[:, 3])
+        np.multiply(slopes[:, 0], aspect * width * across, out=slopes[:, 4])
+        slopes[:, 4] -= slopes[:, 2] * (height / aspect * down)
+        moved = _step(slopes.reshape(count, 5, -1), shown, wanted, length, mask)
         moved[:, :4:2] -= moved[:, 1:4:2] / 2  # of the middle, which hardly depends on the length
         pose = _kept_inside(pose + moved)
     return best, fit
 
 
-def _step(
-    slopes: Floats, shown: Floats, wanted: Floats, length: Floats, mask: NDArray[np.bool_]
-) -> Floats:
+def _step(slopes: Floats, shown: Floats, wanted: Floats, length: Floats, mask: Floats) -> Floats:
     """Return one Gauss-Newton step, damped where the image says little."""
-    slopes = _centred(slopes, mask[:, None])
-    normal = slopes @ slopes.transpose(0, 2, 1)
+    total = slopes.sum(axis=2)
+    normal = slopes @ slopes.transpose(0, 2, 1)  # about their means:
+    normal -= total[:, :, None] * total[:, None] / mask.sum(axis=1)[:, None, None]
     diagonal = np.diagonal(normal, axis1=1, axis2=2)
     normal = normal + np.eye(5, dtype=np.float32) * (DAMPING * diagonal[:, None] + 1e-6)
     # The gain that makes the two alike; at least some, so that a poor start still moves.
@@ -130,8 +137,7 @@ def _kept_inside(pose: Floats) -> Floats:
     return pose
 
 
-def _centred(vectors: Floats, mask: NDArray[np.bool_]) -> Floats:
-    """Return vectors [..., P] about their mean where the mask holds, 0 elsewhere."""
-    kept = vectors * mask
-    mean = kept.sum(axis=-1, keepdims=True) / np.maximum(mask.sum(axis=-1, keepdims=True), 1)
-    return np.asarray((kept - mean) * mask, np.float32)
+def _centred(vectors: Floats, mask: Floats) -> Floats:
+    """Return vectors [n, P] about their mean where the mask is 1, and 0 where it is 0."""
+    mean = (vectors * mask).sum(axis=1) / np.maximum(mask.sum(axis=1), 1)
+    return np.asarray((vectors - mean[:, None]) * mask, np.float32)

@@ -2,8 +2,8 @@
 
 Two sets of likenesses say it. Real images against the training images, none of them a copy:
 held-out ones, or each training image against all others. And copies planted on purpose,
-changed as copies may be. The threshold lies between the two; how often it is wrong on
-either side is measured and told.
+changed as copies may be. The threshold lies between the two. One half of the images sets
+it; how often it is wrong on either side is measured on the other half, and told.
 """
 
 from __future__ import annotations
@@ -12,17 +12,20 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from medgan_widgets.errors import DataError
+from medgan_widgets.memorisation.alignment import matrices
 from medgan_widgets.memorisation.individual import is_flat
 from medgan_widgets.memorisation.matching import AT_ONCE, Matcher
 from medgan_widgets.memorisation.pixels import Floats, flipped, small_greys
+from medgan_widgets.memorisation.search import SHIFT, TURN
 
 ASKED = 320  # real images that are looked up, at most
-PLANTED = 192  # copies made on purpose
+CHANGES = ("noisy", "cropped", "of other contrast", "flipped", "shifted", "turned")
+PLANTED = 48 * len(CHANGES)  # copies made on purpose
 ENOUGH_HELD_OUT = 50
 FEWEST = 10  # training images: with fewer, nobody can say what is alike by chance
 OTHERS = 0.25  # of all: an image is compared with that many at least, or not looked up
@@ -34,7 +37,8 @@ UPWARDS = 0.25  # of the way from real images to copies, where there is a gap
 MARGIN = 0.1  # of the way from copies to the middle of real images: some will be less alike
 TWIN = 0.9  # likeness of two training images either of which a copy may lead to
 RARELY = 0.985  # share of real images below the threshold where there is none
-KERNELS = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
+KERNELS = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
+BORDERS = (cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE, cv2.BORDER_WRAP)
 # Likenesses are compared as Fisher's z; this one stands for identical images.
 MOST = 0.99999
 
@@ -50,16 +54,20 @@ class Calibration:
     source
         What it was found with, in words.
     asked
-        How many real images were looked up; without held-out ones those that are as like
-        another one as copies are do not count here.
+        How many real images of the second half were looked up and are no near duplicates.
     false_alarm_rate
         Share of those above the threshold, 0 … 1.
+    near_duplicates
+        How many more there were, as like another training image as copies are: they are
+        not counted as false alarms. Held-out images are never left out like that.
     planted
-        How many copies were made on purpose.
+        How many copies were made on purpose of images of the second half.
     sensitivity
         Share of those that were above it and led to their training image, or its double.
+    found
+        For each kind of change: how many of these copies were found, and of how many.
     doubled
-        Share of the training images looked up that are as like another one as copies are.
+        Share of all training images looked up that are as like another one as copies are.
     apart
         Whether real images and copies can be told apart well.
     """
@@ -68,8 +76,10 @@ class Calibration:
     source: str
     asked: int
     false_alarm_rate: float
+    near_duplicates: int
     planted: int
     sensitivity: float
+    found: dict[str, tuple[int, int]]
     doubled: float
     apart: bool
 
@@ -83,6 +93,7 @@ def iter_calibrate(
     originals: NDArray[np.uint8],
     held_out: Floats | None = None,
     groups: NDArray[np.intp] | None = None,
+    held_groups: NDArray[np.intp] | None = None,
     seed: int = 0,
 ) -> Iterator[Calibration | None]:
     """Yield None after each few images that were looked up, and the calibration last.
@@ -97,7 +108,10 @@ def iter_calibrate(
         Real images of others, [M, 64, 64].
     groups
         A number for each training image; those of one number belong together, a patient for
-        instance, and are not compared with each other. Nor are equal images.
+        instance, and are not compared with each other. Nor are equal images. All of one
+        number are in the same half.
+    held_groups
+        The same for the held-out images, which are told into halves by them.
     seed
         Draws which images are looked up, and the changes of the planted copies.
 
@@ -113,37 +127,56 @@ def iter_calibrate(
         raise DataError("no training image shows anything: each is of one grey level")
     apart = _apart(matcher.images, groups)
     useful = told[_others(apart)[told] >= OTHERS * len(matcher.images)]
-    if len(useful) < FEWEST and (held_out is None or len(held_out) < ENOUGH_HELD_OUT):
+    enough = len(useful) >= FEWEST
+    if not enough and (held_out is None or len(held_out) < ENOUGH_HELD_OUT):
         raise DataError(
             f"too few training images ({len(useful)}) have images enough of other groups to be "
             f"compared with: {FEWEST} are needed, or {ENOUGH_HELD_OUT} held-out images"
         )
+    known = useful if enough else told
+    late = np.zeros(len(matcher.images), np.bool_)
+    late[known] = _second_half(apart[-1][known], random)
     rows = np.sort(random.choice(useful, min(len(useful), ASKED), replace=False))
     own: list[Floats] = [np.zeros(0, np.float32)]
     for some in _few(rows):
         images = matcher.images[some].astype(np.float32)
         own.append(matcher.nearest(images, _themselves(some, apart)).likeness)
         yield None
-    others: list[Floats] = []
-    if held_out is not None and len(held_out):
-        chosen = random.choice(len(held_out), min(len(held_out), ASKED), replace=False)
-        for some in _few(np.sort(chosen)):
-            others.append(matcher.nearest(held_out[some]).likeness)
-            yield None
-    sources = random.choice(told, PLANTED, replace=len(told) < PLANTED)
+    held: list[Floats] = [np.zeros(0, np.float32)]
+    chosen = np.arange(0 if held_out is None else len(held_out))
+    held_late = _second_half(chosen if held_groups is None else held_groups, random)
+    chosen = np.sort(random.choice(chosen, min(len(chosen), ASKED), replace=False))
+    for some in _few(chosen):
+        assert held_out is not None
+        held.append(matcher.nearest(held_out[some]).likeness)
+        yield None
+    halves = (known[~late[known]], known[late[known]])
+    sources = np.concatenate([random.choice(half, PLANTED // 2) for half in halves])
+    changes = np.resize(np.arange(len(CHANGES)), PLANTED)
     copies, doubles = [], []
-    for some in _few(sources):
-        nearest = matcher.nearest(small_greys(_planted(originals[some], random)))
+    for places in _few(np.arange(PLANTED)):
+        some = sources[places]
+        nearest = matcher.nearest(small_greys(_planted(originals[some], changes[places], random)))
         copies.append(nearest.likeness)
         alike = matcher.pairs(some, nearest.rows)
         alike[nearest.rows == some] = 1
         doubles.append(alike)
         yield None
-    held = np.concatenate(others) if others else np.zeros(0, np.float32)
+    planted, led = np.concatenate(copies), np.concatenate(doubles)
     twins = np.bincount(apart[0])[apart[0]][rows] > 1
-    yield _threshold(
-        np.concatenate(own), held, np.concatenate(copies), np.concatenate(doubles), twins
-    )
+    mine, others = (np.concatenate(own), late[rows]), (np.concatenate(held), held_late[chosen])
+    yield _threshold(mine, others, planted, led, changes, twins)
+
+
+def _second_half(numbers: NDArray[np.intp], random: np.random.Generator) -> NDArray[np.bool_]:
+    """Return which images are of the second half, all of one number together where they are two."""
+    _, numbers, sizes = np.unique(numbers, return_inverse=True, return_counts=True)
+    if len(sizes) == 1:
+        numbers, sizes = np.arange(len(numbers)), np.ones(len(numbers), np.intp)
+    order = random.permutation(len(sizes))
+    late = np.empty(len(sizes), np.bool_)
+    late[order] = np.cumsum(sizes[order]) - sizes[order] / 2 > len(numbers) / 2
+    return late[numbers]
 
 
 def _few(rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
@@ -175,25 +208,65 @@ def _themselves(rows: NDArray[np.intp], apart: tuple[NDArray[np.intp], ...]) -> 
 
 
 def _threshold(
-    own: Floats, held_out: Floats, copies: Floats, doubles: Floats, twins: NDArray[np.bool_]
+    own: tuple[Floats, NDArray[np.bool_]],
+    held_out: tuple[Floats, NDArray[np.bool_]],
+    copies: Floats,
+    doubles: Floats,
+    changes: NDArray[np.intp],
+    twins: NDArray[np.bool_],
 ) -> Calibration:
     """Return a threshold between what real images are like and what copies are like.
 
     Parameters
     ----------
     own, held_out
-        Likeness of real images to the nearest other image, [n] and [m].
+        Likeness of real images to the nearest other image, and which are of the second half.
     copies
-        The same of planted copies, [p].
+        Likeness of planted copies, the first half first, [p].
     doubles
         How alike the image they were made of and the one they led to are: 1 for itself, [p].
+    changes
+        Places in `CHANGES`, [p].
     twins
         Which of the training images looked up have an equal one, [n].
     """
-    judging = len(held_out) >= ENOUGH_HELD_OUT
-    real, planted = _z(held_out if judging else own), _z(copies)
-    led = planted[doubles > TWIN]
-    top = float(np.quantile(led, 0.01)) if len(led) else 0.0
+    judging = len(held_out[0]) >= ENOUGH_HELD_OUT
+    likeness, late = held_out if judging else own
+    real, planted, half = _z(likeness), _z(copies), len(copies) // 2
+    led = planted[:half][doubles[:half] > TWIN]
+    cut, most, apart = _cut(real[~late], float(np.quantile(led, 0.01)) if len(led) else 0.0)
+    counted = real[late]
+    if not judging and apart:  # as alike as copies are: near duplicates
+        counted = counted[counted <= max(cut, most)]
+    found = ((planted > cut) & ((doubles == 1) | (_z(doubles) > cut)))[half:]
+    words = (
+        f"{(~late).sum():,} held-out images against the training images"
+        if judging
+        else f"{(~late).sum():,} training images, each against all others"
+    )
+    mine = _z(own[0])
+    return Calibration(
+        threshold=float(np.tanh(cut)),
+        source=f"{words}, and {half:,} copies made on purpose",
+        asked=len(counted),
+        false_alarm_rate=float((counted > cut).mean()) if len(counted) else 0.0,
+        near_duplicates=int(late.sum()) - len(counted),
+        planted=len(found),
+        sensitivity=float(found.mean()),
+        found={
+            name: (int(found[changes[half:] == kind].sum()), int((changes[half:] == kind).sum()))
+            for kind, name in enumerate(CHANGES)
+        },
+        doubled=float(((mine > cut) & apart | twins).mean()) if len(twins) else 0.0,
+        apart=apart,
+    )
+
+
+def _cut(real: NDArray[np.float64], top: float) -> tuple[float, float, bool]:
+    """Return the threshold, the highest it may be, and whether it tells copies from others.
+
+    ``real`` and ``top`` are Fisher's z: of real images, and of nearly the least alike copies.
+    """
     # What is nearly as near as a copy is a double; it is no rule for the others.
     nearly = top - 2 * MARGIN * (top - np.median(real))
     usual = real[real < nearly] if (real < nearly).any() else real
@@ -202,54 +275,51 @@ def _threshold(
     high = max(middle + TAIL * spread, high)
     most = top - MARGIN * (top - middle)
     cut = min(high + UPWARDS * max(top - high, 0), most)
-    apart = bool(cut >= middle + 2 * spread and cut >= np.quantile(usual, 0.98))
-    if not apart:
-        cut = float(np.quantile(real, RARELY))  # nor can doubles be told from what is alike
-    counted = real if judging or not apart else real[real <= max(cut, most)]
-    words = (
-        f"{len(held_out):,} held-out images against the training images"
-        if judging
-        else f"{len(own):,} training images, each against all others"
-    )
-    return Calibration(
-        threshold=float(np.tanh(cut)),
-        source=f"{words}, and {len(copies):,} copies made on purpose",
-        asked=len(counted),
-        false_alarm_rate=float((counted > cut).mean()) if len(counted) else 0.0,
-        planted=len(copies),
-        sensitivity=float(((planted > cut) & ((doubles == 1) | (_z(doubles) > cut))).mean()),
-        doubled=float(((_z(own) > cut) & apart | twins).mean()) if len(twins) else 0.0,
-        apart=apart,
-    )
+    if cut >= middle + 2 * spread and cut >= np.quantile(usual, 0.98):
+        return float(cut), float(most), True
+    # Nor can doubles be told from what is alike.
+    return float(np.quantile(real, RARELY)), float(most), False
 
 
-def _planted(images: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
-    """Return images [n, H, W, C] with one change each, or two, as copies may have them."""
+def _planted(
+    images: NDArray[np.uint8], changes: NDArray[np.intp], random: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Return images [n, H, W, C] with one of `CHANGES` each; a flipped one has one more."""
     changed = images.copy()
     for place, image in enumerate(changed.astype(np.float32)):
-        kind = place % 6
-        if kind in (1, 5):
-            image = _cropped(image, random)
-        if kind in (2, 3):
-            image = 255 * (image / 255) ** GAMMAS[kind - 2]
-        if kind in (4, 5):
+        kind = CHANGES[changes[place]]
+        if kind == "flipped":
             image = flipped(image[None], int(random.integers(1, 4)))[0]
-        if kind in (0, 4):
+            kind = CHANGES[random.integers(2)]
+        if kind == "of other contrast":
+            image = 255 * (image / 255) ** random.choice(GAMMAS)
+        elif kind == "noisy":
             image = image + random.normal(0, NOISE, image.shape)
+        else:
+            image = _moved(image, kind, random)
         changed[place] = np.rint(np.clip(image, 0, 255))
     return changed
 
 
-def _cropped(image: Floats, random: np.random.Generator) -> Floats:
-    """Return a part of an image [H, W, C], enlarged as somebody's program may do it."""
-    height, width, channels = image.shape
-    side = random.uniform(SMALLEST_CROP, 1)
-    top, left = random.uniform(0, 1 - side, 2) * (height, width)
-    box = (left, top, left + side * width, top + side * height)
-    kernel = KERNELS[random.integers(len(KERNELS))]
-    parts = [Image.fromarray(image[..., one]) for one in range(channels)]
-    enlarged = [np.asarray(part.resize((width, height), kernel, box)) for part in parts]
-    return np.stack(enlarged, axis=-1)
+def _moved(image: Floats, kind: str, random: np.random.Generator) -> Floats:
+    """Return a part of an image [H, W, C], enlarged, shifted or turned as programs may do it."""
+    height, width = image.shape[:2]
+    side, turn, border = 1.0, 0.0, BORDERS[random.integers(len(BORDERS))]
+    top, left = random.uniform(-SHIFT, SHIFT, 2)
+    top, left = np.trunc(2 * top * height) / 2 / height, np.trunc(2 * left * width) / 2 / width
+    if kind == "turned":
+        top = left = 0.0
+        turn = random.uniform(-TURN, TURN)
+    if kind == "cropped":
+        side, border = random.uniform(SMALLEST_CROP, 1), cv2.BORDER_REPLICATE
+        top, left = random.uniform(0, 1 - side, 2)
+    pose = np.array([[top, side, left, side, turn]], np.float32)
+    matrix = matrices(pose, (height, width), width / height)[0]
+    kernel = KERNELS[random.integers(len(KERNELS))] | cv2.WARP_INVERSE_MAP
+    moved = cv2.warpAffine(
+        np.ascontiguousarray(image), matrix, (width, height), flags=kernel, borderMode=border
+    )
+    return np.asarray(moved, np.float32).reshape(image.shape)
 
 
 def _z(likeness: Floats) -> NDArray[np.float64]:

@@ -62,18 +62,16 @@ class Individual:
         usual = np.asarray(images.mean(axis=0), np.float32)
         return cls(weights, np.ascontiguousarray(shared.T, np.float32), usual)
 
-    def likeness(
-        self, generated: Floats, training: Floats, mask: NDArray[np.bool_] | None = None
-    ) -> Floats:
+    def likeness(self, generated: Floats, training: Floats, mask: Floats | None = None) -> Floats:
         """Return how alike pairs of images [n, S, S] are, correlation -1 … 1, float32 [n].
 
         Each pair is compared in the frequencies in which the training image, the one without
-        added noise, stands out from noise, and where ``mask`` [n, S, S] holds. Flat images
+        added noise, stands out from noise, and where ``mask`` [n, S, S] is 1. Flat images
         are like nothing.
         """
-        shown = np.True_ if mask is None else mask
         two = [
-            self._vectors(np.where(shown, images, self.usual)) for images in (generated, training)
+            self._vectors(images if mask is None else self.usual + mask * (images - self.usual))
+            for images in (generated, training)
         ]
         gain = self._gains(two[1])
         one, other = (vectors * gain for vectors in two)

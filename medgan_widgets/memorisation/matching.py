@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 
 from medgan_widgets.memorisation.alignment import align, warped
 from medgan_widgets.memorisation.individual import LEARN_FROM, Individual
-from medgan_widgets.memorisation.pixels import SIDE, Floats, flipped, sampling
-from medgan_widgets.memorisation.search import POSES, Index
+from medgan_widgets.memorisation.pixels import SIDE, Floats, bars, flipped, sampling
+from medgan_widgets.memorisation.search import FLIPS, POSES, Index
 
 AT_ONCE = 64  # generated images
 LEAST = 0.3  # correlation of pixels below which nothing is a copy
 PAIRS = 512  # laid over each other at a time
-# Candidates are looked at three times: pixels a side, steps of the alignment, and how many
-# of an image's candidates go on from there.
-LOOKS = ((16, 4, 32), (32, 4, 10), (SIDE, 4, 1))
+# Candidates are looked at twice: pixels a side, steps of the alignment, and how many of an
+# image's candidates go on from there. In 16 pixels ribs slip by one, and copies are lost.
+LOOKS = ((32, 5, 10), (SIDE, 4, 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,15 +76,17 @@ class Matcher:
 
         ``without`` says for each image which training images do not count: [n, N].
         """
-        found = self.index.candidates(images, without)
         count = len(images)
-        turned = np.stack([flipped(images, flip) for flip in range(4)], 1).reshape(-1, SIDE, SIDE)
+        turned = np.concatenate([flipped(images, flip) for flip in range(FLIPS)])
+        empty = bars(turned)  # what stands there instead is likeliest the usual
+        found = self.index.candidates(np.where(empty, self.individuals[-1].usual, turned), without)
         rows, flips, poses = found.rows.ravel(), found.flips.ravel(), found.poses.reshape(-1, 5)
         for look, (side, _, most) in enumerate(LOOKS):
-            which = np.repeat(np.arange(count), len(rows) // count) * 4 + flips
-            poses, likeness = self._looked(_shrunk(turned, side), which, rows, poses, look)
+            which = np.repeat(np.arange(count), len(rows) // count) + count * flips
+            seen, clear = _shrunk(turned, side), 1 - _shrunk(empty.astype(np.float32), side)
+            poses, likeness = self._looked(seen, clear, which, rows, poses, look)
             if without is not None:  # with few images they are among the candidates all the same
-                likeness[without[which // 4, rows]] = -1
+                likeness[without[which % count, rows]] = -1
             values = likeness.reshape(count, -1)
             top = np.argsort(-values, axis=1, kind="stable")[:, :most]
             take = (top + np.arange(count)[:, None] * values.shape[1]).ravel()
@@ -93,12 +95,13 @@ class Matcher:
 
     def pairs(self, rows: NDArray[np.intp], others: NDArray[np.intp]) -> Floats:
         """Return how alike training images are to others of them, as they are: [n]."""
-        ours, theirs = (self.images[which].astype(np.float32) for which in (rows, others))
-        return self.individuals[-1].likeness(ours, theirs)
+        two = (self.images[which].astype(np.float32) for which in (rows, others))
+        return self.individuals[-1].likeness(*two)
 
     def _looked(
         self,
         generated: Floats,
+        clear: Floats,
         which: NDArray[np.intp],
         rows: NDArray[np.intp],
         poses: Floats,
@@ -113,7 +116,9 @@ class Matcher:
             some = slice(start, start + PAIRS)
             fixed = generated[which[some]]
             moving = _shrunk(self.images[rows[some]].astype(np.float32), side)
-            found[some], fit = align(fixed, moving, found[some], steps, self.aspect)
+            found[some], fit = align(
+                fixed, moving, clear[which[some]], found[some], steps, self.aspect
+            )
             shown, mask = warped(moving, found[some], self.aspect)
             likeness[some] = individual.likeness(fixed, _toned(fixed, shown, mask), mask)
             if side == SIDE:  # in full, also as it would be unmoved
@@ -129,7 +134,7 @@ class Matcher:
         return found, likeness
 
 
-def _toned(fixed: Floats, shown: Floats, mask: NDArray[np.bool_]) -> Floats:
+def _toned(fixed: Floats, shown: Floats, mask: Floats) -> Floats:
     """Return images [n, S, S] with their contrast bent to be like that of others, in the mask.
 
     A parabola does it, which is close to any power of 0.8 to 1.25.

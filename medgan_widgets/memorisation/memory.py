@@ -65,8 +65,8 @@ class Memory:
 
     Found are images that are the same pixel by pixel, flipped, noisy (5 grey levels), cropped
     to 80 % of the side or more and enlarged again, of other contrast (gamma 0.8 to 1.25, gain
-    and offset), and most mixtures of these. Not looked for: images shifted, turned by other
-    angles, bent, put together from several, or copies of a part smaller than that.
+    and offset), shifted by up to 6 % of the side, turned by up to 3 degrees, and most mixtures
+    of these. What is not looked for is said in `report.NOT_LOOKED_FOR`, and in each report.
 
     Parameters
     ----------
@@ -104,9 +104,11 @@ class Memory:
         groups: Sequence[Any] | None = None,
         seed: int = 0,
     ) -> None:
+        held_groups: Sequence[Any] | None = None
         if isinstance(training_images, TrainingImages):
             others = training_images.held_out
-            held_out = others.images if held_out is None and others is not None else held_out
+            if held_out is None and others is not None:
+                held_out, held_groups = others.images, others.groups
             training_images = training_images.training
             known = training_images.groups
             groups = known if groups is None and None not in known else groups
@@ -115,6 +117,9 @@ class Memory:
         self._held = None if held_out is None else checked_pixels(held_out, "held-out images")
         self._white = top_of(self._originals)
         self._groups = _numbered(groups, len(self._originals))
+        self._held_groups = None
+        if held_groups is not None and None not in held_groups:
+            self._held_groups = _numbered(held_groups, len(held_groups))
         self._seed = seed
         self._calibration: Calibration | None = None
         self._unable = ""  # why there is none
@@ -188,7 +193,9 @@ class Memory:
         held = None
         if self._held is not None and len(self._held):
             held = small_greys(to_levels(self._held, self._white))
-        steps = iter_calibrate(self._matcher, self._shown, held, self._groups, self._seed)
+        steps = iter_calibrate(
+            self._matcher, self._shown, held, self._groups, self._held_groups, self._seed
+        )
         try:
             for found in steps:
                 self._calibration = found
@@ -234,12 +241,17 @@ class Memory:
 
     def _change(self, grey: Floats, nearest: Nearest, place: int) -> str:
         """Say in words what makes the training image most like the generated one."""
-        flip, part = int(nearest.flips[place]), nearest.poses[place]
+        flip, pose = int(nearest.flips[place]), nearest.poses[place]
+        top, height, left, width, turn = pose.tolist()
         said = [_FLIPS[flip]] if flip else []
-        if min(part[1], part[3]) < 0.98:
-            said.append(f"cropped to {min(part[3], 1):.0%} by {min(part[1], 1):.0%}")
+        if min(height, width) < 0.98:
+            said.append(f"cropped to {min(width, 1):.0%} by {min(height, 1):.0%}")
+        elif max(abs(top), abs(left)) > 0.005:
+            said.append(f"shifted by {-left:.1%} across and {-top:.1%} down")
+        if abs(turn) > 0.006:
+            said.append(f"turned by {abs(np.rad2deg(turn)):.1f} degrees")
         training = self._matcher.images[nearest.rows[place]][None].astype(np.float32)
-        shown = warped(training, part[None], self._matcher.aspect)[0].ravel()
+        shown = warped(training, pose[None], self._matcher.aspect)[0].ravel()
         wanted = flipped(grey[None], flip)[0].ravel()
         gain, offset = np.polyfit(shown, wanted, 1) if shown.std() > 0 else (1.0, 0.0)
         before = float(np.sqrt(np.mean((wanted - shown) ** 2)))

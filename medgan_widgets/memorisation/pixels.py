@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 SIDE = 64  # pixels along each side while images are compared
 BLOCK = 256  # images at a time
+DEPTH = 5  # pixels of 64: shifts of 6 %, and one
+BLACK = 12.0  # grey levels below which a bar is black, noise and all
 
 Floats = NDArray[np.float32]
 
@@ -69,3 +71,17 @@ def flipped(images: NDArray[Any], flip: int) -> NDArray[Any]:
     if flip & 1:
         images = images[:, :, ::-1]
     return images[:, ::-1] if flip & 2 else images
+
+
+def bars(images: Floats) -> NDArray[np.bool_]:
+    """Return which pixels of images [n, S, S] are black up to the edge, at most `DEPTH` of them.
+
+    A shift or a turn leaves such bars and wedges: they may say nothing about the image.
+    """
+    found = np.zeros(images.shape, np.bool_)
+    for quarter in range(4):
+        rows, marked = (np.rot90(some, quarter, axes=(1, 2)) for some in (images, found))
+        bar = np.logical_and.accumulate(rows[:, :DEPTH] < BLACK, axis=1)
+        bar[:, 1:] |= bar[:, :-1].copy()  # one pixel more, which is half black and half image
+        marked[:, :DEPTH] |= bar  # a view
+    return found

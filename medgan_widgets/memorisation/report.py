@@ -17,6 +17,11 @@ from medgan_widgets.memorisation.sheet import pairs_side_by_side
 NOT_ASSESSED = "Memorisation: not assessed"
 SENSITIVE = 0.95  # share of planted copies below which there is a warning …
 USABLE = 0.5  # … and below which nothing can be said
+NOT_LOOKED_FOR = (
+    "Not looked for: shifts of more than 6% of the side, turns of more than 3 degrees (upside "
+    "down is), parts of less than 80% of the side, images made smaller inside their frame, bent, "
+    "inverted, or put together from several."
+)
 ALARMS = 0.1  # share of real images taken for copies above which nothing can be said
 
 
@@ -139,19 +144,32 @@ class Report:
             f"training images ({low:.1%} to {high:.1%}), of {self.n_training:,} looked through; "
             f"{alarms} of {known.asked} real images that are none were taken for one (at most "
             f"{most:.1%}), and {known.sensitivity:.0%} of {known.planted} copies made on purpose "
-            "were found."
+            f"were found ({_each(known.found)}). Neither of these had a part in the threshold, "
+            f"which was set by {known.source}."
         )
         return " ".join([text, *self.warnings])
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What speaks against leaning on it, a sentence each."""
+        """What speaks against leaning on it and what was not looked for, a sentence each."""
         said = []
         known = self.calibration
         if known and (not known.apart or known.sensitivity < SENSITIVE):
             said.append(
                 "The training images resemble each other nearly as much as copies do, so changed "
                 "copies may be missed; give held-out images of others, or groups."
+            )
+        weak = {
+            name: counts
+            for name, counts in (known.found if known else {}).items()
+            if counts[0] < SENSITIVE * counts[1]
+        }
+        if weak:
+            said.append(f"Copies changed like this may be missed: {_each(weak)} were found.")
+        if known and known.near_duplicates:
+            said.append(
+                f"{known.near_duplicates:,} more real images are left out of the {known.asked:,}: "
+                "they are as like another training image as copies are."
             )
         if known and known.doubled > 0:
             said.append(
@@ -168,7 +186,7 @@ class Report:
             said.append(self.note)
         if self.n_flat:
             said.append(f"{self.n_flat:,} images without any contrast were not compared.")
-        return tuple(said)
+        return (*said, NOT_LOOKED_FOR)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain JSON values: places and numbers, no names and no pixels."""
@@ -182,6 +200,7 @@ class Report:
             "n_flat": self.n_flat,
             "n_training": self.n_training,
             "n_held_out": self.n_held_out,
+            "not_looked_for": NOT_LOOKED_FOR,
             "calibration": self.calibration.to_dict() if self.calibration else None,
             "pairs": [pair.to_dict() for pair in self.pairs],
         }
@@ -202,6 +221,10 @@ def not_assessed(reason: str, n_generated: int = 0, n_training: int = 0) -> Repo
     'Memorisation: not assessed: there are no training images.'
     """
     return Report(n_generated, n_training, reason=reason)
+
+
+def _each(found: Mapping[str, tuple[int, int]]) -> str:
+    return ", ".join(f"{name} {right} of {count}" for name, (right, count) in found.items())
 
 
 def _under(pair: Pair) -> tuple[str, str, str]:

@@ -20,7 +20,7 @@ from scipy.fft import dct
 from scipy.linalg import eigh
 
 from medgan_widgets.memorisation.alignment import warped
-from medgan_widgets.memorisation.pixels import BLOCK, SIDE, Floats, flipped, sampling
+from medgan_widgets.memorisation.pixels import BLOCK, SIDE, Floats, sampling
 
 KEPT = 48  # candidates an image
 LENGTH = 32  # numbers of a short vector
@@ -114,13 +114,15 @@ class Index:
             offsets[:, stripe] = constants - 0.5 * np.square(short).sum(axis=2)
         return cls(vectors, offsets, means, matrices, spreads)
 
-    def candidates(self, images: Floats, without: NDArray[np.bool_] | None = None) -> Candidates:
-        """Return the most promising pairs for a few images, float32 [n, 64, 64].
+    def candidates(self, turned: Floats, without: NDArray[np.bool_] | None = None) -> Candidates:
+        """Return the most promising pairs for a few images, each flipped in all ways.
+
+        ``turned`` is float32 [4n, 64, 64], all images flipped in one way after the other.
 
         ``without`` says for each image which training images do not count: [n, N].
         """
-        count, known = len(images), self.vectors.shape[1]
-        asked, remainders = self._asked(images)
+        count, known = len(turned) // FLIPS, self.vectors.shape[1]
+        asked, remainders = self._asked(turned)
         values = np.empty((FLIPS * count, known), np.float32)
         for start in range(0, known, STRIPE):
             stripe = slice(start, start + STRIPE)
@@ -134,11 +136,10 @@ class Index:
         rows, flips = top % known, top // known
         return Candidates(rows, flips, self._poses(asked, remainders, rows, flips))
 
-    def _asked(self, images: Floats) -> tuple[Floats, Floats]:
+    def _asked(self, turned: Floats) -> tuple[Floats, Floats]:
         """Return short vectors of flipped images, [V, 4n, D], and their own share, [V, 4n]."""
-        turned = np.concatenate([flipped(images, flip) for flip in range(FLIPS)])
         rows = _cosine_rows(0.0, 1.0)
-        low = _weighed(rows @ turned @ rows.T)
+        low = _weighed(np.asarray(rows @ turned @ rows.T, np.float32))
         asked = np.asarray((low - self.means[:, None]) @ self.matrices, np.float32)
         shares = 1 / (1 + self.spreads[:, None]) - 1
         return asked, np.asarray(0.5 * (np.square(asked) * shares).sum(axis=2), np.float32)
