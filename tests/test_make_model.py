@@ -146,15 +146,20 @@ def test_a_split_without_patients_is_said(tmp_path: Path, models: Path) -> None:
     assert "may stand on both sides" in card.limits
 
 
-def test_a_parent_is_named_without_its_path(tmp_path: Path, models: Path) -> None:
+@pytest.mark.parametrize("model", [None, "phantom-brain-mri"])
+def test_a_parent_run_goes_by_its_number_and_a_model_by_its_id(
+    tmp_path: Path, models: Path, model: str | None
+) -> None:
     parent = {
-        "what": "/home/doe/runs/first", "file": "/home/doe/runs/first/checkpoint/x",
-        "sha256": "b" * 64, "run_id": "c" * 32,
+        "what": "/home/doe/runs/jane_doe", "file": "/home/doe/runs/jane_doe/checkpoint/x",
+        "model": model, "sha256": "b" * 64, "run_id": "c" * 32,
     }  # fmt: skip
     run = write_run(tmp_path / "run", start_from=parent)
     told = make_model(run, "knee-1", **KNEE, models=models).training
-    assert (told["parent"], told["parent_run"]) == ("first", "c" * 32)
+    assert (told.get("parent"), told["parent_run"]) == (model, "c" * 32)
     assert told["parent_sha256"] == "b" * 64
+    card = (models / "knee-1" / "card.json").read_text()
+    assert "doe" not in card + (models / "knee-1" / "README.md").read_text()
 
 
 def test_phantoms_know_what_they_show_and_that_nobody_is_behind_them(

@@ -117,8 +117,8 @@ def test_as_saved_they_explain_what_a_stranger_would_misread(root):
     }
     assert "By phantom-cnn-1, which sees the anatomy of phantoms, FD is" in saved["04_evaluate"]
     benchmark = saved["05_benchmark"]
-    assert "4 with a warning" in benchmark
-    assert benchmark.count("KID is the better figure") == 4, "each warning is told"
+    warned = int(re.search(r"(\d+) with a warning", benchmark)[1])
+    assert warned == benchmark.count("KID is the better figure") > 4, "also that of each class"
     groups = re.split(r"^against (\S+ phantoms)$", benchmark, flags=re.M)[1:]
     assert groups[::2] == ["brain_mri phantoms", "chest_xray phantoms", "mammogram phantoms"]
     assert "phantom-chest-xray" not in groups[1]

@@ -109,7 +109,7 @@ def import_checkpoint(
         "licence": licence or None,
         "dataset": None if said.source == UNKNOWN else said.source,
         "statement": said,
-        "training": {"imported_from": path.name, "imported_sha256": file_sha256(path)},
+        "training": {"imported_sha256": file_sha256(path)},
         "limits": " ".join(filter(None, [limits, assumed, NOT_FOR_DIAGNOSIS])),
     }
     return write_model_folder(place, facts, generator, half=fits_half(generator))

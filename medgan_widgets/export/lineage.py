@@ -126,10 +126,10 @@ class Lineage:
         run_id = card.training.get("run")
         if isinstance(run_id, str):
             return self._run("run", run_id, card, ())
-        if "imported_from" in card.training:
+        if "imported_sha256" in card.training:
             text = (
-                f"imported from {card.training['imported_from']}; who trained it on what is not "
-                "known here"
+                f"imported from a checkpoint, SHA-256 {card.training['imported_sha256'][:12]}…; who "
+                "trained it on what is not known here"
             )
         else:
             text = "the card names no run"
@@ -171,17 +171,17 @@ class Lineage:
             said.append(f"fingerprint {str(told['fingerprint'])[:12]}…")
         text = f"as the card says: {', '.join(said) or card.dataset or 'nothing'}"
         below = (Step("data", "fingerprint" in told, text, facts), _statement(card, {}))
-        names = {"what": "parent", "run_id": "parent_run", "sha256": "parent_sha256"}
+        names = {"model": "parent", "run_id": "parent_run", "sha256": "parent_sha256"}
         parent = {name: told[key] for name, key in names.items() if key in told}
         return (*below, self._parent(parent, seen)) if parent else below
 
     def _parent(self, parent: Mapping[str, Any], seen: tuple[str, ...]) -> Step:
         """Return what a run was started from, and where that came from in turn."""
         run_id, sha256 = parent.get("run_id"), parent.get("sha256")
-        name = Path(str(parent.get("what"))).name
         model = next((one for one in self.catalogue if _hash(one) == sha256 is not None), None)
-        facts = {"what": name, "run_id": run_id, "sha256": sha256}
-        text = f"started from {name}" + (f", the weights of {model.id}" if model else "")
+        name = parent.get("model") or (model.id if model else None)
+        facts = {"model": name, "run_id": run_id, "sha256": sha256}
+        text = f"started from {name or f'a run, {str(run_id)[:12]}…'}"
         if isinstance(run_id, str):
             return Step("parent", True, text, facts, (self._run("run", run_id, model, seen),))
         if model is not None:

@@ -91,7 +91,7 @@ def _training(card: ModelCard) -> list[tuple[str, object]]:
     told = card.training
     names = (
         "run", "preset", "kimg", "seed", "augmentations", "cpu_seconds", "parent", "parent_run",
-        "parent_sha256", "imported_from", "imported_sha256", "precision",
+        "parent_sha256", "imported_sha256", "precision",
     )  # fmt: skip
     rows: list[tuple[str, object]] = [
         (name.replace("_", " "), told[name]) for name in names if name in told

@@ -114,7 +114,7 @@ def training_of(run: Run) -> dict[str, str | int | float]:
     parent = config.get("start_from")
     if isinstance(parent, dict):
         told |= {
-            "parent": Path(str(parent.get("what"))).name,  # not where it lies
+            "parent": parent.get("model"),  # a run goes by its number, not by its folder's name
             "parent_run": parent.get("run_id"),
             "parent_sha256": parent.get("sha256"),
         }

@@ -311,10 +311,11 @@ def _origins(card: ModelCard) -> list[dict[str, str]]:
     if "group" in told:
         apart = told.get("groups") is not None
         lines.append(_line("patients", str(told["group"]), tone="" if apart else "warn"))
-    if "parent" in told:
-        known = [str(told[key]) for key in ("parent_run", "parent_sha256") if key in told]
+    known = [str(told[key]) for key in ("parent_run", "parent_sha256") if key in told]
+    if known:
         note = f"run {known[0][:12]}…" if "parent_run" in told else ""
-        lines.append(_line("started from", str(told["parent"]), note, whole=" ".join(known)))
+        name = str(told.get("parent", "a run"))
+        lines.append(_line("started from", name, note, whole=" ".join(known)))
     if "run" in told:
         lines.append(_line("run", str(told["run"])))
     return lines

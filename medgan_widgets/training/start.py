@@ -41,9 +41,9 @@ def parent_of(
     if (place / "config.json").is_file():
         config = run_config(place)
         name, have = config["settings"]["network"], config["network"]
-        weights, run_id = place / WEIGHTS, config.get("run_id")
+        weights, run_id, model = place / WEIGHTS, config.get("run_id"), None
     else:
-        name, have, weights, run_id = _model(start_from)
+        name, have, weights, run_id, model = _model(start_from)
     differing = [key for key in SAME if have.get(key) != settings.get(key)]
     if name != network or differing:
         ours = ", ".join(f"{key} {settings.get(key)}" for key in differing)
@@ -61,6 +61,7 @@ def parent_of(
         ) from None
     return {
         "what": str(start_from),
+        "model": model,
         "file": str(weights.absolute()),
         "sha256": sha256,
         "run_id": run_id,
@@ -102,7 +103,7 @@ def start_weights(
     return _frozen(state.discriminator, freeze_d)
 
 
-def _model(name: str | Path) -> tuple[str, dict[str, Any], Path, str | None]:
+def _model(name: str | Path) -> tuple[str, dict[str, Any], Path, str | None, str]:
     place = Path(name)
     try:
         catalogue = Catalogue(place.parent) if (place / "card.json").is_file() else Catalogue()
@@ -119,6 +120,7 @@ def _model(name: str | Path) -> tuple[str, dict[str, Any], Path, str | None]:
         settings,
         folder / card.weights.file,
         None if run is None else str(run),
+        card.id,
     )
 
 
