@@ -30,6 +30,7 @@ def test_an_ordinary_training_raises_none(tmp_path: Path) -> None:
     assert raised(tmp_path) == {}
 
 
+@pytest.mark.slow
 def test_twenty_images_are_learned_by_heart_and_then_repeated(tmp_path: Path) -> None:
     ticks = train(
         tmp_path, data="brain_mri", size=32, pool=20, kimg=3.5, tick_kimg=0.5, seed=3,
@@ -41,6 +42,7 @@ def test_twenty_images_are_learned_by_heart_and_then_repeated(tmp_path: Path) ->
     assert last.diversity < 0.4
 
 
+@pytest.mark.slow
 def test_a_training_that_does_not_learn(tmp_path: Path) -> None:
     still = replace(STEADY, learning_rate=1e-7)
     list(
@@ -80,6 +82,7 @@ def test_losses_that_run_away() -> None:
     assert found == ["divergence"]
 
 
+@pytest.mark.slow
 def test_a_flip_that_leaks_into_the_images(tmp_path: Path) -> None:
     flipped = replace(STEADY, augment="fixed", augment_p=1.0, augmentations=("flip",))
     ticks = train(

@@ -87,6 +87,7 @@ STAGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGINT"])
 def test_a_kernel_that_stops_at_any_stage_poisons_nothing(bench, stage, how):

@@ -14,13 +14,14 @@ from medgan_widgets.memorisation import Memory
 from medgan_widgets.phantoms import draw_phantoms
 from medgan_widgets.presets import PRESETS
 
-KINDS = ("brain_mri", "chest_xray", "mammogram")
-TRAINING, FRESH, PLANTED = 400, 100, 60
-CHANGES = ("exact", "flipped", "noisy", "cropped", "contrast")
+KINDS = ("brain_mri", "chest_xray", "mammogram", "colour")
+TRAINING, FRESH, PLANTED = 400, 100, 40
+CHANGES = ("exact", "flipped", "noisy", "cropped", "contrast", "shifted", "turned")
+BORDERS = (cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE, cv2.BORDER_WRAP)
 
 
 def planted(images: np.ndarray, change: str, seed: int = 0) -> np.ndarray:
-    """Copies of images [N, H, W], changed as far as they must still be found."""
+    """Copies of images [N, H, W] or [N, H, W, C], changed as far as they must still be found."""
     random, side = np.random.default_rng(seed), images.shape[1]
     made = []
     for number, image in enumerate(images.astype(np.float32)):
@@ -35,8 +36,30 @@ def planted(images: np.ndarray, change: str, seed: int = 0) -> np.ndarray:
             image = cv2.resize(part, (side, side), interpolation=cv2.INTER_LINEAR)
         if change == "contrast":
             image = 255 * (np.clip(image, 0, 255) / 255) ** random.choice([0.8, 0.9, 1.1, 1.25])
+        if change == "shifted":  # half pixels too
+            across, down = np.trunc(2 * side * random.uniform(-0.06, 0.06, 2)) / 2
+            image = warped(image, np.array([[1, 0, across], [0, 1, down]]), number)
+        if change == "turned":
+            middle = ((side - 1) / 2, (side - 1) / 2)
+            turn = cv2.getRotationMatrix2D(middle, random.uniform(-3, 3), 1)
+            image = warped(image, turn, number)
         made.append(np.clip(np.rint(image), 0, 255).astype(np.uint8))
     return np.stack(made)
+
+
+def warped(image: np.ndarray, matrix: np.ndarray, number: int) -> np.ndarray:
+    return cv2.warpAffine(
+        image, matrix, image.shape[1::-1], borderMode=BORDERS[number % len(BORDERS)]
+    )
+
+
+def drawn(kind: str, seeds: range, size: int = 64) -> np.ndarray:
+    """Phantoms; in colour, brains under lights of different colours."""
+    if kind != "colour":
+        return draw_phantoms(kind, seeds, size=size).images
+    grey = draw_phantoms("brain_mri", seeds, size=size).images.reshape(len(seeds), size, size, 1)
+    light = np.stack([np.random.default_rng(seed).uniform(0.4, 1, 3) for seed in seeds])
+    return np.rint(grey * light[:, None, None]).astype(np.uint8)
 
 
 def clouds(seeds: range, side: int = 64) -> np.ndarray:
@@ -51,9 +74,12 @@ def clouds(seeds: range, side: int = 64) -> np.ndarray:
     return np.clip(np.rint(made), 0, 255).astype(np.uint8)
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(
+    scope="module",
+    params=["brain_mri", *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[1:])],
+)
 def memory(request):
-    known = draw_phantoms(request.param, range(TRAINING), size=64).images
+    known = drawn(request.param, range(TRAINING))
     return request.param, known, Memory(known)
 
 
@@ -65,10 +91,15 @@ def test_planted_copies_are_found_and_fresh_images_are_not(memory):
         report = looked.check(planted(known[rows], change))
         right = [pair for pair in report.copies if rows[pair.index] == pair.training]
         found[change] = len(right) / PLANTED
+    moved = [found.pop("shifted"), found.pop("turned")]
+    assert min(moved) >= 0.95, moved
     assert np.mean(list(found.values())) >= 0.99, found
-    fresh = draw_phantoms(kind, range(10**6, 10**6 + FRESH), size=64).images
-    report = looked.check(fresh)
+    report = looked.check(drawn(kind, range(10**6, 10**6 + FRESH)))
     assert report.copy_rate <= 0.02, f"{kind}: {report.text}"
+    told = report.calibration.found
+    assert all(told[name][0] >= 0.95 * told[name][1] for name in ("shifted", "turned")), told
+    noise = np.random.default_rng(3).integers(0, 256, (FRESH, *known.shape[1:])).astype(np.uint8)
+    assert not looked.check(noise).copies, "noise is a copy of nothing"
 
 
 def test_the_report_says_how_far_to_trust_it_and_shows_pairs(memory):
@@ -88,6 +119,7 @@ def test_the_report_says_how_far_to_trust_it_and_shows_pairs(memory):
     assert report.to_dict()["copies"] == 4
 
 
+@pytest.mark.slow
 def test_a_generator_trained_on_twenty_images_is_caught_repeating_them(tmp_path):
     """Weak regularisation and twenty images: the pairs show what it knows by heart."""
     known = draw_phantoms("mammogram", range(20), size=32).images

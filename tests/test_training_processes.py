@@ -42,6 +42,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.slow
 def test_killed_ten_times_it_ends_with_the_same_weights_byte_for_byte(tmp_path: Path) -> None:
     kimg = {"kimg": 0.96, "tick_kimg": 0.08}
     for name in ("whole", "killed"):

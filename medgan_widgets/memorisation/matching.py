@@ -15,9 +15,9 @@ from medgan_widgets.memorisation.search import FLIPS, POSES, Index
 AT_ONCE = 64  # generated images
 LEAST = 0.3  # correlation of pixels below which nothing is a copy
 PAIRS = 512  # laid over each other at a time
-# Candidates are looked at twice: pixels a side, steps of the alignment, and how many of an
-# image's candidates go on from there. In 16 pixels ribs slip by one, and copies are lost.
-LOOKS = ((32, 5, 10), (SIDE, 4, 1))
+# Candidates are looked at three times: pixels a side, steps of the alignment, and how many of
+# an image's candidates go on from there. In 16 pixels ribs slip by one, and copies are lost.
+LOOKS = ((32, 2, 12), (32, 3, 6), (SIDE, 4, 1))
 
 
 @dataclass(frozen=True, eq=False)

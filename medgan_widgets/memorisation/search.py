@@ -22,7 +22,7 @@ from scipy.linalg import eigh
 from medgan_widgets.memorisation.alignment import warped
 from medgan_widgets.memorisation.pixels import BLOCK, SIDE, Floats, sampling
 
-KEPT = 48  # candidates an image
+KEPT = 32  # candidates an image
 LENGTH = 32  # numbers of a short vector
 GRID, BAND = 16, 12  # pixels, and cosines along an axis, that short vectors are made from
 TAPER = 0.6  # of half the side: where a crop is off, it is most so at the edge

@@ -96,6 +96,7 @@ def generate(page, model: str) -> None:
     page.get_by_text(f"4 synthetic images of {model}").first.wait_for(timeout=90_000)
 
 
+@pytest.mark.slow
 def test_from_the_explorer_to_masks_labels_and_sources(lab, mirror, engine, tmp_path):
     home = tmp_path / "home ü"
     name = lab.write("medigan.ipynb", SETUP.format(home=str(home), mirror=str(mirror)), CHECK)

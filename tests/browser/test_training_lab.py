@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.engine import Engine
@@ -61,6 +62,7 @@ def open_tab(page, name: str) -> None:
     page.get_by_role("tab", name=name, exact=True).click()
 
 
+@pytest.mark.slow
 def test_from_start_to_a_model_through_a_kernel_restart(lab, tmp_path):
     run = lab.notebooks / "runs" / "tiny"
     name = lab.write("training.ipynb", SETUP.format(home=str(tmp_path / "home")))
