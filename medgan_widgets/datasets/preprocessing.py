@@ -183,6 +183,11 @@ class Preprocessing:
         scaled: NDArray[np.float32] = (values - low) * np.float32(255 / ((high - low) or 1.0))
         return np.clip(scaled, 0, 255)
 
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """What becomes 0 and 255 by a window of numbers; None where there is none."""
+        return self._window_ends() if isinstance(self.window, tuple) else None
+
     def _window_ends(self, turned: float | None = None) -> tuple[float, float]:
         assert isinstance(self.window, tuple)
         center, width = self.window

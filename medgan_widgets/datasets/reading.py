@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from medgan_widgets.datasets.classes import classes_of
 from medgan_widgets.datasets.keys import patient_hash, patient_key
 from medgan_widgets.datasets.pixels import Pixels
-from medgan_widgets.datasets.preprocessing import Preprocessing
+from medgan_widgets.datasets.preprocessing import FAINT, Preprocessing
 from medgan_widgets.datasets.records import (
     NOTHING,
     ImageFile,
@@ -185,7 +185,7 @@ def _preprocessing(
     """Return what is frozen for these images, found from those that train, and what to say."""
     seen = _Seen(waiting[row] for row in range(len(waiting)))
     if reading.like is not None:
-        return reading.like, seen.notes(reading.like)
+        return reading.like, [*seen.notes(reading.like), *seen.strange_to(reading.like)]
     size = reading.size
     if size is None:
         size = 2 ** int(np.log2(max(float(np.median(seen.short)), 1)))
@@ -224,6 +224,7 @@ class _Seen:
         self.short: list[int] = []
         self.colour = self.background = 0
         self.colourful = self.deep = False
+        self._low, self._high = np.inf, -np.inf
         self._units: Counter[str] = Counter()
         self._stored: set[tuple[float, float] | None] = set()
         self._aspects: Counter[float] = Counter()
@@ -231,6 +232,9 @@ class _Seen:
         for one in images:
             self.short.append(min(one.shape))
             self._units[one.unit] += 1
+            if not one.prepared:
+                self._low = min(self._low, float(one.values.min()))
+                self._high = max(self._high, float(one.values.max()))
             if one.values.ndim == 2 or one.values.dtype != np.uint8:  # colour of 8 bits stays
                 self._stored.add(one.stored)
             self._aspects[round(one.aspect, 3)] += 1
@@ -254,6 +258,23 @@ class _Seen:
     def stored(self) -> tuple[float, float] | None:
         """The range that all files say they can hold; None where they differ or do not say."""
         return next(iter(self._stored)) if len(self._stored) == 1 else None
+
+    def strange_to(self, like: Preprocessing) -> list[str]:
+        """Return in words where a model's window or range hardly fits the values of its reals."""
+        whole = like.ends or like.range
+        if whole is None or self._high < self._low:
+            return []
+        low, high = whole
+        unit = next(iter(self._units)) if len(self._units) == 1 else "several units"
+        covered = min(self._high, high) - max(self._low, low)
+        if covered >= FAINT * (high - low) and (not like.unit or unit == like.unit):
+            return []
+        return [
+            f"values run from {self._low:g} to {self._high:g} ({unit or 'no unit known'}), and the "
+            f"model's own images were shown from {low:g} to {high:g}"
+            f"{' ' + like.unit if like.unit else ''}: if these are other units, no distance "
+            "between the two means anything."
+        ]
 
     def mm_per_pixel(self, made: Preprocessing) -> float | None:
         """Return millimetres a pixel after resizing, where all images agree within 1 %."""

@@ -128,8 +128,8 @@ class Lineage:
             return self._run("run", run_id, card, ())
         if "imported_sha256" in card.training:
             text = (
-                f"imported from a checkpoint, SHA-256 {card.training['imported_sha256'][:12]}…; who "
-                "trained it on what is not known here"
+                f"imported from a checkpoint, SHA-256 {card.training['imported_sha256'][:12]}…; "
+                "who trained it on what is not known here"
             )
         else:
             text = "the card names no run"
