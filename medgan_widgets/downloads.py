@@ -50,27 +50,13 @@ SMALL = 2**20  # below this any ratio is harmless
 
 @dataclass(frozen=True)
 class Package:
-    """An unpacked package in the cache.
-
-    Attributes
-    ----------
-    model_id
-        Whose it is.
-    folder
-        Where it lies.
-    url
-        Where it came from.
-    sha256
-        Of the archive, 64 hexadecimal digits.
-    bytes
-        What it takes on the disk.
-    """
+    """An unpacked package in the cache."""
 
     model_id: str
     folder: Path
-    url: str
-    sha256: str
-    bytes: int
+    url: str  # where it came from
+    sha256: str  # of the archive, 64 hexadecimal digits
+    bytes: int  # on the disk
 
 
 def cache_folder() -> Path:
@@ -89,28 +75,11 @@ def fetch_package(
     mirror: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Package:
-    """Return a package, from the cache or from where it is published.
+    """Return a package, from the cache or from where the zip at ``url`` is published.
 
-    Parameters
-    ----------
-    model_id
-        Its name in the cache: letters, digits, ``-``, ``_`` and dots.
-    url
-        Where the zip archive is published.
-    sha256
-        What the archive must hash to; without it, what it hashed to the first time.
-    mirror
-        A folder or address that holds the same archive under its last name,
-        for machines without the internet.
-    progress
-        Called with bytes so far and bytes in all; what it raises ends the
-        download and leaves nothing behind.
-
-    Raises
-    ------
-    DownloadError
-        When there is no network, the server fails, the archive is damaged,
-        not the expected one, too large or unsafe, or the cache cannot be written.
+    Without ``sha256`` it must hash to what it hashed to the first time. ``mirror`` is a
+    folder or address that holds the same archive under its last name. What ``progress``
+    raises ends the download and leaves nothing behind.
     """
     folder = _folder_of(model_id)
     with _one_at_a_time(folder):
@@ -146,21 +115,9 @@ def fetch_file(
     mirror: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Return one file, from the cache or from where it is published.
+    """Return one file, from the cache or from where it is published; as `fetch_package`.
 
-    Parameters
-    ----------
-    url, mirror, progress
-        As for `fetch_package`.
-    target
-        Where it is to lie.
-    sha256
-        How its hash must begin, or all of it; empty where nobody knows.
-
-    Raises
-    ------
-    DownloadError
-        When it cannot be fetched or is not the expected file; nothing is kept.
+    Its hash must begin with ``sha256``, which is empty where nobody knows.
     """
     with _one_at_a_time(target):
         if target.is_file() and file_sha256(target).startswith(sha256.lower()):
@@ -189,13 +146,7 @@ def cached_package(model_id: str) -> Package | None:
 
 
 def remove_package(model_id: str) -> None:
-    """Delete a package from the cache; its remembered hash stays.
-
-    Raises
-    ------
-    DownloadError
-        When it cannot be deleted.
-    """
+    """Delete a package from the cache; its remembered hash stays."""
     folder = _folder_of(model_id)
     with _one_at_a_time(folder), _in_words(f"{model_id} could not be removed from the cache"):
         if folder.exists():

@@ -53,11 +53,6 @@ def values_of(card: ModelCard) -> frozenset[str]:
 def matching(cards: Iterable[ModelCard], values: Iterable[Value], how: How = "all") -> list[str]:
     """Return the ids of the cards that have all, or any, of some values.
 
-    Raises
-    ------
-    RequestError
-        When no value is given, or ``how`` is another word.
-
     Examples
     --------
     >>> from medgan_widgets.medigan.facts import medigan_cards
@@ -78,11 +73,6 @@ def matching(cards: Iterable[ModelCard], values: Iterable[Value], how: How = "al
 
 def asked(values: Iterable[Value]) -> tuple[str, ...]:
     """Return values as they are compared, each once; a single one stands for itself.
-
-    Raises
-    ------
-    RequestError
-        When there is none, or one is neither a word nor a number.
 
     Examples
     --------
@@ -114,12 +104,6 @@ def nearest(cards: Collection[ModelCard], values: Iterable[Value]) -> tuple[tupl
 
 def ranked(cards: Sequence[ModelCard], name: str, extractor: str | None = None) -> list[str]:
     """Return the ids, best first by a figure of the cards or by a metric path of medigan's.
-
-    Raises
-    ------
-    RequestError
-        When no card has that figure, when several extractors measured it, or
-        when it tells nothing of a model's quality.
 
     Examples
     --------

@@ -62,26 +62,7 @@ _NO_ANSWER = (LookupError, TypeError, ValueError, AttributeError, StopIteration)
 
 
 class MediganStream(Iterator[Batch]):
-    """The batches of one request; all of it is checked before the first.
-
-    Parameters
-    ----------
-    card, spec
-        The model, and how its package is called.
-    request
-        What is asked for.
-    device, threads
-        Where it runs: ``"cpu"`` or ``"cuda:N"``, and with how many threads.
-
-    Raises
-    ------
-    NotRunnableError
-        When it is not downloaded, packages are missing, or the interpreter is gone.
-    ConsentError
-        When nobody agreed to exactly this code, or the cache holds other bytes.
-    RequestError, DataError
-        For options it does not have, and source images that cannot be read.
-    """
+    """The batches of one request; all of it is checked before the first."""
 
     def __init__(
         self,
@@ -489,13 +470,7 @@ def medigan_recipe(
 
 
 def runnable_package(card: ModelCard, spec: PackageSpec) -> tuple[Package, Consent]:
-    """Return the downloaded package and the yes to it, or say what is missing.
-
-    Raises
-    ------
-    NotRunnableError, ConsentError
-        What to call, or which line to type.
-    """
+    """Return the downloaded package and the yes to it, or say what to call or type first."""
     package = cached_package(card.id)
     if package is None:
         raise NotRunnableError(f'{card.id} is not downloaded yet; call download("{card.id}").')
@@ -516,13 +491,7 @@ def runnable_package(card: ModelCard, spec: PackageSpec) -> tuple[Package, Conse
 
 
 def checked_inputs(card: ModelCard, spec: PackageSpec, inputs: Sequence[Any]) -> tuple[Path, ...]:
-    """Return source images as absolute paths, each one readable.
-
-    Raises
-    ------
-    DataError
-        For a model that takes none, a missing file, or one that is no image.
-    """
+    """Return source images as absolute paths, each one readable."""
     if inputs and spec.input is None:
         raise DataError(f"{card.id} makes images from noise; leave inputs out.")
     return source_paths(inputs)

@@ -36,30 +36,16 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Consent:
-    """A yes to one package.
-
-    Attributes
-    ----------
-    model_id, url
-        Which model, and where its archive came from.
-    sha256, code_sha256, weights_sha256
-        Of the archive, of all files but the weights, and of the weights.
-    pickle
-        Whether weights may be unpickled as whole objects, which runs code in them.
-    python
-        Another interpreter to run it with, or None.
-    given
-        When, in UTC.
-    """
+    """A yes to one package."""
 
     model_id: str
-    url: str
-    sha256: str
-    code_sha256: str
+    url: str  # where its archive came from
+    sha256: str  # of the archive
+    code_sha256: str  # of all files but the weights
     weights_sha256: str
-    pickle: bool = False
-    python: str | None = None
-    given: str = ""
+    pickle: bool = False  # whether weights may be whole pickles, which run code when they are read
+    python: str | None = None  # another interpreter to run it with
+    given: str = ""  # when, in UTC
 
 
 def unattended() -> bool:
@@ -119,26 +105,9 @@ def give_consent(
     lock: str | Path | None = None,
     asked: bool = False,
 ) -> Consent:
-    """Note a yes to a package, for these bytes alone.
+    """Note a yes to a package, for these bytes alone; see `actions.trust`.
 
-    Parameters
-    ----------
-    spec, package
-        What it is, and what lies in the cache.
-    pickle, python
-        Whether its weights may be whole pickles; another interpreter to run it with.
-    sha256
-        What the archive must hash to; a call that names it is no trust on first use.
-    lock
-        A ``models.lock`` to write it to as well.
-    asked
-        That a person was just asked and said yes, as the panel does.
-
-    Raises
-    ------
-    ConsentError
-        In an unattended run without the hash, for another hash, or a lock that
-        cannot be read or written.
+    In an unattended run it needs the hash, or that a person was ``asked`` just now.
     """
     if sha256 is not None and sha256.lower() != package.sha256:
         raise ConsentError(
@@ -202,13 +171,7 @@ def write_lock(path: str | Path | None = None, model_ids: Iterable[str] | None =
 
 
 def read_lock(path: Path) -> dict[str, Consent]:
-    """Return the consents in a lock file; none when there is no such file.
-
-    Raises
-    ------
-    ConsentError
-        When the file is damaged: a lock that cannot be read locks nothing.
-    """
+    """Return the consents in a lock file; none when there is no such file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         entries = content["models"]

@@ -36,13 +36,7 @@ class PickleRefused(RuntimeError):
 
 
 class Memo:
-    """What one package has read and built.
-
-    Parameters
-    ----------
-    root
-        The folder with the package's code: modules of classes from there are kept.
-    """
+    """What one package, with its code below ``root``, has read and built."""
 
     def __init__(self, root: str) -> None:
         self.root = os.path.realpath(root)

@@ -33,13 +33,7 @@ def choice(card: ModelCard) -> dict[str, Any]:
 
 
 def checked(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a request is made of, as a request can have it.
-
-    Raises
-    ------
-    RequestError
-        For what no request can have; whether the model fits is the engine's to say.
-    """
+    """Return what a request is made of; whether the model fits is the engine's to say."""
     known = {
         "model": wanted["model"],
         "images": whole_number(_number(wanted["images"]), "images", 1, MOST_IMAGES),

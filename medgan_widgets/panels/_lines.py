@@ -21,28 +21,14 @@ _PAPER, _INK, _GREY = (255, 255, 255), (33, 33, 33), (216, 216, 216)
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """One curve.
+    """One curve."""
 
-    Attributes
-    ----------
-    name
-        What the legend says; empty for a curve that is part of another one.
-    x, y
-        Points, [N] each, x rising; not-a-number where there is a gap.
-    colour
-        As CSS writes it.
-    dash
-        How it is drawn.
-    notes
-        What is said of each point under the pointer; empty for a curve without dots.
-    """
-
-    name: str
-    x: NDArray[Any]
-    y: NDArray[Any]
-    colour: str = COLOURS[0]
+    name: str  # for the legend; empty for a part of the curve before it
+    x: NDArray[Any]  # [N], rising
+    y: NDArray[Any]  # [N], not-a-number where there is a gap
+    colour: str = COLOURS[0]  # as CSS writes it
     dash: Dash = "solid"
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # of each point, under the pointer; empty: no dots
 
 
 def thinned(x: NDArray[Any], y: NDArray[Any], most: int = 500) -> tuple[NDArray[Any], NDArray[Any]]:

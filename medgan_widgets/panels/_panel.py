@@ -109,15 +109,7 @@ class Head(anywidget.AnyWidget):
 
 
 class Snapshot:
-    """A static picture of a panel, with its words in it; displays without a browser.
-
-    Attributes
-    ----------
-    image
-        The picture.
-    text
-        One line that says what it shows, the same in every run.
-    """
+    """A static picture of a panel, with its words in it; displays without a browser."""
 
     def __init__(self, image: Image.Image, text: str) -> None:
         self.image = image
@@ -142,15 +134,6 @@ class Panel(ipywidgets.VBox):
     A panel of one's own sets ``self.body``, may override `_facts` (what its
     ``repr`` says), `_picture` (what a snapshot shows) and `_release` (what to let
     go when it is closed).
-
-    Parameters
-    ----------
-    title
-        The heading.
-    body
-        The widgets under the head.
-    status
-        The first status sentence.
 
     Examples
     --------

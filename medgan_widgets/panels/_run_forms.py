@@ -40,11 +40,6 @@ def choices() -> dict[str, list[Any]]:
 def training_form(form: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a training is asked for, as `prepare_run` takes it; blank is left out.
 
-    Raises
-    ------
-    RequestError
-        For what no training can have.
-
     Examples
     --------
     >>> training_form({"data": "mammogram", "preset": "residual", "size": "64", "kimg": "20"})
@@ -65,11 +60,6 @@ def training_form(form: Mapping[str, Any]) -> dict[str, Any]:
 
 def run_folder(runs: Path, name: object) -> Path:
     """Return the directory of a new run by its name.
-
-    Raises
-    ------
-    RequestError
-        When it cannot be a folder's name, or is taken.
 
     Examples
     --------
@@ -107,11 +97,6 @@ def estimate(asked: Mapping[str, Any]) -> str:
 
 def model_form(form: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a model is to be called, as `make_model` takes it; blank is left out.
-
-    Raises
-    ------
-    RequestError
-        When it has no id.
 
     Examples
     --------
@@ -161,13 +146,7 @@ def model_defaults(name: str, config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def runs_of(content: Mapping[str, Any]) -> list[str]:
-    """Return the run directories that a page's message names, 1 to 8.
-
-    Raises
-    ------
-    RequestError
-        When it names none, or more than can be told apart.
-    """
+    """Return the run directories that a page's message names, 1 to 8."""
     runs = content.get("runs")
     if not isinstance(runs, list) or not runs or not all(isinstance(one, str) for one in runs):
         raise RequestError("choose a run first; none was named.")
