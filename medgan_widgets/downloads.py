@@ -101,7 +101,7 @@ def fetch_package(
             package = Package(model_id, folder, url, found, size)
             record = {**asdict(package), "folder": None}
             write_whole(unpacked / ".complete", json.dumps(record).encode())
-            _remember(model_id, found)
+            write_whole(_packages() / f"{model_id}.sha256", f"{found}\n".encode())
             shutil.rmtree(folder, ignore_errors=True)
             unpacked.replace(folder)
     return package
@@ -154,6 +154,19 @@ def remove_package(model_id: str) -> None:
             shutil.rmtree(folder)
 
 
+def megabytes(count: float) -> str:
+    """Return a number of bytes in words.
+
+    Examples
+    --------
+    >>> megabytes(51_234_567), megabytes(691e6), megabytes(900)
+    ('51.2 MB', '691 MB', '0.9 kB')
+    """
+    if count < 1e5:
+        return f"{count / 1e3:,.1f} kB"
+    return f"{count / 1e6:,.0f} MB" if count >= 1e8 else f"{count / 1e6:,.1f} MB"
+
+
 # ---------------------------------------------------------------- fetching
 
 
@@ -174,8 +187,13 @@ def _download(address: str, target: Path, progress: Progress | None) -> Path:
                 f"the mirror {Path(address).parent} does not hold {Path(address).name}; put it "
                 "there, or go without a mirror."
             )
+        bar = _Bar(progress)
         with _in_words(f"{address} cannot be read"):
-            _copy(Path(address), target, _Bar(progress))
+            bar.total = Path(address).stat().st_size
+            with Path(address).open("rb") as read, target.open("wb") as write:
+                while part := read.read(2**20):
+                    write.write(part)
+                    bar.update(len(part))
         return target
     downloader = pooch.HTTPDownloader(progressbar=_Bar(progress), timeout=TIMEOUT)
     try:
@@ -201,14 +219,6 @@ def _download(address: str, target: Path, progress: Progress | None) -> Path:
     except OSError as error:
         raise DownloadError(f"the download could not be written: {error.strerror}.") from error
     return target
-
-
-def _copy(source: Path, target: Path, bar: _Bar) -> None:
-    bar.total = source.stat().st_size
-    with source.open("rb") as read, target.open("wb") as write:
-        while part := read.read(2**20):
-            write.write(part)
-            bar.update(len(part))
 
 
 class _Bar:
@@ -303,10 +313,6 @@ def _remembered(model_id: str) -> str | None:
         return (_packages() / f"{model_id}.sha256").read_text().strip() or None
     except OSError:
         return None
-
-
-def _remember(model_id: str, sha256: str) -> None:
-    write_whole(_packages() / f"{model_id}.sha256", f"{sha256}\n".encode())
 
 
 @contextmanager

@@ -34,12 +34,11 @@ from typing import Any, Literal
 
 import filelock
 import numpy as np
-import platformdirs
 import psutil
 from numpy.typing import NDArray
 
 from medgan_widgets.errors import DataError, RequestError, SaveError
-from medgan_widgets.files import write_whole
+from medgan_widgets.files import home_folder, write_whole
 from medgan_widgets.images import contact_sheet, png_bytes
 from medgan_widgets.rows import append_row, row_as, rows_of, some_lines
 
@@ -233,7 +232,7 @@ def read_run(run_dir: str | Path) -> tuple[dict[str, Any], list[Tick]]:
     ({'format': 2, 'data': 'brain_mri'}, [])
     """
     config = run_config(run_dir)
-    return config, [_tick(row) for row in rows_of(Path(run_dir) / "stats.jsonl")]
+    return config, [row_as(Tick, row, "tick") for row in rows_of(Path(run_dir) / "stats.jsonl")]
 
 
 def alarms(run_dir: str | Path) -> list[Alarm]:
@@ -276,7 +275,7 @@ def ticks_and_damage(run_dir: str | Path, most: int = 1000) -> tuple[list[Tick],
     try:
         for line in some_lines(path, most):
             try:
-                tick = _tick(json.loads(line))
+                tick = row_as(Tick, json.loads(line), "tick")
                 ticks[tick.kimg] = tick
             except (DataError, ValueError):
                 damaged += 1
@@ -370,10 +369,6 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_whole(path, (json.dumps(content, indent=2) + "\n").encode(), parents=True)
 
 
-def _tick(row: Any) -> Tick:
-    return row_as(Tick, row, "tick")
-
-
 def _lives(pid: int | None) -> bool:
     try:
         return pid is not None and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
@@ -419,5 +414,4 @@ def registered() -> dict[str, Path]:
 
 
 def _registry() -> Path:
-    home = os.environ.get("MEDGAN_HOME")
-    return (Path(home) if home else platformdirs.user_data_path("medgan_widgets")) / "runs"
+    return home_folder() / "runs"

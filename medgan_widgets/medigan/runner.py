@@ -31,7 +31,7 @@ from medgan_widgets.errors import (
     SaveError,
     WorkerError,
 )
-from medgan_widgets.files import write_whole
+from medgan_widgets.files import file_sha256, write_whole
 from medgan_widgets.medigan import dependencies
 from medgan_widgets.medigan.behaviour import Behaviour, find_out, keep, kept
 from medgan_widgets.medigan.packages import PackageSpec, checked_options
@@ -44,7 +44,6 @@ from medgan_widgets.medigan.trust import (
     consent_to,
     hashes,
     log_file,
-    sha256_of,
     weights_file,
 )
 from medgan_widgets.medigan.workers import memory_limit, shared_workers
@@ -188,7 +187,10 @@ class MediganStream(Iterator[Batch]):
         return rows
 
     def _arguments(self, condition: Mapping[str, Value], source: Path | None) -> dict[str, Any]:
-        arguments = {**self._device_arguments(), **self._options}
+        arguments = dict(self._options)
+        gpu = self._spec.options.get("gpu_id")
+        if isinstance(gpu, str) and gpu.isdigit():  # as published it is "0", which torch refuses
+            arguments.setdefault("gpu_id", "cpu" if self._device == "cpu" else "cuda:0")
         for factor, value in condition.items():
             known = self._spec.condition[factor]
             arguments["condition"] = known[value] if value in known else known[str(value)]
@@ -218,13 +220,6 @@ class MediganStream(Iterator[Batch]):
         except OSError as error:
             raise DataError(f"{source.name} cannot be read any more: {error.strerror}.") from error
         return folder
-
-    def _device_arguments(self) -> dict[str, Any]:
-        """Mend the one published default that torch refuses: a device called ``"0"``."""
-        gpu = self._spec.options.get("gpu_id")
-        if isinstance(gpu, str) and gpu.isdigit():
-            return {"gpu_id": "cpu" if self._device == "cpu" else "cuda:0"}
-        return {}
 
     # ------------------------------------------------------------ the worker
 
@@ -286,7 +281,17 @@ class MediganStream(Iterator[Batch]):
 
     def _open(self, worker: Worker) -> None:
         self._lay_out(worker)
-        answer, _ = self._tell(worker, self._opening(worker), expect="ready")
+        spec = self._spec
+        plain = {
+            "model_id": spec.model_id, "entry": spec.entry(), "latent": spec.latent,
+            "outputs": spec.outputs, "gives": spec.gives,
+        }  # fmt: skip
+        opening = {
+            "do": "open", "spec": plain, "work": str(worker.folder), "device": self._device,
+            "pickle": self._consent.pickle, "visible": self._device.partition(":")[2],
+            "threads": self._threads,
+        }  # fmt: skip
+        answer, _ = self._tell(worker, opening, expect="ready")
         worker.versions = repr(answer.get("versions"))
         worker.opened = True
 
@@ -365,18 +370,6 @@ class MediganStream(Iterator[Batch]):
                 f'remove the download and fetch it again, then trust("{self._card.id}").'
             )
 
-    def _opening(self, worker: Worker) -> dict[str, Any]:
-        spec = self._spec
-        plain = {
-            "model_id": spec.model_id, "entry": spec.entry(), "latent": spec.latent,
-            "outputs": spec.outputs, "gives": spec.gives,
-        }  # fmt: skip
-        return {
-            "do": "open", "spec": plain, "work": str(worker.folder), "device": self._device,
-            "pickle": self._consent.pickle, "visible": self._device.partition(":")[2],
-            "threads": self._threads,
-        }  # fmt: skip
-
     def _tell(
         self,
         worker: Worker,
@@ -453,7 +446,7 @@ def medigan_recipe(
     return {
         **request.to_dict(),
         # A name may be a patient's, and a plain hash tells whoever has the file that it was used.
-        "inputs": [{"keyed_sha256": patient_hash(sha256_of(path), key)} for path in inputs],
+        "inputs": [{"keyed_sha256": patient_hash(file_sha256(path), key)} for path in inputs],
         "package_sha256": package.sha256,
         "code_sha256": consent.code_sha256,
         "weights_sha256": consent.weights_sha256,

@@ -22,12 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import filelock
-import platformdirs
 
 from medgan_widgets.cards import ModelCard
-from medgan_widgets.downloads import Package
+from medgan_widgets.downloads import Package, megabytes
 from medgan_widgets.errors import ConsentError
-from medgan_widgets.files import write_whole
+from medgan_widgets.files import file_sha256, home_folder, write_whole
 from medgan_widgets.medigan.packages import PackageSpec
 
 LOCK_FILE = "models.lock"
@@ -69,7 +68,7 @@ def consent_text(card: ModelCard, spec: PackageSpec, package: Package | None) ->
     """Return what somebody agrees to, in sentences: whose code, from where, which licence, size."""
     licence = card.licence or "not stated: ask its authors before any use but looking"
     size = (
-        f"{_size(package.bytes)} unpacked, SHA-256 {package.sha256[:16]}"
+        f"{megabytes(package.bytes)} unpacked, SHA-256 {package.sha256[:16]}"
         if package
         else f"{card.needs.download_mb:g} MB to download"
         if card.needs.download_mb
@@ -89,10 +88,6 @@ def consent_text(card: ModelCard, spec: PackageSpec, package: Package | None) ->
             "which needs a yes of its own."
         )
     return "\n".join(lines)
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e3:,.0f} kB" if count < 10**6 else f"{count / 1e6:,.1f} MB"
 
 
 def give_consent(
@@ -190,12 +185,8 @@ def read_lock(path: Path) -> dict[str, Consent]:
 
 
 def own_consents() -> Path:
-    """Return where a person's consents lie: ``MEDGAN_HOME``, else the user's data folder."""
-    home = os.environ.get("MEDGAN_HOME")
-    folder = Path(home).expanduser() if home else Path(
-        platformdirs.user_data_dir("medgan_widgets", appauthor=False)
-    )  # fmt: skip
-    return folder / "consents.lock"
+    """Return where a person's consents lie."""
+    return home_folder() / "consents.lock"
 
 
 def behaviour_folder(model_id: str) -> Path:
@@ -215,8 +206,8 @@ def hashes(folder: Path, spec: PackageSpec) -> tuple[str, str]:
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path != weights and path.name != ".complete":
             code.update(path.relative_to(folder).as_posix().encode() + b"\0")
-            code.update(sha256_of(path).encode() + b"\n")
-    return code.hexdigest(), sha256_of(weights) if weights else ""
+            code.update(file_sha256(path).encode() + b"\n")
+    return code.hexdigest(), file_sha256(weights) if weights else ""
 
 
 def weights_file(folder: Path, spec: PackageSpec) -> Path | None:
@@ -225,12 +216,6 @@ def weights_file(folder: Path, spec: PackageSpec) -> Path | None:
         if path.is_file():
             return path
     return None
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _change(path: Path, change: Callable[[dict[str, Consent]], dict[str, Consent]]) -> Path:

@@ -11,7 +11,13 @@ from typing import Any
 import filelock
 
 from medgan_widgets.catalogue import Catalogue
-from medgan_widgets.downloads import Package, cache_folder, cached_package, remove_package
+from medgan_widgets.downloads import (
+    Package,
+    cache_folder,
+    cached_package,
+    megabytes,
+    remove_package,
+)
 from medgan_widgets.errors import JobCancelled
 from medgan_widgets.medigan import actions
 
@@ -182,19 +188,6 @@ class Downloads:
         with self._lock:
             if self._known.get(one.model_id) is one and not one.cancelled:
                 self._show(one.model_id, text, part, True)
-
-
-def megabytes(count: float) -> str:
-    """Return a number of bytes in words.
-
-    Examples
-    --------
-    >>> megabytes(51_234_567), megabytes(691e6), megabytes(900)
-    ('51.2 MB', '691 MB', '0.9 kB')
-    """
-    if count < 1e5:
-        return f"{count / 1e3:,.1f} kB"
-    return f"{count / 1e6:,.0f} MB" if count >= 1e8 else f"{count / 1e6:,.1f} MB"
 
 
 def _so_far(done: int, total: int) -> str:

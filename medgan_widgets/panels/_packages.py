@@ -10,12 +10,18 @@ from typing import Any
 
 from medgan_widgets.cards import ModelCard
 from medgan_widgets.catalogue import Catalogue, RunsHere
-from medgan_widgets.downloads import Package, cached_package, cached_packages, remove_package
+from medgan_widgets.downloads import (
+    Package,
+    cached_package,
+    cached_packages,
+    megabytes,
+    remove_package,
+)
 from medgan_widgets.errors import ConsentError, MedganError, RequestError
 from medgan_widgets.medigan import actions, dependencies
 from medgan_widgets.medigan import trust as consents
 from medgan_widgets.medigan.workers import end_workers, shared_workers
-from medgan_widgets.panels._fetches import Downloads, Ended, megabytes
+from medgan_widgets.panels._fetches import Downloads, Ended
 
 
 class Packages:

@@ -211,13 +211,16 @@ class Panel(ipywidgets.VBox):
             self._fail(problem)
 
     def _fail(self, problem: BaseException) -> None:
+        if not isinstance(problem, MedganError):
+            log.error("%s failed", type(self).__name__, exc_info=problem)
         self.error = self._in_words(problem)
 
-    def _in_words(self, problem: BaseException) -> str:
+    @staticmethod
+    def _in_words(problem: BaseException | None) -> str:
         if isinstance(problem, MedganError):
             return str(problem)
-        log.error("%s failed", type(self).__name__, exc_info=problem)
-        return f"Something went wrong ({type(problem).__name__}: {problem})."
+        kind = type(problem).__name__
+        return f"Something went wrong ({kind}: {problem}); the log has the details."
 
     def _facts(self) -> Mapping[str, object]:
         return {}
