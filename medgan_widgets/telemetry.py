@@ -54,10 +54,6 @@ class Usage:
     host_bytes: int = 0  # the most in use after a batch
     device_bytes: int | None = None  # None on a CPU
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as plain values."""
-        return asdict(self)
-
 
 @dataclass
 class _Model:
@@ -163,7 +159,7 @@ class Telemetry:
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Return one row a model, as a table takes them."""
-        return [self.usage(model_id).to_dict() for model_id in self.models]
+        return [asdict(self.usage(model_id)) for model_id in self.models]
 
     def _of(self, model_id: str) -> _Model:
         if model_id not in self._known:

@@ -47,28 +47,25 @@ def values_of(card: ModelCard) -> frozenset[str]:
     (True, True, False)
     """
     own = frozenset(_as_text(value) for value in _own(card) if value is not None)
-    return own | _published_values().get(card.id, frozenset()) if _is_medigans(card) else own
+    if card.origin != "medigan":  # a local model of the same id is another one
+        return own
+    return own | _published_values().get(card.id, frozenset())
 
 
-def matching(cards: Iterable[ModelCard], values: Iterable[Value], how: How = "all") -> list[str]:
-    """Return the ids of the cards that have all, or any, of some values.
+def matching(cards: Iterable[ModelCard], values: Collection[str], how: How = "all") -> list[str]:
+    """Return the ids of the cards that have all, or any, of some values as `asked` gives them.
 
     Examples
     --------
     >>> from medgan_widgets.medigan.facts import medigan_cards
-    >>> matching(medigan_cards(), ["MRI", 512])
+    >>> matching(medigan_cards(), asked(["MRI", 512]))
     ['00023_PIX2PIXHD_BREAST_DCEMRI']
     """
-    wanted = asked(values)
     if how not in get_args(How):
         raise RequestError(f"how must be 'all' or 'any', got {how!r}.")
     enough = all if how == "all" else any
-    found = []
-    for card in cards:
-        have = values_of(card)
-        if enough(value in have for value in wanted):
-            found.append(card.id)
-    return found
+    owned = ((card.id, values_of(card)) for card in cards)
+    return [name for name, have in owned if enough(value in have for value in values)]
 
 
 def asked(values: Iterable[Value]) -> tuple[str, ...]:
@@ -89,11 +86,11 @@ def asked(values: Iterable[Value]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_as_text(value) for value in several))
 
 
-def nearest(cards: Collection[ModelCard], values: Iterable[Value]) -> tuple[tuple[str, ...], str]:
+def nearest(cards: Collection[ModelCard], values: Collection[str]) -> tuple[tuple[str, ...], str]:
     """Return, when nothing has all values, the models to look at instead, and a sentence."""
     have = {card.id: values_of(card) for card in cards}
     known = frozenset().union(*have.values())
-    for value in (value for value in asked(values) if value not in known):
+    for value in (value for value in values if value not in known):
         near = words.near(value[:100], known)
         there = f"; near it: {', '.join(near)}" if near else ""
         ids = tuple(name for name, own in have.items() if own.intersection(near))
@@ -127,7 +124,7 @@ def _measured(
     known = any(metric.name.lower() == str(name).lower() for metric in metrics)
     if not known and extractor is None:
         published = _published_figures()
-        mine = [card.id for card in cards if _is_medigans(card) and card.id in published]
+        mine = [c.id for c in cards if c.origin == "medigan" and c.id in published]
         figures = {one: published[one][path] for one in mine if path in published[one]}
         if figures:
             return _higher(path, name), figures
@@ -155,10 +152,6 @@ def _own(card: ModelCard) -> Iterator[object]:
         yield from (score.value, score.n_real, score.n_fake)
     if card.phantom:
         yield "phantom"
-
-
-def _is_medigans(card: ModelCard) -> bool:
-    return card.origin == "medigan"  # a local model of the same id is another one
 
 
 def _as_text(value: object) -> str:

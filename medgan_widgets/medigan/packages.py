@@ -15,7 +15,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from medgan_widgets.cards import Option
 from medgan_widgets.errors import CardError, RequestError
 from medgan_widgets.medigan.facts import zenodo_records
 
@@ -87,13 +86,6 @@ class PackageSpec:
             "dependencies": [],
             "generate_method": method,
         }
-
-    def card_options(self) -> tuple[Option, ...]:
-        """Return the package's own arguments as a card lists them."""
-        return tuple(
-            Option(name=name, default=default, choices=tuple(self.choices.get(name, ())))
-            for name, default in self.options.items()
-        )
 
 
 @cache
