@@ -90,12 +90,7 @@ def fetch_package(
         expected = sha256 or _remembered(model_id)
         with _scratch(folder) as scratch:
             archive = _download(address, scratch / "archive.zip", progress)
-            found = file_sha256(archive)
-            if expected is not None and found != expected.lower():
-                raise DownloadError(
-                    f"the download of {model_id} is not the expected file: its SHA-256 begins with "
-                    f"{found[:12]}, not {expected[:12].lower()}; nothing of {address} was kept."
-                )
+            found = _checked(archive, model_id, expected or "", address)
             unpacked = scratch / "package"
             size = _unpack(archive, unpacked)
             package = Package(model_id, folder, url, found, size)
@@ -123,13 +118,9 @@ def fetch_file(
         if target.is_file() and file_sha256(target).startswith(sha256.lower()):
             return target
         with _scratch(target) as scratch:
-            file = _download(_address(url, mirror), scratch / "file", progress)
-            found = file_sha256(file)
-            if not found.startswith(sha256.lower()):
-                raise DownloadError(
-                    f"the download of {target.name} is not the expected file: its SHA-256 begins "
-                    f"with {found[:12]}, not {sha256[:12].lower()}; nothing was kept."
-                )
+            address = _address(url, mirror)
+            file = _download(address, scratch / "file", progress)
+            _checked(file, target.name, sha256, address)
             file.replace(target)
     return target
 
@@ -219,6 +210,17 @@ def _download(address: str, target: Path, progress: Progress | None) -> Path:
     except OSError as error:
         raise DownloadError(f"the download could not be written: {error.strerror}.") from error
     return target
+
+
+def _checked(file: Path, name: str, sha256: str, address: str) -> str:
+    """Return a file's hash, which must begin as expected."""
+    found = file_sha256(file)
+    if not found.startswith(sha256.lower()):
+        raise DownloadError(
+            f"the download of {name} is not the expected file: its SHA-256 begins with "
+            f"{found[:12]}, not {sha256[:12].lower()}; nothing of {address} was kept."
+        )
+    return found
 
 
 class _Bar:

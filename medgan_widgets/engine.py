@@ -1,13 +1,8 @@
 """One engine for everything: a request becomes batches of images.
 
-Generators stay resident on the device, so only the first request of a model
-pays for reading it. In ``exact`` mode a network always runs in chunks of one
-fixed size, padded where a request ends within one: matrix libraries choose
-other kernels for other sizes, and the last bit differs. So an image has the
-same pixels alone, in any batch and in any order.
-
-No widgets here: the same lines work in a script, beside the panels, and in
-several threads (one lock a device, held for one chunk).
+In ``exact`` mode a network always runs in chunks of one fixed size, padded where a request
+ends within one: matrix libraries choose other kernels for other sizes, and the last bit
+differs. Several threads may ask: the device's lock is held for one chunk.
 """
 
 from __future__ import annotations

@@ -1,18 +1,14 @@
 """Facts of medigan's 23 models as model cards, in this package's vocabulary.
 
-medigan (Osuala et al., J Med Imaging 10(6):061403, 2023; version 1.0.0)
-publishes metadata whose types, names and sometimes values contradict each
-other. ``facts.json`` holds the facts in one form; every value that differs in
-substance from the published one is a ``Correction`` on its card, with the
-reason. Left out silently: synonyms and capitals (``MMG`` and ``Mammography``
-are both MG), years as text, and differences that the listed figures give.
+From medigan 1.0.0 (Osuala et al., J Med Imaging 10(6):061403, 2023). Every value that
+differs in substance from the published one is a ``Correction`` on its card; synonyms,
+capitals and years as text are mended silently.
 
 Figures: medigan publishes one number of images for both sides of an FID, and
 a ratio, which is the real-against-real distance divided by the FID. The
 ``floor`` here is that ratio times the FID (models of the same data and n agree
 on it: 68.2 for BCDR's masses, 24.3 for NODE21). ``FID`` uses Inception features
 of ImageNet, ``FID_RadImageNet`` those of RadImageNet: they never compare.
-Package names are import names, so any distribution of ``cv2`` will do.
 """
 
 from __future__ import annotations

@@ -142,7 +142,9 @@ class MediganStream(Iterator[Batch]):
         for (kind, size, _), places in groups.items():
             condition = dict(zip(labels, kind, strict=True))
             asked = range(size) if size else [seeds[place] for place in places]
-            made = self._call(asked, condition, self._source(start + places[0]), alone=alone)
+            first = start + places[0]
+            source = self._inputs[first % len(self._inputs)] if self._inputs else None
+            made = self._call(asked, condition, source, alone=alone)
             made = [made[seeds[place] % how.picks] for place in places] if size else made
             rows.update(zip(places, made, strict=True))
         for row in rows.values():
@@ -151,9 +153,6 @@ class MediganStream(Iterator[Batch]):
             self._clipped[0] += bool(clipped)
             self._clipped[1] += clipped
         return [rows[n] for n in range(len(seeds))]
-
-    def _source(self, place: int) -> Path | None:
-        return self._inputs[place % len(self._inputs)] if self._inputs else None
 
     def _call(
         self,

@@ -65,9 +65,8 @@ class Workers:
                     return worker
                 if self.over:
                     raise JobCancelled("the interpreter is ending.")
-            limit = memory_limit()
             with self._lock:
-                self._make_room(limit)
+                self._make_room()
             worker = self.zygote(python).fork(stop)
             with self._lock:
                 self._held[key] = worker
@@ -144,7 +143,8 @@ class Workers:
         for zygote in zygotes:
             zygote.close()
 
-    def _make_room(self, limit: int) -> None:
+    def _make_room(self) -> None:
+        limit = memory_limit()
         for key, worker in list(self._held.items()):
             if worker.dead:
                 del self._held[key]

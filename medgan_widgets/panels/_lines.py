@@ -81,13 +81,7 @@ def nice_ticks(low: float, high: float, number: int = 4, *, whole: bool = False)
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Return powers of ten around two positive numbers, at most about five.
-
-    Examples
-    --------
-    >>> log_ticks(0.02, 5)
-    [0.01, 0.1, 1.0, 10.0]
-    """
+    """Return powers of ten around two positive numbers, at most about five."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     last = max(last, first + 1)
     step = -(-(last - first) // 5)
@@ -157,11 +151,6 @@ def drawn(
     """Return the curves on paper, for a snapshot; the axes are those of `axes_of`.
 
     A legend that is wider than the plot goes on below itself, and the sheet is higher then.
-
-    Examples
-    --------
-    >>> drawn("loss", [Line("generator", np.arange(3), np.arange(3.0))]).size
-    (420, 220)
     """
     font, left = ImageFont.load_default(12), 52
     row, across, legend = 0, left, []

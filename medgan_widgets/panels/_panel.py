@@ -1,10 +1,8 @@
 """What all panels share: title, status and error line, snapshot, and a clean close.
 
-The head is a small widget of its own, for two reasons. Screen readers announce
-a live region only when it stays in the page while its text changes, which the
-HTML widget does not do; and text set by ``textContent`` can never become markup.
-It also keeps Jupyter's shortcuts away from everything focusable in its panel:
-without that, typing ``d d`` on a focused button deletes the cell.
+The head is a widget of its own: screen readers announce a live region only when it stays
+in the page while its text changes, and ``textContent`` can never become markup. It also
+keeps Jupyter's shortcuts away: ``d d`` on a focused button would delete the cell.
 """
 
 from __future__ import annotations

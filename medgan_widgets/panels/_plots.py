@@ -85,16 +85,7 @@ class _Caption(anywidget.AnyWidget):
 
 
 class Curves:
-    """A plot of several named curves against one quantity.
-
-    Examples
-    --------
-    >>> curves = Curves("loss")
-    >>> curves.show([Line("generator", np.arange(3.0), np.array([2.0, 1.0, 0.5]))])
-    >>> curves.legend
-    ('generator 0.5',)
-    >>> curves.close()
-    """
+    """A plot of several named curves against one quantity."""
 
     def __init__(
         self,

@@ -56,13 +56,7 @@ class Look:
 
 
 class Looker:
-    """Looks at one run again and again, and reads only what has changed.
-
-    Examples
-    --------
-    >>> Looker("nowhere").look().problem.split(";")[0]
-    'nowhere is not a run directory: there is no such folder'
-    """
+    """Looks at one run again and again, and reads only what has changed."""
 
     def __init__(self, run: str | Path) -> None:
         self.run = Path(run)
