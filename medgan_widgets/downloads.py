@@ -90,7 +90,7 @@ def fetch_package(
         expected = sha256 or _remembered(model_id)
         with _scratch(folder) as scratch:
             archive = _download(address, scratch / "archive.zip", progress)
-            found = _checked(archive, model_id, expected or "", address)
+            found = _checked(archive, model_id, expected, address)
             unpacked = scratch / "package"
             size = _unpack(archive, unpacked)
             package = Package(model_id, folder, url, found, size)
@@ -310,11 +310,11 @@ def _read_marker(folder: Path) -> Package | None:
         return None
 
 
-def _remembered(model_id: str) -> str | None:
+def _remembered(model_id: str) -> str:
     try:
-        return (_packages() / f"{model_id}.sha256").read_text().strip() or None
+        return (_packages() / f"{model_id}.sha256").read_text().strip()
     except OSError:
-        return None
+        return ""
 
 
 @contextmanager
