@@ -162,11 +162,8 @@ class Feed:
         try:
             if self._heard:
                 self._canvas.send(message, buffers=buffers)
-            if (
-                final is not None
-                and shown.images
-                and shown.number != self._canvas.picture.get("id")
-            ):
+            new = shown.number != self._canvas.picture.get("id")
+            if final is not None and shown.images and new:
                 self._canvas.picture = picture_of(shown)
         finally:
             if final is not None:
