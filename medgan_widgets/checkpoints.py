@@ -28,13 +28,7 @@ COUNTER = "num_batches_tracked"  # of training steps; nothing reads it
 
 
 def sha256_of(content: bytes) -> str:
-    """Return the SHA-256 of some bytes as 64 hex digits.
-
-    Examples
-    --------
-    >>> sha256_of(b"")[:8]
-    'e3b0c442'
-    """
+    """Return the SHA-256 of some bytes as 64 hex digits."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -56,13 +50,7 @@ def write_weights(path: Path, network: nn.Module, half: bool = True) -> tuple[st
 
 
 def build_generator(name: str, settings: dict[str, Any]) -> Generator:
-    """Build a generator on the meta device: shapes without memory, filled by its weights.
-
-    Raises
-    ------
-    WeightsError
-        When there is no such network, or it does not take these settings.
-    """
+    """Build a generator on the meta device: shapes without memory, filled by its weights."""
     if name not in GENERATORS:
         have = ", ".join(sorted(GENERATORS))
         raise WeightsError(f"network must be one of {have}; the card says {name!r}.")
@@ -80,20 +68,7 @@ def read_generator(
 ) -> Generator:
     """Read a generator: network and weights, on the CPU, fp32, every value checked.
 
-    Parameters
-    ----------
-    path
-        A safetensors file.
-    name, settings
-        The network's name and the arguments it is built with.
-    sha256
-        What the file must hash to; None skips this check.
-
-    Raises
-    ------
-    WeightsError
-        When the file is missing, truncated, altered, holds values that are not
-        finite, or does not fit the network.
+    ``sha256`` is what the file must hash to; None skips this check.
     """
     if path.exists() and not path.is_file():  # opening a pipe would wait for ever
         raise WeightsError(f"the weights {path} are not a file; restore the model's folder.")
@@ -127,11 +102,7 @@ def generator_of(
 ) -> Generator:
     """Return a generator filled with tensors, fp32, every value checked.
 
-    Raises
-    ------
-    WeightsError
-        When they do not fit the network, or are not finite; ``file`` is named in it, and
-        tensors as ``saved_as`` says that they are called there.
+    Errors name ``file``, and tensors as ``saved_as`` says that they are called in it.
     """
     network = build_generator(name, settings)
     network.load_state_dict(_checked(tensors, network, file, saved_as), strict=False, assign=True)
@@ -142,11 +113,6 @@ def read_pytorch(path: Path) -> Any:
     """Return what ``torch.save`` or safetensors wrote: tensors by name, numbers, no code.
 
     A pickle can carry code; it is read with a list of harmless types, so nothing of it runs.
-
-    Raises
-    ------
-    WeightsError
-        When the file is missing, empty, damaged, or holds more than tensors and plain values.
     """
     if not path.is_file():
         raise WeightsError(f"{path} is not a file; name the checkpoint itself.")

@@ -50,27 +50,13 @@ SMALL = 2**20  # below this any ratio is harmless
 
 @dataclass(frozen=True)
 class Package:
-    """An unpacked package in the cache.
-
-    Attributes
-    ----------
-    model_id
-        Whose it is.
-    folder
-        Where it lies.
-    url
-        Where it came from.
-    sha256
-        Of the archive, 64 hexadecimal digits.
-    bytes
-        What it takes on the disk.
-    """
+    """An unpacked package in the cache."""
 
     model_id: str
     folder: Path
-    url: str
-    sha256: str
-    bytes: int
+    url: str  # where it came from
+    sha256: str  # of the archive, 64 hexadecimal digits
+    bytes: int  # on the disk
 
 
 def cache_folder() -> Path:
@@ -89,28 +75,11 @@ def fetch_package(
     mirror: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Package:
-    """Return a package, from the cache or from where it is published.
+    """Return a package, from the cache or from where the zip at ``url`` is published.
 
-    Parameters
-    ----------
-    model_id
-        Its name in the cache: letters, digits, ``-``, ``_`` and dots.
-    url
-        Where the zip archive is published.
-    sha256
-        What the archive must hash to; without it, what it hashed to the first time.
-    mirror
-        A folder or address that holds the same archive under its last name,
-        for machines without the internet.
-    progress
-        Called with bytes so far and bytes in all; what it raises ends the
-        download and leaves nothing behind.
-
-    Raises
-    ------
-    DownloadError
-        When there is no network, the server fails, the archive is damaged,
-        not the expected one, too large or unsafe, or the cache cannot be written.
+    Without ``sha256`` it must hash to what it hashed to the first time. ``mirror`` is a
+    folder or address that holds the same archive under its last name. What ``progress``
+    raises ends the download and leaves nothing behind.
     """
     folder = _folder_of(model_id)
     with _one_at_a_time(folder):
@@ -121,18 +90,13 @@ def fetch_package(
         expected = sha256 or _remembered(model_id)
         with _scratch(folder) as scratch:
             archive = _download(address, scratch / "archive.zip", progress)
-            found = file_sha256(archive)
-            if expected is not None and found != expected.lower():
-                raise DownloadError(
-                    f"the download of {model_id} is not the expected file: its SHA-256 begins with "
-                    f"{found[:12]}, not {expected[:12].lower()}; nothing of {address} was kept."
-                )
+            found = _checked(archive, model_id, expected, address)
             unpacked = scratch / "package"
             size = _unpack(archive, unpacked)
             package = Package(model_id, folder, url, found, size)
             record = {**asdict(package), "folder": None}
             write_whole(unpacked / ".complete", json.dumps(record).encode())
-            _remember(model_id, found)
+            write_whole(_packages() / f"{model_id}.sha256", f"{found}\n".encode())
             shutil.rmtree(folder, ignore_errors=True)
             unpacked.replace(folder)
     return package
@@ -146,33 +110,17 @@ def fetch_file(
     mirror: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Return one file, from the cache or from where it is published.
+    """Return one file, from the cache or from where it is published; as `fetch_package`.
 
-    Parameters
-    ----------
-    url, mirror, progress
-        As for `fetch_package`.
-    target
-        Where it is to lie.
-    sha256
-        How its hash must begin, or all of it; empty where nobody knows.
-
-    Raises
-    ------
-    DownloadError
-        When it cannot be fetched or is not the expected file; nothing is kept.
+    Its hash must begin with ``sha256``, which is empty where nobody knows.
     """
     with _one_at_a_time(target):
         if target.is_file() and file_sha256(target).startswith(sha256.lower()):
             return target
         with _scratch(target) as scratch:
-            file = _download(_address(url, mirror), scratch / "file", progress)
-            found = file_sha256(file)
-            if not found.startswith(sha256.lower()):
-                raise DownloadError(
-                    f"the download of {target.name} is not the expected file: its SHA-256 begins "
-                    f"with {found[:12]}, not {sha256[:12].lower()}; nothing was kept."
-                )
+            address = _address(url, mirror)
+            file = _download(address, scratch / "file", progress)
+            _checked(file, target.name, sha256, address)
             file.replace(target)
     return target
 
@@ -189,18 +137,25 @@ def cached_package(model_id: str) -> Package | None:
 
 
 def remove_package(model_id: str) -> None:
-    """Delete a package from the cache; its remembered hash stays.
-
-    Raises
-    ------
-    DownloadError
-        When it cannot be deleted.
-    """
+    """Delete a package from the cache; its remembered hash stays."""
     folder = _folder_of(model_id)
     with _one_at_a_time(folder), _in_words(f"{model_id} could not be removed from the cache"):
         if folder.exists():
             (folder / ".complete").unlink(missing_ok=True)  # half removed must not count
             shutil.rmtree(folder)
+
+
+def megabytes(count: float) -> str:
+    """Return a number of bytes in words.
+
+    Examples
+    --------
+    >>> megabytes(51_234_567), megabytes(691e6), megabytes(900)
+    ('51.2 MB', '691 MB', '0.9 kB')
+    """
+    if count < 1e5:
+        return f"{count / 1e3:,.1f} kB"
+    return f"{count / 1e6:,.0f} MB" if count >= 1e8 else f"{count / 1e6:,.1f} MB"
 
 
 # ---------------------------------------------------------------- fetching
@@ -223,8 +178,13 @@ def _download(address: str, target: Path, progress: Progress | None) -> Path:
                 f"the mirror {Path(address).parent} does not hold {Path(address).name}; put it "
                 "there, or go without a mirror."
             )
+        bar = _Bar(progress)
         with _in_words(f"{address} cannot be read"):
-            _copy(Path(address), target, _Bar(progress))
+            bar.total = Path(address).stat().st_size
+            with Path(address).open("rb") as read, target.open("wb") as write:
+                while part := read.read(2**20):
+                    write.write(part)
+                    bar.update(len(part))
         return target
     downloader = pooch.HTTPDownloader(progressbar=_Bar(progress), timeout=TIMEOUT)
     try:
@@ -252,12 +212,15 @@ def _download(address: str, target: Path, progress: Progress | None) -> Path:
     return target
 
 
-def _copy(source: Path, target: Path, bar: _Bar) -> None:
-    bar.total = source.stat().st_size
-    with source.open("rb") as read, target.open("wb") as write:
-        while part := read.read(2**20):
-            write.write(part)
-            bar.update(len(part))
+def _checked(file: Path, name: str, sha256: str, address: str) -> str:
+    """Return a file's hash, which must begin as expected."""
+    found = file_sha256(file)
+    if not found.startswith(sha256.lower()):
+        raise DownloadError(
+            f"the download of {name} is not the expected file: its SHA-256 begins with "
+            f"{found[:12]}, not {sha256[:12].lower()}; nothing of {address} was kept."
+        )
+    return found
 
 
 class _Bar:
@@ -347,15 +310,11 @@ def _read_marker(folder: Path) -> Package | None:
         return None
 
 
-def _remembered(model_id: str) -> str | None:
+def _remembered(model_id: str) -> str:
     try:
-        return (_packages() / f"{model_id}.sha256").read_text().strip() or None
+        return (_packages() / f"{model_id}.sha256").read_text().strip()
     except OSError:
-        return None
-
-
-def _remember(model_id: str, sha256: str) -> None:
-    write_whole(_packages() / f"{model_id}.sha256", f"{sha256}\n".encode())
+        return ""
 
 
 @contextmanager

@@ -1,13 +1,8 @@
 """One engine for everything: a request becomes batches of images.
 
-Generators stay resident on the device, so only the first request of a model
-pays for reading it. In ``exact`` mode a network always runs in chunks of one
-fixed size, padded where a request ends within one: matrix libraries choose
-other kernels for other sizes, and the last bit differs. So an image has the
-same pixels alone, in any batch and in any order.
-
-No widgets here: the same lines work in a script, beside the panels, and in
-several threads (one lock a device, held for one chunk).
+In ``exact`` mode a network always runs in chunks of one fixed size, padded where a request
+ends within one: matrix libraries choose other kernels for other sizes, and the last bit
+differs. Several threads may ask: the device's lock is held for one chunk.
 """
 
 from __future__ import annotations
@@ -239,28 +234,22 @@ class Engine:
         if not isinstance(request, GenerateRequest):
             raise RequestError(f"an engine answers a GenerateRequest, got {request!r}.")
         card = self.catalogue[request.model_id]
+        labels_from_seeds([0], card.condition, request.condition)
         if card.origin == "medigan":
-            self._check_medigan(card, request)
+            for name in ("truncation_psi", "mix"):
+                if getattr(request, name) is not None:
+                    raise RequestError(f"{card.id} has no {name}; leave it out.")
             return card
         if card.network is None or card.weights is None:
             reason = self.catalogue.runs_here(card).text
             raise NotRunnableError(f"{card.id} cannot generate here yet: {reason}.")
-        labels_from_seeds([0], card.condition, request.condition)
         if request.truncation_psi is not None and not card.truncation:
             raise RequestError(f"{card.id} has no truncation; leave truncation_psi out.")
         check_mix_fits(request.mix, card.id, card.style_layers)
         for name in ("inputs", "options"):
-            given = getattr(request, name)
-            if given is not None and (not isinstance(given, (tuple, Mapping)) or given):
+            if getattr(request, name):
                 raise RequestError(f"{card.id} takes no {name}; leave it out.")
         return card
-
-    @staticmethod
-    def _check_medigan(card: ModelCard, request: GenerateRequest) -> None:
-        labels_from_seeds([0], card.condition, request.condition)
-        for name in ("truncation_psi", "mix"):
-            if getattr(request, name) is not None:
-                raise RequestError(f"{card.id} has no {name}; leave it out.")
 
     def tell(self, model_id: str, batch: Batch) -> None:
         """Note a batch in the telemetry, with the memory in use now."""
@@ -283,7 +272,7 @@ class Engine:
                 part = tuple(seeds[start : start + chunk])
                 labels = labels_from_seeds(part, card.condition, request.condition)
                 started = time.perf_counter()
-                work = partial(self._run_chunk, card, request, part, labels, chunk)
+                work = partial(self._forward, card, request, part, labels, chunk)
                 images = self._with_room(card, work)
                 seconds = time.perf_counter() - started
                 batch = Batch(images=images, seeds=part, labels=labels, seconds=seconds)
@@ -294,23 +283,12 @@ class Engine:
         finally:  # a cancelled request leaves a shared GPU as well
             self._arm_idle()
 
-    def _run_chunk(
-        self,
-        card: ModelCard,
-        request: GenerateRequest,
-        seeds: Sequence[int],
-        labels: dict[str, tuple[Value, ...]],
-        chunk: int,
-    ) -> NDArray[np.uint8]:
-        resident = self._ready(card, request.mode)
-        with self.lock:
-            return self._forward(resident, request, seeds, labels, chunk)
-
     def _with_room(self, card: ModelCard, work: Callable[[], T]) -> T:
         """Do a piece of work; when memory runs out, let other models go and try once more."""
         for last_try in (False, True):
             try:
-                return work()
+                with self.lock:
+                    return work()
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -326,13 +304,13 @@ class Engine:
     @torch.inference_mode()
     def _forward(
         self,
-        resident: Resident,
+        card: ModelCard,
         request: GenerateRequest,
         seeds: Sequence[int],
         labels: dict[str, tuple[Value, ...]],
         chunk: int,
     ) -> NDArray[np.uint8]:
-        network = resident.network
+        network = self._ready(card, request.mode).network
         rows = chunk if request.mode == "exact" else len(seeds)
         dtype = torch.float32 if request.mode == "exact" else torch.bfloat16
 
@@ -342,7 +320,7 @@ class Engine:
             return torch.from_numpy(padded).to(self._device, dtype)
 
         z = on_device(latents_from_seeds(seeds, network.z_dim))
-        y = on_device(one_hot(labels, resident.card.condition, len(seeds)))
+        y = on_device(one_hot(labels, card.condition, len(seeds)))
         noise = [on_device(grain) for grain in _noise(seeds, network.noise_shapes)]
         psi = 1.0 if request.truncation_psi is None else request.truncation_psi
         mix = None
@@ -353,7 +331,7 @@ class Engine:
         made = network(z, y, noise, psi, mix)[: len(seeds)]
         if not bool(torch.isfinite(made).all()):  # else they would show as black pixels
             raise WeightsError(
-                f"{resident.card.id} makes values that are not finite; its weights are damaged."
+                f"{card.id} makes values that are not finite; its weights are damaged."
             )
         pixels = made.float().clamp_(-1, 1).add_(1).mul_(127.5).round_().to(torch.uint8)
         return np.ascontiguousarray(pixels.permute(0, 2, 3, 1).cpu().numpy())

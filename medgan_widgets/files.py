@@ -8,6 +8,8 @@ import os
 import tempfile
 from pathlib import Path
 
+import platformdirs
+
 from medgan_widgets.errors import SaveError
 
 _REASONS = {
@@ -57,6 +59,14 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file, 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def home_folder() -> Path:
+    """Return where a person's own files lie: ``MEDGAN_HOME``, else the user's data folder."""
+    home = os.environ.get("MEDGAN_HOME") or platformdirs.user_data_dir(
+        "medgan_widgets", appauthor=False
+    )
+    return Path(home).expanduser()
 
 
 def umask() -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import logging
+import math
 import os
 import threading
 import time
@@ -118,10 +119,10 @@ class Job(Generic[T]):
         """
         if threading.current_thread() is _worker().thread:
             raise RuntimeError("a job cannot be waited for on the thread that runs jobs.")
-        end = None if timeout is None else time.monotonic() + timeout
+        end = math.inf if timeout is None else time.monotonic() + timeout
         try:
-            while not self._over.wait(0.05 if end is None else min(0.05, _left(end))):
-                if end is not None and time.monotonic() >= end:
+            while not self._over.wait(max(0.0, min(0.05, end - time.monotonic()))):
+                if time.monotonic() >= end:
                     raise TimeoutError(f"the job is still {self._state} after {timeout} s.")
         except KeyboardInterrupt:  # reaches the main thread only, so it is handed on here
             self.cancel()
@@ -167,17 +168,15 @@ class Job(Generic[T]):
         except BaseException as error:  # one job's error must not end the worker
             log.exception("a job of %r failed", self.owner)
             self.error = error
-            if hasattr(iterator, "close"):
-                _quietly(iterator.close)
+            _quietly(getattr(iterator, "close", lambda: None))
             self._finish("failed")
 
     def _finish(self, state: State) -> None:
         self._state = state
         if self._on_done is not None:
             _quietly(lambda: self._on_done(self))  # type: ignore[misc]
-        self._iterator = self._factory = self._on_item = self._on_done = (
-            None  # what they hold can go
-        )
+        # What they hold can go.
+        self._iterator = self._factory = self._on_item = self._on_done = None
         self._over.set()
 
     def __repr__(self) -> str:
@@ -285,10 +284,6 @@ def _worker() -> _Worker:
 
 if hasattr(os, "register_at_fork"):  # a fork has no threads: it starts a worker of its own
     os.register_at_fork(after_in_child=_worker.cache_clear)
-
-
-def _left(end: float) -> float:
-    return max(0.0, end - time.monotonic())
 
 
 def _quietly(call: Callable[[], object]) -> None:

@@ -51,13 +51,7 @@ class Residents:
         return card.weights is not None and (card.id, card.weights.sha256, mode) in self._held
 
     def ready(self, card: ModelCard, mode: str, folder: Callable[[], Path]) -> Resident:
-        """Return the generator, read and laid out if it is not on the device yet.
-
-        Raises
-        ------
-        WeightsError, NotRunnableError
-            When its weights cannot be used, or do not make what the card promises.
-        """
+        """Return the generator, read and laid out if it is not on the device yet."""
         assert card.weights is not None
         assert card.network is not None
         key = (card.id, card.weights.sha256, mode)

@@ -34,12 +34,11 @@ from typing import Any, Literal
 
 import filelock
 import numpy as np
-import platformdirs
 import psutil
 from numpy.typing import NDArray
 
 from medgan_widgets.errors import DataError, RequestError, SaveError
-from medgan_widgets.files import write_whole
+from medgan_widgets.files import home_folder, write_whole
 from medgan_widgets.images import contact_sheet, png_bytes
 from medgan_widgets.rows import append_row, row_as, rows_of, some_lines
 
@@ -56,118 +55,62 @@ ASKS: tuple[Ask, ...] = ("go on", "pause", "stop")
 class Tick:
     """What training yields, and one line of ``stats.jsonl``.
 
-    Attributes
-    ----------
-    kimg
-        Thousands of real images shown so far.
-    generator_loss, discriminator_loss
-        Means since the last tick.
-    real_sign, fake_sign
-        Mean sign of the discriminator's logits for real and synthetic images, -1 … 1.
-    r1
-        Mean squared slope of the discriminator on real images (before gamma); None without R1.
-    augment_p
-        Probability of each augmentation, 0 … 1.
-    images_per_second
-        Since the last tick, by the clock.
-    cpu_seconds, seconds
-        Processor time and time by the clock of the run so far.
-    memory_mb
-        Of the process, and of the device where that is a GPU.
-    diversity
-        How far synthetic images are from the one most like them, by the same figure of as many
-        reals: 1 is as different as the reals; None when not measured.
-    distance
-        How far the mean synthetic image is from the mean real one, in spreads of the reals.
-    class_diversity
-        The diversity of each class, ``"factor=value"`` -> ratio.
-    leaks
-        For flips and quarter-turns: how many more synthetic than real images look changed
-        that way, a share of 0 … 1.
-    held_out
-        How far the discriminator takes held-out reals for synthetic: 0 like the training
-        images, 1 like synthetic ones (Karras 2020); None without held-out images.
-    score
-        A quality score as plain JSON (see ``requests.Score``), or None.
+    Rates and means count from the tick before; what was not measured is None.
     """
 
-    kimg: float
+    kimg: float  # thousands of real images shown so far
     generator_loss: float
     discriminator_loss: float
-    real_sign: float = 0.0
+    real_sign: float = 0.0  # mean sign of the discriminator's logits, -1 … 1
     fake_sign: float = 0.0
-    r1: float | None = None
-    augment_p: float = 0.0
-    images_per_second: float = 0.0
-    cpu_seconds: float = 0.0
-    seconds: float = 0.0
-    memory_mb: float = 0.0
+    r1: float | None = None  # mean squared slope of the discriminator on reals, before gamma
+    augment_p: float = 0.0  # probability of each augmentation, 0 … 1
+    images_per_second: float = 0.0  # by the clock
+    cpu_seconds: float = 0.0  # of the run so far
+    seconds: float = 0.0  # of the run so far, by the clock
+    memory_mb: float = 0.0  # of the process, and of the device where that is a GPU
+    # How far synthetic images are from the one most like them, by the same figure of as many
+    # reals: 1 is as different as the reals.
     diversity: float | None = None
-    distance: float | None = None
-    class_diversity: Mapping[str, float] = field(default_factory=dict)
+    distance: float | None = None  # of the mean images, in spreads of the reals
+    class_diversity: Mapping[str, float] = field(default_factory=dict)  # "factor=value" -> ratio
+    # How many more synthetic than real images look flipped or turned, a share of 0 … 1.
     leaks: Mapping[str, float] = field(default_factory=dict)
+    # How far the discriminator takes held-out reals for synthetic: 0 like the training
+    # images, 1 like synthetic ones (Karras 2020).
     held_out: float | None = None
-    score: Mapping[str, Any] | None = None
+    score: Mapping[str, Any] | None = None  # as plain JSON, see ``requests.Score``
 
 
 @dataclass(frozen=True)
 class Alarm:
-    """Something that went wrong, in words, and one line of ``alarms.jsonl``.
+    """Something that went wrong, in words, and one line of ``alarms.jsonl``."""
 
-    Attributes
-    ----------
-    name
-        Which, e.g. ``"mode collapse"``.
-    kimg
-        When.
-    text
-        One sentence that says what happened.
-    evidence
-        The figures it was seen by.
-    advice
-        What to try.
-    stops
-        Whether it ended the training.
-    """
-
-    name: str
+    name: str  # e.g. "mode collapse"
     kimg: float
-    text: str
-    evidence: str
-    advice: str
-    stops: bool = False
+    text: str  # one sentence that says what happened
+    evidence: str  # the figures it was seen by
+    advice: str  # what to try
+    stops: bool = False  # whether it ended the training
 
 
 @dataclass(frozen=True)
 class RunState:
     """Who trains a run, and how far it is: ``state.json`` and the lock beside it.
 
-    Attributes
-    ----------
-    state
-        ``"new"``, ``"starting"``, ``"running"``, ``"paused"``, ``"stopped"`` (with a
-        checkpoint, on request), ``"finished"``, ``"failed"`` or ``"killed"`` (nobody holds the
-        run any more, though nobody said so).
-    pid
-        The process that trains, or trained last.
-    kimg, of_kimg
-        Where it is, and where it ends; None when only time limits it.
-    seconds_left
-        Until the end, as the last ticks went; None while unknown.
-    checkpoint_kimg, checkpoint_time
-        Of the last good checkpoint: kimg, and seconds since 1970.
-    message
-        Why it failed, or another sentence worth reading.
+    ``state`` is ``"new"``, ``"starting"``, ``"running"``, ``"paused"``, ``"stopped"`` (with a
+    checkpoint, on request), ``"finished"``, ``"failed"`` or ``"killed"`` (nobody holds the
+    run any more, though nobody said so).
     """
 
     state: str = "new"
-    pid: int | None = None
+    pid: int | None = None  # of the process that trains, or trained last
     kimg: float = 0.0
-    of_kimg: float | None = None
-    seconds_left: float | None = None
-    checkpoint_kimg: float | None = None
-    checkpoint_time: float | None = None
-    message: str = ""
+    of_kimg: float | None = None  # where it ends; None when only time limits it
+    seconds_left: float | None = None  # as the last ticks went; None while unknown
+    checkpoint_kimg: float | None = None  # of the last good one
+    checkpoint_time: float | None = None  # seconds since 1970
+    message: str = ""  # why it failed, or another sentence worth reading
 
     @property
     def alive(self) -> bool:
@@ -229,15 +172,7 @@ def write_state(run_dir: Path, state: RunState) -> None:
 
 
 def held(run_dir: str | Path) -> filelock.FileLock:
-    """Take a run directory for oneself; it is let go when the process ends, however it ends.
-
-    Raises
-    ------
-    RequestError
-        When another training is at work there.
-    SaveError
-        When the folder cannot be written to.
-    """
+    """Take a run directory for oneself; it is let go when the process ends, however it ends."""
     folder = Path(run_dir)
     lock = filelock.FileLock(folder / ".lock")
     try:
@@ -264,13 +199,7 @@ def held(run_dir: str | Path) -> filelock.FileLock:
 
 
 def run_config(run_dir: str | Path) -> dict[str, Any]:
-    """Return what a run was started with.
-
-    Raises
-    ------
-    DataError
-        When the folder is no run directory, is damaged, or is from a newer version.
-    """
+    """Return what a run was started with; refuse a folder that is none, or a newer format."""
     folder = Path(run_dir)
     try:
         config = json.loads((folder / "config.json").read_text())
@@ -294,11 +223,6 @@ def read_run(run_dir: str | Path) -> tuple[dict[str, Any], list[Tick]]:
 
     A line that is still being written is left for the next look.
 
-    Raises
-    ------
-    DataError
-        When the folder is no run directory, or its files are damaged.
-
     Examples
     --------
     >>> import tempfile
@@ -308,7 +232,7 @@ def read_run(run_dir: str | Path) -> tuple[dict[str, Any], list[Tick]]:
     ({'format': 2, 'data': 'brain_mri'}, [])
     """
     config = run_config(run_dir)
-    return config, [_tick(row) for row in rows_of(Path(run_dir) / "stats.jsonl")]
+    return config, [row_as(Tick, row, "tick") for row in rows_of(Path(run_dir) / "stats.jsonl")]
 
 
 def alarms(run_dir: str | Path) -> list[Alarm]:
@@ -335,11 +259,6 @@ def ticks_and_damage(run_dir: str | Path, most: int = 1000) -> tuple[list[Tick],
     that a curve keeps its shape and neither time nor memory grows with the run.
     Lines that hold a score are preferred: they are few, and each has cost minutes.
 
-    Raises
-    ------
-    DataError
-        When the file is there and cannot be read at all.
-
     Examples
     --------
     >>> import tempfile
@@ -356,7 +275,7 @@ def ticks_and_damage(run_dir: str | Path, most: int = 1000) -> tuple[list[Tick],
     try:
         for line in some_lines(path, most):
             try:
-                tick = _tick(json.loads(line))
+                tick = row_as(Tick, json.loads(line), "tick")
                 ticks[tick.kimg] = tick
             except (DataError, ValueError):
                 damaged += 1
@@ -392,15 +311,7 @@ def run_state(run_dir: str | Path) -> RunState:
 
 
 def ask(run_dir: str | Path, what: Ask) -> None:
-    """Ask whoever trains a run to pause, to go on, or to stop with a checkpoint.
-
-    Raises
-    ------
-    RequestError
-        For another wish.
-    SaveError
-        When it cannot be written.
-    """
+    """Ask whoever trains a run to pause, to go on, or to stop with a checkpoint."""
     if what not in ASKS:
         raise RequestError(f"a training can be asked to {', '.join(ASKS)}; got {what!r}.")
     write_json(Path(run_dir) / "control.json", {"ask": what, "time": time.time()})
@@ -458,10 +369,6 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_whole(path, (json.dumps(content, indent=2) + "\n").encode(), parents=True)
 
 
-def _tick(row: Any) -> Tick:
-    return row_as(Tick, row, "tick")
-
-
 def _lives(pid: int | None) -> bool:
     try:
         return pid is not None and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
@@ -507,5 +414,4 @@ def registered() -> dict[str, Path]:
 
 
 def _registry() -> Path:
-    home = os.environ.get("MEDGAN_HOME")
-    return (Path(home) if home else platformdirs.user_data_path("medgan_widgets")) / "runs"
+    return home_folder() / "runs"

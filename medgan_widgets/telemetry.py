@@ -21,73 +21,38 @@ MODELS = 64  # models remembered; the one not asked for longest leaves
 
 @dataclass(frozen=True)
 class Record:
-    """One batch that a model made.
+    """One batch that a model made."""
 
-    Attributes
-    ----------
-    at
-        When it was ready, in seconds since 1970.
-    images
-        How many.
-    seconds
-        How long the device took for all of them.
-    host_bytes, device_bytes
-        Memory then: of this process and of the model's own, and on the device (None on a CPU).
-    """
-
-    at: float
+    at: float  # when it was ready, in seconds since 1970
     images: int
-    seconds: float
-    host_bytes: int
-    device_bytes: int | None = None
+    seconds: float  # of the device, for all of them
+    host_bytes: int  # memory then, of this process and of the model's own
+    device_bytes: int | None = None  # None on a CPU
 
 
 @dataclass(frozen=True)
 class Usage:
     """What is known of one model's work.
 
-    Attributes
-    ----------
-    model_id, device
-        Which one, and where it ran last.
-    images, requests
-        How many were made and asked for since the engine began.
-    hits, loads
-        How many requests found the model on the device, and how many had to read it.
-    load_seconds
-        How long reading it took the last time; None when it was never read.
-    first_seconds, first_p95
-        From a request to its first images, median and 95th percentile of the remembered ones.
-    p50, p95
-        Seconds for one batch, median and 95th percentile of the remembered ones.
-    image_p50, image_p95
-        The same for one image: a batch's seconds by its images.
-    per_second
-        Images a second while it computed, over the remembered batches.
-    host_bytes, device_bytes
-        The most memory in use after a batch; None on the device of a CPU.
+    Seconds are the median and the 95th percentile of what is remembered.
     """
 
     model_id: str
-    device: str = ""
-    images: int = 0
+    device: str = ""  # where it ran last
+    images: int = 0  # since the engine began, as all counts
     requests: int = 0
-    hits: int = 0
-    loads: int = 0
-    load_seconds: float | None = None
-    first_seconds: float | None = None
+    hits: int = 0  # requests that found the model on the device
+    loads: int = 0  # requests that had to read it
+    load_seconds: float | None = None  # the last time; None when it was never read
+    first_seconds: float | None = None  # from a request to its first images, median
     first_p95: float | None = None
-    p50: float | None = None
+    p50: float | None = None  # of one batch
     p95: float | None = None
-    image_p50: float | None = None
+    image_p50: float | None = None  # of one image: a batch's seconds by its images
     image_p95: float | None = None
-    per_second: float | None = None
-    host_bytes: int = 0
-    device_bytes: int | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as plain values."""
-        return asdict(self)
+    per_second: float | None = None  # images, while it computed
+    host_bytes: int = 0  # the most in use after a batch
+    device_bytes: int | None = None  # None on a CPU
 
 
 @dataclass
@@ -194,7 +159,7 @@ class Telemetry:
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Return one row a model, as a table takes them."""
-        return [self.usage(model_id).to_dict() for model_id in self.models]
+        return [asdict(self.usage(model_id)) for model_id in self.models]
 
     def _of(self, model_id: str) -> _Model:
         if model_id not in self._known:

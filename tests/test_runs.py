@@ -189,3 +189,12 @@ def test_runs_are_remembered_in_the_home_folder(
     monkeypatch.setenv("MEDGAN_HOME", str(tmp_path / "home"))
     register(tmp_path / "a", "0" * 32)
     assert registered() == {"0" * 32: tmp_path / "a"}
+
+
+def test_a_home_folder_named_by_a_tilde_is_the_persons_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MEDGAN_HOME", "~/mg")
+    register(tmp_path / "a", "0" * 32)
+    assert (tmp_path / "mg" / "runs" / ("0" * 32)).is_file()

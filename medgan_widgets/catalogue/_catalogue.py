@@ -190,14 +190,9 @@ class Catalogue:
         Values are those of :meth:`facets`; ``licence="not stated"`` finds the
         models without one. Without a hit, ``nearest`` says which values there are.
         """
-        given: dict[str, object] = {
-            "modality": modality,
-            "organ": organ,
-            "outputs": outputs,
-            "function": function,
-        }
-        given |= {"licence": licence, "size": size, "origin": origin, "runs_here": runs_here}
-        wanted = {facet: _several(value) for facet, value in given.items() if value is not None}
+        given = (modality, organ, outputs, function, licence, size, origin, runs_here)
+        pairs = zip(FACETS, given, strict=True)
+        wanted = {facet: _several(value) for facet, value in pairs if value is not None}
         found = [
             name for name in self._ids if all(self._has(name, *want) for want in wanted.items())
         ]
@@ -218,9 +213,9 @@ class Catalogue:
         >>> [card.id for card in Catalogue().matching(["MRI", "Duke Hospital"])]
         ['00023_PIX2PIXHD_BREAST_DCEMRI']
         """
-        values = asked(values)  # whatever was given, it can be read twice now
-        found = matching(self, values, how)
-        return self._some(found, None if found else Nearest("", *nearest(list(self), values)))
+        wanted = asked(values)
+        found = matching(self, wanted, how)
+        return self._some(found, None if found else Nearest("", *nearest(list(self), wanted)))
 
     def facets(self) -> dict[str, dict[str, int]]:
         """Return how many models of this catalogue have each value: {facet: {value: count}}."""
@@ -292,9 +287,8 @@ class Catalogue:
         found = [one for one in self._ids if one in near or one.lower() in near]
         if found:
             return f"; nearest: {_list(found)}"
-        return f"; there are {len(self)}, the first of them {_list(list(self._ids[:3]))}" * bool(
-            self
-        )
+        first = f"; there are {len(self)}, the first of them {_list(self._ids[:3])}"
+        return first if len(self) else ""
 
     def _values(self, name: str, facet: str) -> tuple[str, ...]:
         card = self._shelf.cards[name]

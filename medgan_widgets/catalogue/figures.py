@@ -40,13 +40,7 @@ def metrics_of(cards: Iterable[ModelCard]) -> list[Metric]:
 
 
 def metric_named(metrics: Sequence[Metric], name: str, extractor: str | None) -> Metric:
-    """Return the one metric meant.
-
-    Raises
-    ------
-    RequestError
-        When there is none, or several extractors measured it.
-    """
+    """Return the one metric meant; refuse none, and several extractors that do not compare."""
     found = [metric for metric in metrics if metric.name.lower() == str(name).lower()]
     if not found:
         have = ", ".join(dict.fromkeys(metric.name for metric in metrics)) or "none"

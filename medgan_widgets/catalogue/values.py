@@ -1,10 +1,7 @@
 """Exact values: what medigan's own selector finds and ranks by, found and ranked here too.
 
-Its rules: a value is compared as a whole, as text, whatever its case; numbers
-by how they are written (``3`` is not ``3.0``). Other than there, a missing
-figure is no value (medigan finds it as ``"none"``), a value that a correction
-calls wrong is not found, every model is found by the words of its own card as
-well, and the catalogue knows which way a metric is better.
+A value is compared as a whole, as text, whatever its case (``3`` is not ``3.0``). Other than
+there, a missing figure is no value, nor is one that a correction calls wrong.
 """
 
 from __future__ import annotations
@@ -12,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from numbers import Real
-from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from medgan_widgets.cards import ModelCard
@@ -47,42 +43,22 @@ def values_of(card: ModelCard) -> frozenset[str]:
     (True, True, False)
     """
     own = frozenset(_as_text(value) for value in _own(card) if value is not None)
-    return own | _published_values().get(card.id, frozenset()) if _is_medigans(card) else own
+    if card.origin != "medigan":  # a local model of the same id is another one
+        return own
+    return own | _published_values().get(card.id, frozenset())
 
 
-def matching(cards: Iterable[ModelCard], values: Iterable[Value], how: How = "all") -> list[str]:
-    """Return the ids of the cards that have all, or any, of some values.
-
-    Raises
-    ------
-    RequestError
-        When no value is given, or ``how`` is another word.
-
-    Examples
-    --------
-    >>> from medgan_widgets.medigan.facts import medigan_cards
-    >>> matching(medigan_cards(), ["MRI", 512])
-    ['00023_PIX2PIXHD_BREAST_DCEMRI']
-    """
-    wanted = asked(values)
+def matching(cards: Iterable[ModelCard], values: Collection[str], how: How = "all") -> list[str]:
+    """Return the ids of the cards that have all, or any, of some values as `asked` gives them."""
     if how not in get_args(How):
         raise RequestError(f"how must be 'all' or 'any', got {how!r}.")
     enough = all if how == "all" else any
-    found = []
-    for card in cards:
-        have = values_of(card)
-        if enough(value in have for value in wanted):
-            found.append(card.id)
-    return found
+    owned = ((card.id, values_of(card)) for card in cards)
+    return [name for name, have in owned if enough(value in have for value in values)]
 
 
 def asked(values: Iterable[Value]) -> tuple[str, ...]:
     """Return values as they are compared, each once; a single one stands for itself.
-
-    Raises
-    ------
-    RequestError
-        When there is none, or one is neither a word nor a number.
 
     Examples
     --------
@@ -99,11 +75,11 @@ def asked(values: Iterable[Value]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_as_text(value) for value in several))
 
 
-def nearest(cards: Collection[ModelCard], values: Iterable[Value]) -> tuple[tuple[str, ...], str]:
+def nearest(cards: Collection[ModelCard], values: Collection[str]) -> tuple[tuple[str, ...], str]:
     """Return, when nothing has all values, the models to look at instead, and a sentence."""
     have = {card.id: values_of(card) for card in cards}
     known = frozenset().union(*have.values())
-    for value in (value for value in asked(values) if value not in known):
+    for value in (value for value in values if value not in known):
         near = words.near(value[:100], known)
         there = f"; near it: {', '.join(near)}" if near else ""
         ids = tuple(name for name, own in have.items() if own.intersection(near))
@@ -113,21 +89,7 @@ def nearest(cards: Collection[ModelCard], values: Iterable[Value]) -> tuple[tupl
 
 
 def ranked(cards: Sequence[ModelCard], name: str, extractor: str | None = None) -> list[str]:
-    """Return the ids, best first by a figure of the cards or by a metric path of medigan's.
-
-    Raises
-    ------
-    RequestError
-        When no card has that figure, when several extractors measured it, or
-        when it tells nothing of a model's quality.
-
-    Examples
-    --------
-    >>> from medgan_widgets.medigan.facts import medigan_cards
-    >>> order = ranked(medigan_cards(), "CLF.trained_on_real_and_fake.AUC")
-    >>> [name[:5] for name in order[:2]], len(order)
-    (['00006', '00005'], 23)
-    """
+    """Return the ids, best first by a figure of the cards or by a metric path of medigan's."""
     higher_is_better, figures = _measured(cards, name, extractor)
     with_it = [card.id for card in cards if card.id in figures]
     with_it.sort(key=lambda one: figures[one], reverse=higher_is_better)
@@ -143,7 +105,7 @@ def _measured(
     known = any(metric.name.lower() == str(name).lower() for metric in metrics)
     if not known and extractor is None:
         published = _published_figures()
-        mine = [card.id for card in cards if _is_medigans(card) and card.id in published]
+        mine = [c.id for c in cards if c.origin == "medigan" and c.id in published]
         figures = {one: published[one][path] for one in mine if path in published[one]}
         if figures:
             return _higher(path, name), figures
@@ -173,10 +135,6 @@ def _own(card: ModelCard) -> Iterator[object]:
         yield "phantom"
 
 
-def _is_medigans(card: ModelCard) -> bool:
-    return card.origin == "medigan"  # a local model of the same id is another one
-
-
 def _as_text(value: object) -> str:
     return str(value).strip().lower()
 
@@ -184,30 +142,24 @@ def _as_text(value: object) -> str:
 @cache
 def _published_values() -> Mapping[str, frozenset[str]]:
     wrong = {name: set(map(_as_text, values)) for name, values in wrong_values().items()}
-    return MappingProxyType(
-        {
-            name: frozenset(
-                _as_text(value) for _, value in _leaves(selection) if value not in (None, "")
-            )
-            - wrong.get(name, set())
-            for name, selection in published_selection().items()
-        }
-    )
+    found = {}
+    for name, selection in published_selection().items():
+        values = {_as_text(value) for _, value in _leaves(selection) if value not in (None, "")}
+        found[name] = frozenset(values - wrong.get(name, set()))
+    return found
 
 
 @cache
 def _published_figures() -> Mapping[str, Mapping[str, float]]:
     """Return all figures by path; medigan writes some as text, some paths one level deeper."""
-    return MappingProxyType(
-        {
-            name: {
-                _path(path): float(value)
-                for path, value in _leaves(selection["performance"])
-                if value not in (None, "")
-            }
-            for name, selection in published_selection().items()
+    return {
+        name: {
+            _path(path): float(value)
+            for path, value in _leaves(selection["performance"])
+            if value not in (None, "")
         }
-    )
+        for name, selection in published_selection().items()
+    }
 
 
 def _path(text: str) -> str:
@@ -222,6 +174,5 @@ def _leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any
         if isinstance(value, dict):
             yield from _leaves(value, f"{above}{key}.")
         else:
-            yield from (
-                (above + key, one) for one in (value if isinstance(value, list) else [value])
-            )
+            several = value if isinstance(value, list) else [value]
+            yield from ((above + key, one) for one in several)

@@ -10,9 +10,9 @@ import tempfile
 from pathlib import Path
 
 import filelock
-import platformdirs
 
 from medgan_widgets.errors import DataError, SaveError
+from medgan_widgets.files import home_folder
 
 FILE = "patients.key"
 BYTES = 32
@@ -37,7 +37,7 @@ def patient_key() -> bytes:
     >>> patient_key() == patient_key(), len(patient_key())
     (True, 32)
     """
-    path = _home() / FILE
+    path = home_folder() / FILE
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(path.with_name(f".{FILE}.busy"), timeout=30):
@@ -77,10 +77,3 @@ def _write(path: Path, key: bytes) -> None:
     except OSError:
         Path(temporary).unlink(missing_ok=True)
         raise
-
-
-def _home() -> Path:
-    home = os.environ.get("MEDGAN_HOME")
-    if home:
-        return Path(home).expanduser()
-    return Path(platformdirs.user_data_dir("medgan_widgets", appauthor=False))

@@ -60,29 +60,14 @@ def download(
     source = known.mirror if mirror is None else mirror
     if progress is not None:
         return fetch_package(card.id, spec.url, sha256=sha256, mirror=source, progress=progress)
-    with _Bar(card.id) as bar:
-        return fetch_package(card.id, spec.url, sha256=sha256, mirror=source, progress=bar.show)
+    # With a delay, a package that lies in the cache shows no bar.
+    with tqdm(unit="B", unit_scale=True, desc=card.id, delay=0.1) as bar:
 
+        def show(done: int, total: int) -> None:
+            bar.total = total or None
+            bar.update(done - bar.n)
 
-class _Bar:
-    """Progress in the text output, once there is some: a package in the cache shows nothing."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._bar: Any = None
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def show(self, done: int, total: int) -> None:
-        if self._bar is None:
-            self._bar = tqdm(unit="B", unit_scale=True, desc=self._name)
-        self._bar.total = total or None
-        self._bar.update(done - self._bar.n)
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        return fetch_package(card.id, spec.url, sha256=sha256, mirror=source, progress=show)
 
 
 def consent_text(model_id: str | int, *, catalogue: Catalogue | None = None) -> str:
@@ -149,7 +134,9 @@ def dry_run(catalogue: Catalogue | None = None) -> pd.DataFrame:
     import pandas as pd
 
     known = Catalogue() if catalogue is None else catalogue
-    rows = {card.id: _dry(card, known.package_of(card.id)) for card in known if _is_medigans(card)}
+    rows = {
+        card.id: _dry(card, known.package_of(card.id)) for card in known if card.origin == "medigan"
+    }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("id")
 
 
@@ -181,10 +168,6 @@ def _dry(card: ModelCard, spec: PackageSpec) -> dict[str, Any]:
         "pickle": spec.pickle,
         "consent": consents.consent_text(card, spec, None),
     }
-
-
-def _is_medigans(card: ModelCard) -> bool:
-    return card.origin == "medigan"
 
 
 def _looked_up(

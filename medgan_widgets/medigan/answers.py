@@ -27,21 +27,8 @@ def rows_of(
 ) -> list[dict[str, Any]]:
     """Return one row for each image asked for: image, mask, others and label, arrays as returned.
 
-    Parameters
-    ----------
-    answer
-        What the package's function returned.
-    count
-        How many images were asked for; one more, as some packages give, is left out.
-    outputs
-        What the card promises, e.g. ``("image", "mask")``.
-    gives
-        Names of the arrays of one image, where a package gives them flat.
-
-    Raises
-    ------
-    AnswerError
-        When there are too few, or something is no picture.
+    One image more than asked for, as some packages give, is left out. ``outputs`` is what
+    the card promises, ``gives`` names the arrays of an image where a package gives them flat.
 
     Examples
     --------
@@ -64,13 +51,7 @@ def rows_of(
 def rows_in_files(
     folder: Path, count: int, outputs: tuple[str, ...] = ("image",)
 ) -> list[dict[str, Any]]:
-    """Return the rows that a package wrote as picture files, in their natural order.
-
-    Raises
-    ------
-    AnswerError
-        When there are too few files, or one is no picture.
-    """
+    """Return the rows that a package wrote as picture files, in their natural order."""
     from PIL import Image
 
     paths = sorted((p for p in folder.rglob("*") if p.is_file()), key=_natural)
@@ -107,11 +88,6 @@ def scale_of(spans: list[list[Any]], *, mask: bool = False) -> tuple[float, floa
     would be taken for another scale. Floats go from 0 to 1, -1 to 1 or 0 to 255, else
     from their lowest to their highest; whole numbers stay what they are, in 8 or 16
     bits. Masks of 0 and 1 alone become 0 and 255.
-
-    Raises
-    ------
-    AnswerError
-        For whole numbers that are no grey levels.
 
     Examples
     --------

@@ -52,21 +52,11 @@ _ASK = (
 
 @dataclass(frozen=True)
 class Dependencies:
-    """What a package needs and what of it is missing.
+    """What a package needs and what of it is missing."""
 
-    Attributes
-    ----------
-    missing
-        One text for each: what is asked for and what is here.
-    install
-        The requirements to hand to pip.
-    ignored
-        (requirement, why it is not needed).
-    """
-
-    missing: tuple[str, ...] = ()
-    install: tuple[str, ...] = ()
-    ignored: tuple[tuple[str, str], ...] = ()
+    missing: tuple[str, ...] = ()  # of each, what is asked for and what is here
+    install: tuple[str, ...] = ()  # the requirements to hand to pip
+    ignored: tuple[tuple[str, str], ...] = ()  # (requirement, why it is not needed)
 
     @property
     def pip(self) -> str:

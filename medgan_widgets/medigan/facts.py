@@ -1,18 +1,14 @@
 """Facts of medigan's 23 models as model cards, in this package's vocabulary.
 
-medigan (Osuala et al., J Med Imaging 10(6):061403, 2023; version 1.0.0)
-publishes metadata whose types, names and sometimes values contradict each
-other. ``facts.json`` holds the facts in one form; every value that differs in
-substance from the published one is a ``Correction`` on its card, with the
-reason. Left out silently: synonyms and capitals (``MMG`` and ``Mammography``
-are both MG), years as text, and differences that the listed figures give.
+From medigan 1.0.0 (Osuala et al., J Med Imaging 10(6):061403, 2023). Every value that
+differs in substance from the published one is a ``Correction`` on its card; synonyms,
+capitals and years as text are mended silently.
 
 Figures: medigan publishes one number of images for both sides of an FID, and
 a ratio, which is the real-against-real distance divided by the FID. The
 ``floor`` here is that ratio times the FID (models of the same data and n agree
 on it: 68.2 for BCDR's masses, 24.3 for NODE21). ``FID`` uses Inception features
 of ImageNet, ``FID_RadImageNet`` those of RadImageNet: they never compare.
-Package names are import names, so any distribution of ``cv2`` will do.
 """
 
 from __future__ import annotations
@@ -26,19 +22,9 @@ from medgan_widgets.cards import ModelCard
 
 EXTRACTORS = {"FID": "Inception v3, ImageNet", "FID_RadImageNet": "Inception v3, RadImageNet"}
 _COPIED = (
-    *(
-        "id",
-        "title",
-        "description",
-        "architecture",
-        "function",
-        "outputs",
-        "condition",
-        "modality",
-        "organ",
-    ),
-    *("region", "makes", "size", "channels", "licence", "dataset", "year", "limits"),
-)
+    "id", "title", "description", "architecture", "function", "outputs", "condition", "modality",
+    "organ", "region", "makes", "size", "channels", "licence", "dataset", "year", "limits",
+)  # fmt: skip
 
 
 @cache
@@ -60,14 +46,9 @@ def medigan_cards() -> tuple[ModelCard, ...]:
 
 @cache
 def zenodo_records() -> dict[str, dict[str, Any]]:
-    """Return the record number, size and outputs of each model, by id."""
+    """Return the facts of each model as they are written, by id."""
     facts = json.loads(Path(__file__).with_name("facts.json").read_text(encoding="utf-8"))
-    return {
-        record["id"]: {
-            name: record[name] for name in ("zenodo", "size", "outputs") if name in record
-        }
-        for record in facts["models"]
-    }
+    return {record["id"]: record for record in facts["models"]}
 
 
 def promise_of(latent: int | None, alone: bool) -> str:
@@ -97,7 +78,9 @@ def _card(record: dict[str, Any], shared: dict[str, list[str]], run: dict[str, A
         for name in ("packages", "image", "python", "download_mb")
         if name in record
     }
-    content["scores"] = [*_distances(record["fid"]), *_others(record.get("other", {}))]
+    others = record.get("other", {}).items()
+    content["scores"] = _distances(record["fid"])
+    content["scores"] += [{"name": name, "value": value} for name, value in others]
     notes = [shared[key] for key in record.get("shared", ())] + record.get("corrections", [])
     names = ("field", "published", "corrected", "reason")
     content["corrections"] = [dict(zip(names, note, strict=True)) for note in notes]
@@ -113,17 +96,7 @@ def _distances(fid: dict[str, Any]) -> list[dict[str, Any]]:
             value, ratio = fid[name]
             floor = None if ratio is None else float(f"{value * ratio:.3g}")
             scores.append(
-                {
-                    "name": name,
-                    "value": value,
-                    "n_real": n,
-                    "n_fake": n,
-                    "extractor": extractor,
-                    "floor": floor,
-                }
-            )
+                {"name": name, "value": value, "n_real": n, "n_fake": n, "extractor": extractor,
+                 "floor": floor}
+            )  # fmt: skip
     return scores
-
-
-def _others(figures: dict[str, float]) -> list[dict[str, Any]]:
-    return [{"name": name, "value": value} for name, value in figures.items()]

@@ -91,7 +91,7 @@ def _card_and_spec(model_id: str, entry: object) -> tuple[ModelCard, PackageSpec
         "outputs": outputs,
         "function": function or ("image to image" if spec.input else "noise to image"),
         "condition": {factor: list(values) for factor, values in spec.condition.items()},
-        "options": [one.model_dump() for one in spec.card_options()],
+        "options": [{"name": name, "default": value} for name, value in spec.options.items()],
         "size": list(spec.image_size[:2]),
         "channels": spec.image_size[2] if len(spec.image_size) > 2 else 1,
         "licence": selection.get("license") or None,

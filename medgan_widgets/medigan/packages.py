@@ -15,7 +15,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from medgan_widgets.cards import Option
 from medgan_widgets.errors import CardError, RequestError
 from medgan_widgets.medigan.facts import zenodo_records
 
@@ -25,50 +24,28 @@ LARGE = 512 * 512  # from so many pixels on, one image at a time
 
 @dataclass(frozen=True)
 class PackageSpec:
-    """How one model package is found and called.
-
-    Attributes
-    ----------
-    model_id, url, package, weights, method
-        Its id, its archive, the folder and weights file in it, its function.
-    latent
-        Length of the latent it takes, or None.
-    options
-        Its own arguments and their defaults, as published.
-    condition
-        Factor -> {value on the card: what the package takes for ``condition``}.
-    input
-        The option(s) that take source images, and whether a folder, files or a list.
-    sample
-        What that option is without images of the user's.
-    gives
-        Names of what comes back for each image; empty: image, mask, others, label.
-    alone
-        Draws random numbers while generating, so each image runs by itself.
-    pickle
-        Its weights are known to be whole pickled objects.
-    requires, ignored
-        Requirements as published, and those that are not needed.
-    """
+    """How one model package is found and called."""
 
     model_id: str
-    url: str
-    weights: str
-    package: str
+    url: str  # of its archive
+    weights: str  # the file in it
+    package: str  # the folder in it
     image_size: tuple[int, ...]
     method: str = "generate"
-    latent: int | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
+    latent: int | None = None  # length of the latent it takes
+    options: Mapping[str, Any] = field(default_factory=dict)  # own arguments, published defaults
     choices: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    # Factor -> {value on the card: what the package takes for ``condition``}.
     condition: Mapping[str, Mapping[Any, Any]] = field(default_factory=dict)
+    # The option(s) that take source images, and whether a folder, files or a list.
     input: Mapping[str, Any] | None = None
-    sample: Any = None
+    sample: Any = None  # what that option is without images of the user's
     outputs: tuple[str, ...] = ("image",)
-    gives: tuple[str, ...] = ()
-    alone: bool = False
-    pickle: bool = False
-    requires: tuple[str, ...] = ()
-    ignored: tuple[str, ...] = ()
+    gives: tuple[str, ...] = ()  # what comes for each image; empty: image, mask, others, label
+    alone: bool = False  # draws random numbers while generating, so each image runs by itself
+    pickle: bool = False  # its weights are known to be whole pickled objects
+    requires: tuple[str, ...] = ()  # as published
+    ignored: tuple[str, ...] = ()  # those that are not needed
 
     @property
     def archive(self) -> str:
@@ -110,13 +87,6 @@ class PackageSpec:
             "generate_method": method,
         }
 
-    def card_options(self) -> tuple[Option, ...]:
-        """Return the package's own arguments as a card lists them."""
-        return tuple(
-            Option(name=name, default=default, choices=tuple(self.choices.get(name, ())))
-            for name, default in self.options.items()
-        )
-
 
 @cache
 def medigan_packages() -> Mapping[str, PackageSpec]:
@@ -152,13 +122,7 @@ def _spec(model_id: str, facts: dict[str, Any], about: Mapping[str, Any]) -> Pac
 
 
 def checked_options(spec: PackageSpec, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a request, or say clearly which of them cannot be.
-
-    Raises
-    ------
-    RequestError
-        For a name the package does not have, or a value that is not plain JSON.
-    """
+    """Return the options of a request, or say clearly which of them cannot be."""
     for name, value in given.items():
         if name not in spec.options:
             have = ", ".join(spec.options) or "none"
@@ -180,13 +144,7 @@ def checked_options(spec: PackageSpec, given: Mapping[str, Any]) -> dict[str, An
 
 
 def spec_from_entry(model_id: str, entry: Mapping[str, Any]) -> PackageSpec:
-    """Return the spec of a model that somebody's metadata in medigan's form describes.
-
-    Raises
-    ------
-    CardError
-        In one sentence, when a field is missing or cannot be used.
-    """
+    """Return the spec of a model that somebody's metadata in medigan's form describes."""
     try:
         method = entry["generate_method"]
         options = dict(method["args"].get("custom") or {})

@@ -62,21 +62,13 @@ class WorkerGone(WorkerError):
 
 
 class Worker:
-    """One package in a process of its own.
-
-    Attributes
-    ----------
-    pid
-        Its process.
-    opened, versions
-        Whether a package is in it, and the libraries that it runs with.
-    """
+    """One package in a process of its own."""
 
     def __init__(
         self, pid: int, end: Any, printed: int | Any, folder: Path, status: Callable[[], int | None]
     ) -> None:
-        self.pid, self.folder, self.opened = pid, folder, False
-        self.versions = ""
+        self.pid, self.folder = pid, folder
+        self.opened, self.versions = False, ""  # whether a package is in it, on which libraries
         self.lock = threading.Lock()  # one call at a time
         self.used = time.monotonic()
         self.dead = False
@@ -97,12 +89,8 @@ class Worker:
     ) -> tuple[dict[str, Any], list[NDArray[Any]]]:
         """Send a message and return the answer; whatever goes wrong ends the process.
 
-        Raises
-        ------
-        JobCancelled
-            When ``stop`` was set meanwhile.
-        WorkerError
-            When the package raised, died, grew beyond ``limit`` bytes or was silent too long.
+        That is an error of the package, its death, more than ``limit`` bytes, a long
+        silence, or ``stop``.
         """
         self.used = began = time.monotonic()
 

@@ -1,12 +1,8 @@
 """What medigan's own selector searches: the selection values of its 23 models, as published.
 
-The cards of :mod:`medgan_widgets.medigan.facts` hold one cleaned vocabulary.
-Whoever comes from medigan knows the published words and metric paths, so these
-are kept too, in a compact form: ``published.json`` names what several models
-share once, a model lists the shares it is made of (``from``, later ones win)
-and its own values, each under the dotted path that medigan knows it by.
-``wrong`` lists the published values that a correction on the model's card
-contradicts: they stay in what is published, but nobody is to find the model by them.
+``published.json`` names what several models share once; a model lists the shares it is
+made of (``from``, later ones win) and its own values, by medigan's dotted paths. ``wrong``
+lists what a correction on its card contradicts: nobody is to find the model by it.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from medgan_widgets.errors import (
     SaveError,
     WorkerError,
 )
-from medgan_widgets.files import write_whole
+from medgan_widgets.files import file_sha256, write_whole
 from medgan_widgets.medigan import dependencies
 from medgan_widgets.medigan.behaviour import Behaviour, find_out, keep, kept
 from medgan_widgets.medigan.packages import PackageSpec, checked_options
@@ -44,7 +44,6 @@ from medgan_widgets.medigan.trust import (
     consent_to,
     hashes,
     log_file,
-    sha256_of,
     weights_file,
 )
 from medgan_widgets.medigan.workers import memory_limit, shared_workers
@@ -62,26 +61,7 @@ _NO_ANSWER = (LookupError, TypeError, ValueError, AttributeError, StopIteration)
 
 
 class MediganStream(Iterator[Batch]):
-    """The batches of one request; all of it is checked before the first.
-
-    Parameters
-    ----------
-    card, spec
-        The model, and how its package is called.
-    request
-        What is asked for.
-    device, threads
-        Where it runs: ``"cpu"`` or ``"cuda:N"``, and with how many threads.
-
-    Raises
-    ------
-    NotRunnableError
-        When it is not downloaded, packages are missing, or the interpreter is gone.
-    ConsentError
-        When nobody agreed to exactly this code, or the cache holds other bytes.
-    RequestError, DataError
-        For options it does not have, and source images that cannot be read.
-    """
+    """The batches of one request; all of it is checked before the first."""
 
     def __init__(
         self,
@@ -162,7 +142,9 @@ class MediganStream(Iterator[Batch]):
         for (kind, size, _), places in groups.items():
             condition = dict(zip(labels, kind, strict=True))
             asked = range(size) if size else [seeds[place] for place in places]
-            made = self._call(asked, condition, self._source(start + places[0]), alone=alone)
+            first = start + places[0]
+            source = self._inputs[first % len(self._inputs)] if self._inputs else None
+            made = self._call(asked, condition, source, alone=alone)
             made = [made[seeds[place] % how.picks] for place in places] if size else made
             rows.update(zip(places, made, strict=True))
         for row in rows.values():
@@ -171,9 +153,6 @@ class MediganStream(Iterator[Batch]):
             self._clipped[0] += bool(clipped)
             self._clipped[1] += clipped
         return [rows[n] for n in range(len(seeds))]
-
-    def _source(self, place: int) -> Path | None:
-        return self._inputs[place % len(self._inputs)] if self._inputs else None
 
     def _call(
         self,
@@ -207,7 +186,10 @@ class MediganStream(Iterator[Batch]):
         return rows
 
     def _arguments(self, condition: Mapping[str, Value], source: Path | None) -> dict[str, Any]:
-        arguments = {**self._device_arguments(), **self._options}
+        arguments = dict(self._options)
+        gpu = self._spec.options.get("gpu_id")
+        if isinstance(gpu, str) and gpu.isdigit():  # as published it is "0", which torch refuses
+            arguments.setdefault("gpu_id", "cpu" if self._device == "cpu" else "cuda:0")
         for factor, value in condition.items():
             known = self._spec.condition[factor]
             arguments["condition"] = known[value] if value in known else known[str(value)]
@@ -237,13 +219,6 @@ class MediganStream(Iterator[Batch]):
         except OSError as error:
             raise DataError(f"{source.name} cannot be read any more: {error.strerror}.") from error
         return folder
-
-    def _device_arguments(self) -> dict[str, Any]:
-        """Mend the one published default that torch refuses: a device called ``"0"``."""
-        gpu = self._spec.options.get("gpu_id")
-        if isinstance(gpu, str) and gpu.isdigit():
-            return {"gpu_id": "cpu" if self._device == "cpu" else "cuda:0"}
-        return {}
 
     # ------------------------------------------------------------ the worker
 
@@ -305,7 +280,17 @@ class MediganStream(Iterator[Batch]):
 
     def _open(self, worker: Worker) -> None:
         self._lay_out(worker)
-        answer, _ = self._tell(worker, self._opening(worker), expect="ready")
+        spec = self._spec
+        plain = {
+            "model_id": spec.model_id, "entry": spec.entry(), "latent": spec.latent,
+            "outputs": spec.outputs, "gives": spec.gives,
+        }  # fmt: skip
+        opening = {
+            "do": "open", "spec": plain, "work": str(worker.folder), "device": self._device,
+            "pickle": self._consent.pickle, "visible": self._device.partition(":")[2],
+            "threads": self._threads,
+        }  # fmt: skip
+        answer, _ = self._tell(worker, opening, expect="ready")
         worker.versions = repr(answer.get("versions"))
         worker.opened = True
 
@@ -384,18 +369,6 @@ class MediganStream(Iterator[Batch]):
                 f'remove the download and fetch it again, then trust("{self._card.id}").'
             )
 
-    def _opening(self, worker: Worker) -> dict[str, Any]:
-        spec = self._spec
-        plain = {
-            "model_id": spec.model_id, "entry": spec.entry(), "latent": spec.latent,
-            "outputs": spec.outputs, "gives": spec.gives,
-        }  # fmt: skip
-        return {
-            "do": "open", "spec": plain, "work": str(worker.folder), "device": self._device,
-            "pickle": self._consent.pickle, "visible": self._device.partition(":")[2],
-            "threads": self._threads,
-        }  # fmt: skip
-
     def _tell(
         self,
         worker: Worker,
@@ -472,7 +445,7 @@ def medigan_recipe(
     return {
         **request.to_dict(),
         # A name may be a patient's, and a plain hash tells whoever has the file that it was used.
-        "inputs": [{"keyed_sha256": patient_hash(sha256_of(path), key)} for path in inputs],
+        "inputs": [{"keyed_sha256": patient_hash(file_sha256(path), key)} for path in inputs],
         "package_sha256": package.sha256,
         "code_sha256": consent.code_sha256,
         "weights_sha256": consent.weights_sha256,
@@ -489,13 +462,7 @@ def medigan_recipe(
 
 
 def runnable_package(card: ModelCard, spec: PackageSpec) -> tuple[Package, Consent]:
-    """Return the downloaded package and the yes to it, or say what is missing.
-
-    Raises
-    ------
-    NotRunnableError, ConsentError
-        What to call, or which line to type.
-    """
+    """Return the downloaded package and the yes to it, or say what to call or type first."""
     package = cached_package(card.id)
     if package is None:
         raise NotRunnableError(f'{card.id} is not downloaded yet; call download("{card.id}").')
@@ -516,13 +483,7 @@ def runnable_package(card: ModelCard, spec: PackageSpec) -> tuple[Package, Conse
 
 
 def checked_inputs(card: ModelCard, spec: PackageSpec, inputs: Sequence[Any]) -> tuple[Path, ...]:
-    """Return source images as absolute paths, each one readable.
-
-    Raises
-    ------
-    DataError
-        For a model that takes none, a missing file, or one that is no image.
-    """
+    """Return source images as absolute paths, each one readable."""
     if inputs and spec.input is None:
         raise DataError(f"{card.id} makes images from noise; leave inputs out.")
     return source_paths(inputs)

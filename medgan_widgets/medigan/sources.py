@@ -21,13 +21,7 @@ _UNREADABLE = (
 
 
 def source_paths(given: Sequence[str | Path]) -> tuple[Path, ...]:
-    """Return images, and those inside of folders, as absolute paths; each one was read.
-
-    Raises
-    ------
-    DataError
-        For a path that is not there, an empty folder, or a file that is no image.
-    """
+    """Return images, and those inside of folders, as absolute paths; each one was read."""
     found: list[Path] = []
     for one in given:
         path = Path(one).expanduser().absolute()
@@ -60,13 +54,7 @@ def sample_images(spec: PackageSpec, package: Package) -> tuple[Path, ...]:
 
 
 def read_source(path: Path) -> NDArray[Any]:
-    """Return a source image as uint8 [H, W, 1] or [H, W, 3].
-
-    Raises
-    ------
-    DataError
-        When the file is missing or no image.
-    """
+    """Return a source image as uint8 [H, W, 1] or [H, W, 3]."""
     try:
         with Image.open(path) as image:
             grey = image.mode in ("1", "L", "I", "F", "I;16", "LA")

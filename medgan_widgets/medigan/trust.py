@@ -22,12 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import filelock
-import platformdirs
 
 from medgan_widgets.cards import ModelCard
-from medgan_widgets.downloads import Package
+from medgan_widgets.downloads import Package, megabytes
 from medgan_widgets.errors import ConsentError
-from medgan_widgets.files import write_whole
+from medgan_widgets.files import file_sha256, home_folder, write_whole
 from medgan_widgets.medigan.packages import PackageSpec
 
 LOCK_FILE = "models.lock"
@@ -36,30 +35,16 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Consent:
-    """A yes to one package.
-
-    Attributes
-    ----------
-    model_id, url
-        Which model, and where its archive came from.
-    sha256, code_sha256, weights_sha256
-        Of the archive, of all files but the weights, and of the weights.
-    pickle
-        Whether weights may be unpickled as whole objects, which runs code in them.
-    python
-        Another interpreter to run it with, or None.
-    given
-        When, in UTC.
-    """
+    """A yes to one package."""
 
     model_id: str
-    url: str
-    sha256: str
-    code_sha256: str
+    url: str  # where its archive came from
+    sha256: str  # of the archive
+    code_sha256: str  # of all files but the weights
     weights_sha256: str
-    pickle: bool = False
-    python: str | None = None
-    given: str = ""
+    pickle: bool = False  # whether weights may be whole pickles, which run code when they are read
+    python: str | None = None  # another interpreter to run it with
+    given: str = ""  # when, in UTC
 
 
 def unattended() -> bool:
@@ -83,7 +68,7 @@ def consent_text(card: ModelCard, spec: PackageSpec, package: Package | None) ->
     """Return what somebody agrees to, in sentences: whose code, from where, which licence, size."""
     licence = card.licence or "not stated: ask its authors before any use but looking"
     size = (
-        f"{_size(package.bytes)} unpacked, SHA-256 {package.sha256[:16]}"
+        f"{megabytes(package.bytes)} unpacked, SHA-256 {package.sha256[:16]}"
         if package
         else f"{card.needs.download_mb:g} MB to download"
         if card.needs.download_mb
@@ -105,10 +90,6 @@ def consent_text(card: ModelCard, spec: PackageSpec, package: Package | None) ->
     return "\n".join(lines)
 
 
-def _size(count: int) -> str:
-    return f"{count / 1e3:,.0f} kB" if count < 10**6 else f"{count / 1e6:,.1f} MB"
-
-
 def give_consent(
     spec: PackageSpec,
     package: Package,
@@ -119,26 +100,9 @@ def give_consent(
     lock: str | Path | None = None,
     asked: bool = False,
 ) -> Consent:
-    """Note a yes to a package, for these bytes alone.
+    """Note a yes to a package, for these bytes alone; see `actions.trust`.
 
-    Parameters
-    ----------
-    spec, package
-        What it is, and what lies in the cache.
-    pickle, python
-        Whether its weights may be whole pickles; another interpreter to run it with.
-    sha256
-        What the archive must hash to; a call that names it is no trust on first use.
-    lock
-        A ``models.lock`` to write it to as well.
-    asked
-        That a person was just asked and said yes, as the panel does.
-
-    Raises
-    ------
-    ConsentError
-        In an unattended run without the hash, for another hash, or a lock that
-        cannot be read or written.
+    In an unattended run it needs the hash, or that a person was ``asked`` just now.
     """
     if sha256 is not None and sha256.lower() != package.sha256:
         raise ConsentError(
@@ -202,13 +166,7 @@ def write_lock(path: str | Path | None = None, model_ids: Iterable[str] | None =
 
 
 def read_lock(path: Path) -> dict[str, Consent]:
-    """Return the consents in a lock file; none when there is no such file.
-
-    Raises
-    ------
-    ConsentError
-        When the file is damaged: a lock that cannot be read locks nothing.
-    """
+    """Return the consents in a lock file; none when there is no such file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         entries = content["models"]
@@ -227,12 +185,8 @@ def read_lock(path: Path) -> dict[str, Consent]:
 
 
 def own_consents() -> Path:
-    """Return where a person's consents lie: ``MEDGAN_HOME``, else the user's data folder."""
-    home = os.environ.get("MEDGAN_HOME")
-    folder = Path(home).expanduser() if home else Path(
-        platformdirs.user_data_dir("medgan_widgets", appauthor=False)
-    )  # fmt: skip
-    return folder / "consents.lock"
+    """Return where a person's consents lie."""
+    return home_folder() / "consents.lock"
 
 
 def behaviour_folder(model_id: str) -> Path:
@@ -252,8 +206,8 @@ def hashes(folder: Path, spec: PackageSpec) -> tuple[str, str]:
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path != weights and path.name != ".complete":
             code.update(path.relative_to(folder).as_posix().encode() + b"\0")
-            code.update(sha256_of(path).encode() + b"\n")
-    return code.hexdigest(), sha256_of(weights) if weights else ""
+            code.update(file_sha256(path).encode() + b"\n")
+    return code.hexdigest(), file_sha256(weights) if weights else ""
 
 
 def weights_file(folder: Path, spec: PackageSpec) -> Path | None:
@@ -262,12 +216,6 @@ def weights_file(folder: Path, spec: PackageSpec) -> Path | None:
         if path.is_file():
             return path
     return None
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _change(path: Path, change: Callable[[dict[str, Consent]], dict[str, Consent]]) -> Path:

@@ -1,11 +1,9 @@
 """Weights read once, networks built once: a package's own code, made warm from outside.
 
-A package reads its weights and builds its network at every call. Here
-``torch.load``, the construction of its own modules and ``load_state_dict``
-remember what they did; a call that repeats them gets the same objects again,
-as long as nobody has changed them meanwhile. Building a network draws random
-numbers, and a network that is not built anew would leave them undrawn, so
-construction leaves the random state as it found it, warm or cold.
+``torch.load``, the construction of the package's modules and ``load_state_dict`` remember
+what they did; a call that repeats them gets the same objects, unless somebody has changed
+them. Building a network draws random numbers that a warm call would leave undrawn, so
+construction leaves the random state as it found it.
 
 This file runs in the worker, which may have another Python: torch, numpy and
 the standard library only.
@@ -36,13 +34,7 @@ class PickleRefused(RuntimeError):
 
 
 class Memo:
-    """What one package has read and built.
-
-    Parameters
-    ----------
-    root
-        The folder with the package's code: modules of classes from there are kept.
-    """
+    """What one package, with its code below ``root``, has read and built."""
 
     def __init__(self, root: str) -> None:
         self.root = os.path.realpath(root)

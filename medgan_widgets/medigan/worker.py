@@ -205,7 +205,7 @@ def _failure(error: BaseException) -> dict[str, Any]:
 
 def become_worker(connection: int, log: int) -> None:
     """Give the package an end of its own: group, standard streams, and a way to die with us."""
-    _die_with_parent()
+    _prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: die with the parent
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
     for stream in (1, 2):
@@ -222,7 +222,7 @@ def zygote(control: socket.socket) -> None:
     mend_medigan()
     for name in ("warm", "answers", "hosted"):
         neighbour(name)
-    _adopt_orphans()
+    _prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: orphans of a package come here
     gc.collect()
     gc.freeze()  # so that workers share these pages
     workers: dict[int, str] = {}  # process -> its folder
@@ -284,14 +284,6 @@ def _children() -> set[int]:
     except OSError:
         return set()
     return {int(word) for word in text.split()}
-
-
-def _adopt_orphans() -> None:
-    _prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
-
-
-def _die_with_parent() -> None:
-    _prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _prctl(option: int, value: int) -> None:

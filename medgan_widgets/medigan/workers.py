@@ -40,7 +40,7 @@ class Workers:
         self._starting: dict[tuple[Any, ...], threading.Lock] = {}
         self._timer: threading.Timer | None = None
         self._owner = os.getpid()
-        self._over = False
+        self.over = False  # whether the interpreter is ending
         atexit.register(self._exit)
         os.register_at_fork(after_in_child=self._abandon)
 
@@ -63,9 +63,10 @@ class Workers:
                 if worker is not None and not worker.dead:
                     self._held.move_to_end(key)
                     return worker
-                if self._over:
+                if self.over:
                     raise JobCancelled("the interpreter is ending.")
-            self._make_room()
+            with self._lock:
+                self._make_room()
             worker = self.zygote(python).fork(stop)
             with self._lock:
                 self._held[key] = worker
@@ -73,11 +74,6 @@ class Workers:
             return worker
         finally:
             starting.release()
-
-    @property
-    def over(self) -> bool:
-        """Whether the interpreter is ending."""
-        return self._over
 
     def zygote(self, python: str | None = None) -> Zygote:
         """Return the zygote of an interpreter, started if need be."""
@@ -128,11 +124,11 @@ class Workers:
             worker.let_go()
         for zygote in self._zygotes.values():
             zygote.let_go()
-        self._held, self._zygotes, self._over = OrderedDict(), {}, True
+        self._held, self._zygotes, self.over = OrderedDict(), {}, True
         shared_workers.cache_clear()
 
     def _exit(self) -> None:
-        self._over = True
+        self.over = True
         self.close()
 
     def close(self) -> None:
@@ -149,10 +145,6 @@ class Workers:
 
     def _make_room(self) -> None:
         limit = memory_limit()
-        with self._lock:
-            self._end_surplus(limit)
-
-    def _end_surplus(self, limit: int) -> None:
         for key, worker in list(self._held.items()):
             if worker.dead:
                 del self._held[key]
@@ -179,11 +171,11 @@ class Workers:
                 if worker.dead or idle:
                     self._held.pop(key).end()
             if self._held:
-                return self._arm()
+                self._arm()
+                return
             zygotes, self._zygotes = list(self._zygotes.values()), {}
         for zygote in zygotes:
             zygote.close()
-        return None
 
 
 @cache

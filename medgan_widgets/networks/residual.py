@@ -20,16 +20,12 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
-def _stages(size: int) -> int:
-    """Return how often 4 pixels double until half of ``size``."""
-    if size < 16 or size & (size - 1):
-        raise ValueError(f"size must be a power of two of at least 16, got {size}.")
-    return int(math.log2(size)) - 3
-
-
 def widths_of(size: int, width: int) -> list[int]:
     """Return the channels at 4, 8, … size / 2 pixels: narrow where the maps are large."""
-    return [min(width * 2**stage, width * 8) for stage in range(_stages(size), -1, -1)]
+    if size < 16 or size & (size - 1):
+        raise ValueError(f"size must be a power of two of at least 16, got {size}.")
+    stages = int(math.log2(size)) - 3  # how often 4 pixels double until half of ``size``
+    return [min(width * 2**stage, width * 8) for stage in range(stages, -1, -1)]
 
 
 class Styled(Protocol):

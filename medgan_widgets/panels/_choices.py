@@ -32,52 +32,22 @@ def choice(card: ModelCard) -> dict[str, Any]:
     }
 
 
-def checked(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a request is made of, as a request can have it.
-
-    Raises
-    ------
-    RequestError
-        For what no request can have; whether the model fits is the engine's to say.
-    """
-    known = {
-        "model": wanted["model"],
-        "images": whole_number(_number(wanted["images"]), "images", 1, MOST_IMAGES),
-        "seed": whole_number(_number(wanted["seed"]), "seed", 0, SEED_LIMIT - 1),
-        "condition": wanted.get("condition") or {},
-        "psi": wanted.get("psi"),
-        "mix": _mix(wanted.get("mix")),
-        "options": wanted.get("options") or {},
-        "inputs": wanted.get("inputs") or (),
-    }
-    request = request_of(known)
-    return {
-        **known,
-        "model": request.model_id,
-        "condition": dict(request.condition),
-        "psi": request.truncation_psi,
-        "mix": None if request.mix is None else dict(request.mix),
-        "options": dict(request.options),
-        "inputs": request.inputs,
-    }
-
-
 def request_of(wanted: Mapping[str, Any]) -> GenerateRequest:
-    """Return the request for what the controls show."""
+    """Return the request for what the controls show; whether the model fits is others' to say."""
+    images = whole_number(_number(wanted["images"]), "images", 1, MOST_IMAGES)
+    seed = whole_number(_number(wanted["seed"]), "seed", 0, SEED_LIMIT - 1)
+    mix = wanted.get("mix")
+    if isinstance(mix, Mapping):
+        mix = {**mix, "seed": _number(mix.get("seed"))}
     return GenerateRequest(
         wanted["model"],
-        seeds=seeds_from(wanted["seed"], wanted["images"]),
-        condition=wanted["condition"],
-        truncation_psi=wanted["psi"],
-        mix=wanted["mix"],
-        options=wanted["options"],
-        inputs=wanted["inputs"],
+        seeds=seeds_from(seed, images),
+        condition=wanted.get("condition") or {},
+        truncation_psi=wanted.get("psi"),
+        mix=mix,
+        options=wanted.get("options") or {},
+        inputs=wanted.get("inputs") or (),
     )
-
-
-def _mix(mix: Any) -> Any:
-    """Return a mix whose seed may have been typed as text."""
-    return {**mix, "seed": _number(mix.get("seed"))} if isinstance(mix, Mapping) else mix
 
 
 def _number(value: object) -> object:

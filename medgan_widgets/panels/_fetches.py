@@ -11,7 +11,13 @@ from typing import Any
 import filelock
 
 from medgan_widgets.catalogue import Catalogue
-from medgan_widgets.downloads import Package, cache_folder, cached_package, remove_package
+from medgan_widgets.downloads import (
+    Package,
+    cache_folder,
+    cached_package,
+    megabytes,
+    remove_package,
+)
 from medgan_widgets.errors import JobCancelled
 from medgan_widgets.medigan import actions
 
@@ -23,15 +29,7 @@ SOON = 1.0  # seconds before a silent wait is explained
 
 
 class Download:
-    """One package on its way: watch it, cancel it, wait for it.
-
-    Attributes
-    ----------
-    model_id
-        Whose package it is.
-    error
-        What ended it, or None.
-    """
+    """One package on its way: watch it, cancel it, wait for it."""
 
     def __init__(self, model_id: str) -> None:
         self.model_id = model_id
@@ -56,17 +54,7 @@ class Download:
             self._stop.set()
 
     def wait(self, timeout: float | None = None) -> Package:
-        """Block until it is over and return the package.
-
-        Raises
-        ------
-        TimeoutError
-            When ``timeout`` seconds pass first; the download goes on.
-        JobCancelled
-            When it was cancelled.
-        DownloadError, ConsentError
-            Whatever ended it.
-        """
+        """Block until it is over and return the package, or raise what ended it."""
         if not self._over.wait(timeout):
             raise TimeoutError(f"{self.model_id} is still downloading after {timeout:g} s.")
         if self.error is not None:
@@ -89,20 +77,7 @@ class Download:
 
 
 class Downloads:
-    """The downloads of one explorer; generating goes on beside them.
-
-    Parameters
-    ----------
-    catalogue
-        Where the packages are looked up.
-    lock
-        Held while what the page sees changes.
-    show
-        Called with a model's id, a text (None: it is over), which part of 1 is
-        there (None: not known), and whether it can be cancelled.
-    ended
-        Called with a model's id, a sentence, and what went wrong or None.
-    """
+    """The downloads of one explorer; generating goes on beside them."""
 
     def __init__(
         self, catalogue: Catalogue, lock: AbstractContextManager[Any], show: Show, ended: Ended
@@ -213,19 +188,6 @@ class Downloads:
         with self._lock:
             if self._known.get(one.model_id) is one and not one.cancelled:
                 self._show(one.model_id, text, part, True)
-
-
-def megabytes(count: float) -> str:
-    """Return a number of bytes in words.
-
-    Examples
-    --------
-    >>> megabytes(51_234_567), megabytes(691e6), megabytes(900)
-    ('51.2 MB', '691 MB', '0.9 kB')
-    """
-    if count < 1e5:
-        return f"{count / 1e3:,.1f} kB"
-    return f"{count / 1e6:,.0f} MB" if count >= 1e8 else f"{count / 1e6:,.1f} MB"
 
 
 def _so_far(done: int, total: int) -> str:

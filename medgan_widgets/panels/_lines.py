@@ -21,28 +21,14 @@ _PAPER, _INK, _GREY = (255, 255, 255), (33, 33, 33), (216, 216, 216)
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """One curve.
+    """One curve."""
 
-    Attributes
-    ----------
-    name
-        What the legend says; empty for a curve that is part of another one.
-    x, y
-        Points, [N] each, x rising; not-a-number where there is a gap.
-    colour
-        As CSS writes it.
-    dash
-        How it is drawn.
-    notes
-        What is said of each point under the pointer; empty for a curve without dots.
-    """
-
-    name: str
-    x: NDArray[Any]
-    y: NDArray[Any]
-    colour: str = COLOURS[0]
+    name: str  # for the legend; empty for a part of the curve before it
+    x: NDArray[Any]  # [N], rising
+    y: NDArray[Any]  # [N], not-a-number where there is a gap
+    colour: str = COLOURS[0]  # as CSS writes it
     dash: Dash = "solid"
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # of each point, under the pointer; empty: no dots
 
 
 def thinned(x: NDArray[Any], y: NDArray[Any], most: int = 500) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -95,13 +81,7 @@ def nice_ticks(low: float, high: float, number: int = 4, *, whole: bool = False)
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Return powers of ten around two positive numbers, at most about five.
-
-    Examples
-    --------
-    >>> log_ticks(0.02, 5)
-    [0.01, 0.1, 1.0, 10.0]
-    """
+    """Return powers of ten around two positive numbers, at most about five."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     last = max(last, first + 1)
     step = -(-(last - first) // 5)
@@ -171,11 +151,6 @@ def drawn(
     """Return the curves on paper, for a snapshot; the axes are those of `axes_of`.
 
     A legend that is wider than the plot goes on below itself, and the sheet is higher then.
-
-    Examples
-    --------
-    >>> drawn("loss", [Line("generator", np.arange(3), np.arange(3.0))]).size
-    (420, 220)
     """
     font, left = ImageFont.load_default(12), 52
     row, across, legend = 0, left, []

@@ -49,15 +49,7 @@ def drawn_models(telemetry: Telemetry, chosen: Sequence[str] | None) -> tuple[st
 
 
 def live(telemetry: Telemetry, models: Sequence[str]) -> dict[str, Shown]:
-    """Return the curves of an engine's work, by plot.
-
-    Examples
-    --------
-    >>> told = Telemetry()
-    >>> told.made("m", images=2, seconds=0.1, host_bytes=5_000_000)
-    >>> [line.name for line in live(told, ["m"])["speed"].lines], live(told, ["m"])["device"].lines
-    (['m'], ())
-    """
+    """Return the curves of an engine's work, by plot."""
     lines: dict[str, list[Line]] = {name: [] for name in LIVE}
     for place, model in enumerate(models):
         colour = COLOURS[place % len(COLOURS)]

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from medgan_widgets.cards import UNKNOWN, ModelCard, ScoreCard, Weights
 from medgan_widgets.catalogue import Catalogue, Metric, RunsHere, size_text
+from medgan_widgets.catalogue.figures import value_of
 
 MODALITIES = {
     "MR": "magnetic resonance",
@@ -168,8 +169,7 @@ def nearest(searched: Catalogue, hits: Catalogue) -> dict[str, str]:
 def by_score(hits: Catalogue, ids: list[str], metric: Metric, direction: str) -> list[str]:
     """Turn a ranking round if asked; models without the figure stay last."""
     best_first = direction == ("descending" if metric.higher_is_better else "ascending")
-    key = (metric.name, metric.extractor)
-    having = [n for n in ids if any((s.name, s.extractor) == key for s in hits[n].scores)]
+    having = [name for name in ids if value_of(hits[name], metric) is not None]
     without = [name for name in ids if name not in having]
     return (having if best_first else having[::-1]) + without
 

@@ -10,12 +10,18 @@ from typing import Any
 
 from medgan_widgets.cards import ModelCard
 from medgan_widgets.catalogue import Catalogue, RunsHere
-from medgan_widgets.downloads import Package, cached_package, cached_packages, remove_package
+from medgan_widgets.downloads import (
+    Package,
+    cached_package,
+    cached_packages,
+    megabytes,
+    remove_package,
+)
 from medgan_widgets.errors import ConsentError, MedganError, RequestError
 from medgan_widgets.medigan import actions, dependencies
 from medgan_widgets.medigan import trust as consents
 from medgan_widgets.medigan.workers import end_workers, shared_workers
-from medgan_widgets.panels._fetches import Downloads, Ended, megabytes
+from medgan_widgets.panels._fetches import Downloads, Ended
 
 
 class Packages:
@@ -23,23 +29,6 @@ class Packages:
 
     The page hears of what is going on by the view's trait ``transfers``:
     {model id: {text, part of 1 or None, whether it can be cancelled}}.
-
-    Parameters
-    ----------
-    catalogue, view
-        The explorer's.
-    lock
-        Held while the view's traits change.
-    ended
-        Called with a model's id, a sentence, and what went wrong or None, whenever
-        something was done to its package.
-
-    Attributes
-    ----------
-    downloads
-        What is on its way.
-    aside
-        The thread of the last click that needed one.
     """
 
     def __init__(
@@ -51,7 +40,7 @@ class Packages:
     ) -> None:
         self._catalogue, self._view, self._lock, self._ended = catalogue, view, lock, ended
         self.downloads = Downloads(catalogue, lock, self._show, ended)
-        self.aside: threading.Thread | None = None
+        self.aside: threading.Thread | None = None  # of the last click that needed one
 
     def heard(self, content: Mapping[str, Any]) -> None:
         """Do what a click asks for; what may take long goes to a thread of its own."""

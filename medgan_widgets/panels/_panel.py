@@ -1,10 +1,8 @@
 """What all panels share: title, status and error line, snapshot, and a clean close.
 
-The head is a small widget of its own, for two reasons. Screen readers announce
-a live region only when it stays in the page while its text changes, which the
-HTML widget does not do; and text set by ``textContent`` can never become markup.
-It also keeps Jupyter's shortcuts away from everything focusable in its panel:
-without that, typing ``d d`` on a focused button deletes the cell.
+The head is a widget of its own: screen readers announce a live region only when it stays
+in the page while its text changes, and ``textContent`` can never become markup. It also
+keeps Jupyter's shortcuts away: ``d d`` on a focused button would delete the cell.
 """
 
 from __future__ import annotations
@@ -109,15 +107,7 @@ class Head(anywidget.AnyWidget):
 
 
 class Snapshot:
-    """A static picture of a panel, with its words in it; displays without a browser.
-
-    Attributes
-    ----------
-    image
-        The picture.
-    text
-        One line that says what it shows, the same in every run.
-    """
+    """A static picture of a panel, with its words in it; displays without a browser."""
 
     def __init__(self, image: Image.Image, text: str) -> None:
         self.image = image
@@ -142,15 +132,6 @@ class Panel(ipywidgets.VBox):
     A panel of one's own sets ``self.body``, may override `_facts` (what its
     ``repr`` says), `_picture` (what a snapshot shows) and `_release` (what to let
     go when it is closed).
-
-    Parameters
-    ----------
-    title
-        The heading.
-    body
-        The widgets under the head.
-    status
-        The first status sentence.
 
     Examples
     --------
@@ -228,13 +209,16 @@ class Panel(ipywidgets.VBox):
             self._fail(problem)
 
     def _fail(self, problem: BaseException) -> None:
+        if not isinstance(problem, MedganError):
+            log.error("%s failed", type(self).__name__, exc_info=problem)
         self.error = self._in_words(problem)
 
-    def _in_words(self, problem: BaseException) -> str:
+    @staticmethod
+    def _in_words(problem: BaseException | None) -> str:
         if isinstance(problem, MedganError):
             return str(problem)
-        log.error("%s failed", type(self).__name__, exc_info=problem)
-        return f"Something went wrong ({type(problem).__name__}: {problem})."
+        kind = type(problem).__name__
+        return f"Something went wrong ({kind}: {problem}); the log has the details."
 
     def _facts(self) -> Mapping[str, object]:
         return {}

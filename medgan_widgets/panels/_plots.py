@@ -85,59 +85,22 @@ class _Caption(anywidget.AnyWidget):
 
 
 class Curves:
-    """A plot of several named curves against one quantity.
-
-    Parameters
-    ----------
-    title
-        Above the plot.
-    x_label
-        What x is, at the end of its axis.
-    log
-        Whether y is logarithmic; values of 0 and less are left out then.
-    zero
-        Whether y begins at 0.
-    height
-        Of the plot without its title, in pixels.
-    x_is
-        An amount, a count of things, or the place of each of them.
-    dots
-        Area of the dots that answer the pointer, in square pixels.
-    least
-        Seconds between two messages to the page.
-    most
-        Points of a curve on the page.
-
-    Attributes
-    ----------
-    widget
-        What to show.
-    sent
-        How often the plot went to the page.
-
-    Examples
-    --------
-    >>> curves = Curves("loss")
-    >>> curves.show([Line("generator", np.arange(3.0), np.array([2.0, 1.0, 0.5]))])
-    >>> curves.legend
-    ('generator 0.5',)
-    >>> curves.close()
-    """
+    """A plot of several named curves against one quantity."""
 
     def __init__(
         self,
         title: str,
         *,
         x_label: str = "kimg",
-        log: bool = False,
-        zero: bool = False,
-        height: int = 130,
+        log: bool = False,  # then values of 0 and less are left out
+        zero: bool = False,  # whether y begins at 0
+        height: int = 130,  # of the plot without its title, in pixels
         x_is: X = "amount",
-        dots: int = 36,
-        least: float = 0.2,
-        most: int = 500,
+        dots: int = 36,  # area of the dots that answer the pointer, in square pixels
+        least: float = 0.2,  # seconds between two messages to the page
+        most: int = 500,  # points of a curve on the page
     ) -> None:
-        self.sent = 0
+        self.sent = 0  # how often the plot went to the page
         self._log, self._zero, self._least, self._most = log, zero, least, most
         self._x_is: X = x_is
         self._lock = threading.RLock()
@@ -209,15 +172,7 @@ class Curves:
             self._flush()
 
     def show(self, lines: Sequence[Line], *, title: str | None = None, note: str = "") -> None:
-        """Show these curves instead of the ones before.
-
-        Parameters
-        ----------
-        title
-            A new one, else the old one stays.
-        note
-            A few words beside the title, e.g. why there is no curve.
-        """
+        """Show these curves instead of the ones before; without a title the old one stays."""
         with self._lock:
             self._wanted = (self.title if title is None else title, note, tuple(lines))
             self._flush()

@@ -21,13 +21,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def choices() -> dict[str, list[Any]]:
-    """Return what the forms offer.
-
-    Examples
-    --------
-    >>> choices()["data"]
-    ['brain_mri', 'chest_xray', 'mammogram']
-    """
+    """Return what the forms offer."""
     return {
         "data": list(KINDS),
         "preset": list(PRESETS),
@@ -38,18 +32,7 @@ def choices() -> dict[str, list[Any]]:
 
 
 def training_form(form: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a training is asked for, as `prepare_run` takes it; blank is left out.
-
-    Raises
-    ------
-    RequestError
-        For what no training can have.
-
-    Examples
-    --------
-    >>> training_form({"data": "mammogram", "preset": "residual", "size": "64", "kimg": "20"})
-    {'data': 'mammogram', 'preset': 'residual', 'size': 64, 'kimg': 20.0}
-    """
+    """Return what a training is asked for, as `prepare_run` takes it; blank is left out."""
     asked: dict[str, Any] = {"data": _text(form, "data"), "preset": _text(form, "preset")}
     if not asked["data"]:
         raise RequestError(f"data must be a path or one of {', '.join(KINDS)}; the field is empty.")
@@ -64,18 +47,7 @@ def training_form(form: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def run_folder(runs: Path, name: object) -> Path:
-    """Return the directory of a new run by its name.
-
-    Raises
-    ------
-    RequestError
-        When it cannot be a folder's name, or is taken.
-
-    Examples
-    --------
-    >>> run_folder(Path("runs"), "knee").name
-    'knee'
-    """
+    """Return the directory of a new run by its name."""
     if not isinstance(name, str) or not _NAME.fullmatch(name.strip()):
         raise RequestError(
             "a run's name must be 1 to 100 letters, digits, '.', '_' or '-', and begin with a "
@@ -106,19 +78,7 @@ def estimate(asked: Mapping[str, Any]) -> str:
 
 
 def model_form(form: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a model is to be called, as `make_model` takes it; blank is left out.
-
-    Raises
-    ------
-    RequestError
-        When it has no id.
-
-    Examples
-    --------
-    >>> asked = model_form({"model_id": "knee-1", "modality": "DX", "statement_source": "ward 3"})
-    >>> asked["modality"], asked["statement"]["source"], asked["statement"]["approval"]
-    ('DX', 'ward 3', '')
-    """
+    """Return what a model is to be called, as `make_model` takes it; blank is left out."""
     model_id = _text(form, "model_id")
     if not _NAME.fullmatch(model_id):
         raise RequestError(
@@ -161,13 +121,7 @@ def model_defaults(name: str, config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def runs_of(content: Mapping[str, Any]) -> list[str]:
-    """Return the run directories that a page's message names, 1 to 8.
-
-    Raises
-    ------
-    RequestError
-        When it names none, or more than can be told apart.
-    """
+    """Return the run directories that a page's message names, 1 to 8."""
     runs = content.get("runs")
     if not isinstance(runs, list) or not runs or not all(isinstance(one, str) for one in runs):
         raise RequestError("choose a run first; none was named.")

@@ -31,34 +31,18 @@ SHOWN_ALARMS = 30
 
 @dataclass(frozen=True)
 class Look:
-    """What a run directory said at one moment.
-
-    Attributes
-    ----------
-    run
-        The directory.
-    state, wish
-        Who trains it, and what somebody has asked of them.
-    config, data
-        What it was started with, and what its images are; empty while unknown.
-    ticks, alarms, pictures
-        As in `runs`, oldest first; at most about 1,000 ticks.
-    ready
-        Whether there are weights to make a model of.
-    problem
-        One sentence on what could not be read, or an empty string.
-    """
+    """What a run directory said at one moment."""
 
     run: Path
     state: RunState = field(default_factory=RunState)
-    wish: Ask = "go on"
-    config: Mapping[str, Any] = field(default_factory=dict)
+    wish: Ask = "go on"  # what somebody asked of those who train it
+    config: Mapping[str, Any] = field(default_factory=dict)  # empty while unknown, as data
     data: Mapping[str, Any] = field(default_factory=dict)
-    ticks: tuple[Tick, ...] = ()
+    ticks: tuple[Tick, ...] = ()  # at most about 1,000, oldest first, as alarms and pictures
     alarms: tuple[Alarm, ...] = ()
     pictures: Mapping[float, Path] = field(default_factory=dict)
-    ready: bool = False
-    problem: str = ""
+    ready: bool = False  # whether there are weights to make a model of
+    problem: str = ""  # one sentence on what could not be read
 
     @property
     def name(self) -> str:
@@ -72,13 +56,7 @@ class Look:
 
 
 class Looker:
-    """Looks at one run again and again, and reads only what has changed.
-
-    Examples
-    --------
-    >>> Looker("nowhere").look().problem.split(";")[0]
-    'nowhere is not a run directory: there is no such folder'
-    """
+    """Looks at one run again and again, and reads only what has changed."""
 
     def __init__(self, run: str | Path) -> None:
         self.run = Path(run)
@@ -159,13 +137,7 @@ def first_run(runs: Iterable[Path]) -> Path | None:
 
 
 def picture_bytes(path: Path) -> bytes:
-    """Return a PNG file's bytes.
-
-    Raises
-    ------
-    DataError
-        When it cannot be read or is something else.
-    """
+    """Return a PNG file's bytes."""
     try:
         content = path.read_bytes()
     except OSError as error:

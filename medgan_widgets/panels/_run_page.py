@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ class Timeline(anywidget.AnyWidget):
         with self.hold_sync():
             self.run = str(look.run)
             self.kimgs = list(look.pictures)
-            self.alarms = [_alarm(one) for one in reversed(look.alarms[-SHOWN_ALARMS:])]
+            self.alarms = [asdict(one) for one in reversed(look.alarms[-SHOWN_ALARMS:])]
             self.state, self.state_line = look.state.state, state_line(look)
             if look.config or not look.problem:
                 self._show_picture(look)
@@ -76,7 +77,9 @@ class Timeline(anywidget.AnyWidget):
         if not look.pictures:
             self.at, self.picture, self._source = NEWEST, b"", ()
             return
-        kimg = max(look.pictures) if self.asked < 0 else _nearest(look.pictures, self.asked)
+        kimg = max(look.pictures)
+        if self.asked >= 0:
+            kimg = min(look.pictures, key=lambda one: abs(one - self.asked))
         path = look.pictures[kimg]
         try:
             source = (path, path.stat().st_mtime_ns)
@@ -156,21 +159,6 @@ def buttons(look: Look) -> list[dict[str, Any]]:
 
 def _button(do: str, label: str, why: str) -> dict[str, Any]:
     return {"do": do, "label": label, "on": not why, "why": why}
-
-
-def _alarm(alarm: Any) -> dict[str, Any]:
-    return {
-        "name": alarm.name,
-        "kimg": alarm.kimg,
-        "text": alarm.text,
-        "evidence": alarm.evidence,
-        "advice": alarm.advice,
-        "stops": bool(alarm.stops),
-    }
-
-
-def _nearest(pictures: Mapping[float, Path], kimg: float) -> float:
-    return min(pictures, key=lambda one: abs(one - kimg))
 
 
 def paper(looks: Sequence[Look], picture: bytes) -> Image.Image:

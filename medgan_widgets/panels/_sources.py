@@ -26,13 +26,7 @@ class Sources:
         self._leave: Callable[[], object] = lambda: None
 
     def chosen(self, content: Mapping[str, Any], buffers: Sequence[Any]) -> tuple[str, ...]:
-        """Return the paths that a page's message means; an empty one means none.
-
-        Raises
-        ------
-        DataError
-            When one of them is no image; then nothing of the message is used.
-        """
+        """Return the paths that a page's message means; an empty one means none."""
         if content.get("path"):
             return checked_paths([str(content["path"])])
         names = [str(name) for name in content.get("names", ())]
@@ -70,13 +64,7 @@ class Sources:
 
 
 def checked_paths(given: Sequence[str | Path]) -> tuple[str, ...]:
-    """Return images, and those inside of folders, as absolute paths; each one was read.
-
-    Raises
-    ------
-    DataError
-        For a path that is not there, an empty folder, or a file that is no image.
-    """
+    """Return images, and those inside of folders, as absolute paths; each one was read."""
     try:
         return tuple(str(path) for path in source_paths(given))
     except (OSError, RuntimeError, ValueError, Image.DecompressionBombError) as error:

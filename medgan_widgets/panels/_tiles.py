@@ -1,9 +1,7 @@
 """From the worker to the page: tiles in a few messages, in step with what the page has painted.
 
-The worker adds images; one publisher thread sends what is new, several tiles in
-one message, at most 30 messages a second for each grid, since the server drops
-messages above a rate and a trait wants one writer. A page says hello with what
-it has, so a second view or a reload gets what it lacks. At the end one PNG goes
+One publisher thread sends what is new, at most 30 messages a second for each grid: the
+server drops messages above a rate, and a trait wants one writer. At the end one PNG goes
 into a trait: what a saved notebook shows without a kernel.
 """
 
@@ -164,7 +162,8 @@ class Feed:
         try:
             if self._heard:
                 self._canvas.send(message, buffers=buffers)
-            if final is not None and shown.images and shown.number != self._stored():
+            new = shown.number != self._canvas.picture.get("id")
+            if final is not None and shown.images and new:
                 self._canvas.picture = picture_of(shown)
         finally:
             if final is not None:
@@ -194,9 +193,6 @@ class Feed:
             "seconds": shown.seconds,
         }
         return message, [data for place in new for data in shown.pixels(place)]
-
-    def _stored(self) -> int:
-        return int(self._canvas.picture.get("id", 0))
 
 
 def picture_of(pictures: Pictures) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import logging
 import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ import traitlets
 from numpy.typing import NDArray
 from PIL import Image
 
-from medgan_widgets.errors import JobCancelled, MedganError, NotRunnableError, RequestError
+from medgan_widgets.errors import MedganError, NotRunnableError, RequestError
 from medgan_widgets.images import contact_sheet, padded
 from medgan_widgets.jobs import Job, submit
-from medgan_widgets.panels._choices import MOST_COLUMNS, checked, choice, request_of, runnable
+from medgan_widgets.panels._choices import MOST_COLUMNS, choice, request_of, runnable
 from medgan_widgets.panels._downloads import Saves
 from medgan_widgets.panels._panel import Panel
 from medgan_widgets.panels._scripts import joined
@@ -104,7 +105,7 @@ class GeneratorGrid(Panel):
             engine = shared_engine()
         self._engine = engine
         self._catalogue = engine.catalogue if catalogue is None else catalogue
-        self._wanted = checked(
+        self._request = request_of(
             {
                 "model": model,
                 "images": images,
@@ -128,7 +129,7 @@ class GeneratorGrid(Panel):
         self._show_wanted()
         self.canvas.on_msg(self._on_message)
         super().__init__("Generate", [self.canvas], "Press Generate to make synthetic images.")
-        asked = self.request
+        asked = self._request
         self.use(model)
         card = self._catalogue[self.model]  # what nobody can mean is told here, not dropped
         labels_from_seeds([0], card.condition, condition or {})
@@ -137,23 +138,23 @@ class GeneratorGrid(Panel):
         check_mix_fits(asked.mix, card.id, card.style_layers)
         if inputs and not card.needs.image:
             raise RequestError(f"{card.id} makes images from noise; leave inputs out.")
-        self._wanted["inputs"] = checked_paths(inputs)
+        self._request = replace(self._request, inputs=checked_paths(inputs))
         self._show_wanted()
 
     @property
     def model(self) -> str:
         """The model the next images come from."""
-        return str(self._wanted["model"])
+        return self._request.model_id
 
     @property
     def images(self) -> int:
         """How many images the next request makes."""
-        return int(self._wanted["images"])
+        return len(self._request.seeds)
 
     @property
     def seed(self) -> int:
         """The first seed of the next request."""
-        return int(self._wanted["seed"])
+        return self._request.seeds[0]
 
     @property
     def columns(self) -> int:
@@ -163,7 +164,7 @@ class GeneratorGrid(Panel):
     @property
     def request(self) -> GenerateRequest:
         """The request that Generate would send now."""
-        return request_of(self._wanted)
+        return self._request
 
     @property
     def job(self) -> Job[Batch] | None:
@@ -199,15 +200,18 @@ class GeneratorGrid(Panel):
             self.error = error
             raise
         if self._shown_model not in ("", card.id):  # another model's arguments mean nothing here
-            self._wanted = {**self._wanted, "options": {}, "inputs": ()}
+            self._request = replace(self._request, options={}, inputs=())
         self._shown_model = card.id
-        self._wanted = {**self._wanted, "model": card.id}
-        if set(self._wanted["condition"]) - set(card.condition):
-            self._wanted["condition"] = {}
-        if not card.truncation:
-            self._wanted["psi"] = None
-        if card.style_layers <= ((self._wanted["mix"] or {}).get("layers") or (0, 0))[1]:
-            self._wanted["mix"] = None
+        asked = self._request
+        known_factors = set(asked.condition) <= set(card.condition)
+        known_layers = card.style_layers > ((asked.mix or {}).get("layers") or (0, 0))[1]
+        self._request = replace(
+            asked,
+            model_id=card.id,
+            condition=asked.condition if known_factors else {},
+            truncation_psi=asked.truncation_psi if card.truncation else None,
+            mix=asked.mix if known_layers else None,
+        )
         self.error = ""
         self._engine.prepare(card.id)
         self.canvas.models = [choice(each) for each in known.values()]
@@ -265,7 +269,7 @@ class GeneratorGrid(Panel):
             self.status = f"Cancelled after {made} of {_images(asked)}."
         else:
             self.status = f"Stopped after {made} of {_images(asked)}."
-            self.error = _sentence(job.error)
+            self.error = self._in_words(job.error)
 
     def _on_message(self, _: object, content: Mapping[str, Any], buffers: Sequence[Any]) -> None:
         """Hear the page, on whatever thread: note, enqueue, answer, and never take long."""
@@ -278,13 +282,16 @@ class GeneratorGrid(Panel):
             elif kind == "painted":
                 self._feed.painted(int(content.get("frame", 0)))
             elif kind == "sources":
-                self._wanted["inputs"] = self._sources.chosen(content, buffers)
+                inputs = self._sources.chosen(content, buffers)
+                self._request = replace(self._request, inputs=inputs)
                 self.error = ""
                 self._show_wanted()
             elif kind == "generate":
-                wanted = checked(content)
-                self._wanted = {**wanted, "inputs": self._inputs_for(wanted["model"])}
-                self._shown_model = self._catalogue[wanted["model"]].id
+                wanted = request_of({**content, "inputs": ()})
+                card = self._catalogue[wanted.model_id]
+                kept = self._request.inputs if card.needs.image else ()
+                self._request = replace(wanted, inputs=kept)
+                self._shown_model = card.id
                 self._show_wanted()
                 self.generate()
             elif kind == "cancel":
@@ -298,11 +305,6 @@ class GeneratorGrid(Panel):
                 self._feed.progress("refused", len(shown.images), len(shown.request.seeds))
         except (KeyError, TypeError, ValueError):  # no page of ours sends that
             log.warning("a message was not understood: %.200r", content)
-
-    def _inputs_for(self, model_id: str) -> Sequence[str]:
-        """Keep the source images while the model takes some."""
-        card = self._catalogue[model_id]
-        return self._wanted["inputs"] if card.needs.image else ()
 
     def _export(self, content: Mapping[str, Any]) -> None:
         """Begin a file or a recipe for one view; the images are looked at for copies first."""
@@ -322,7 +324,7 @@ class GeneratorGrid(Panel):
 
         def on_done(job: Job[Any]) -> None:
             if job.state == "failed":
-                self.error = _sentence(job.error)
+                self.error = self._in_words(job.error)
             elif job.state == "cancelled":
                 hear("Saving was cancelled; nothing was saved.")
             if job.state != "done":
@@ -340,16 +342,20 @@ class GeneratorGrid(Panel):
                 pictures.recipe = {**pictures.request.to_dict(), "inputs": unknown}
 
     def _show_wanted(self) -> None:
-        inputs = self._wanted["inputs"]
+        asked = self._request
         self.canvas.sources = {
-            "count": len(inputs),
-            "names": ", ".join(Path(path).name for path in inputs),
+            "count": len(asked.inputs),
+            "names": ", ".join(Path(path).name for path in asked.inputs),
         }
-        shown = {name: value for name, value in self._wanted.items() if name != "inputs"}
-        mix = self._wanted["mix"]
-        if mix is not None:  # a page's numbers end at 2^53
-            shown["mix"] = {**mix, "seed": str(mix["seed"])}
-        self.canvas.controls = {**shown, "seed": str(self._wanted["seed"])}
+        self.canvas.controls = {  # seeds as text: a page's numbers end at 2^53
+            "model": self.model,
+            "images": self.images,
+            "seed": str(self.seed),
+            "condition": dict(asked.condition),
+            "psi": asked.truncation_psi,
+            "mix": None if asked.mix is None else {**asked.mix, "seed": str(asked.mix["seed"])},
+            "options": dict(asked.options),
+        }
 
     def _facts(self) -> Mapping[str, object]:
         return {"model": self.model, "images": self.images, "seed": self.seed}
@@ -370,13 +376,6 @@ class GeneratorGrid(Panel):
         self._job = None
         self._saves = Saves(self._catalogue)  # the training images go with the old one
         self._feed = Feed(self.canvas)
-
-
-def _sentence(error: BaseException | None) -> str:
-    if isinstance(error, (MedganError, JobCancelled)):
-        return str(error)
-    kind = type(error).__name__
-    return f"Something went wrong ({kind}: {error}); the log has the details."
 
 
 def _images(count: int) -> str:

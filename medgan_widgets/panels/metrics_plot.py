@@ -142,8 +142,8 @@ class MetricsPlot(Panel):
         self._watcher = watched(self.beacon, self.refresh, every, lambda: self._all_curves)
         self.speed_table.observe(self._relog_speed, "log")
         self.score_table.observe(self._relog_scores, "log")
-        self.speed_table.on_msg(self._asked_speed)
-        self.score_table.on_msg(self._asked_scores)
+        self.speed_table.on_msg(lambda t, content, _: self._answer(t, content, self.usage_frame))
+        self.score_table.on_msg(lambda t, content, _: self._answer(t, content, self.to_frame))
         self.add(scores)
 
     # ------------------------------------------------------------ what it shows
@@ -303,12 +303,6 @@ class MetricsPlot(Panel):
                 curves.close()
             self._plots, self._seen_version = {}, None
             self.refresh()
-
-    def _asked_speed(self, _: object, content: Any, __: object) -> None:
-        self._answer(self.speed_table, content, self.usage_frame)
-
-    def _asked_scores(self, _: object, content: Any, __: object) -> None:
-        self._answer(self.score_table, content, self.to_frame)
 
     def _answer(self, table: _Table, content: Any, frame: Callable[[], pd.DataFrame]) -> None:
         if isinstance(content, Mapping) and content.get("kind") == "csv":

@@ -86,18 +86,9 @@ class Studio(Panel):
         self._engine = engine
         catalogue = engine.catalogue if catalogue is None else catalogue
         self.grid = GeneratorGrid(
-            model,
-            images,
-            seed,
-            columns,
-            condition,
-            truncation_psi,
-            engine,
-            catalogue,
-            options,
-            inputs,
-            mix,
-        )
+            model, images, seed, columns, condition, truncation_psi, engine, catalogue, options,
+            inputs, mix,
+        )  # fmt: skip
         self.explorer = ModelExplorer(catalogue, on_use=self.use)
         self.monitor = TrainingMonitor(runs=runs, catalogue=catalogue, on_model=self._made)
         self.metrics = MetricsPlot(engine)

@@ -17,11 +17,10 @@ from PIL import Image
 
 from medgan_widgets.cards import MODALITIES, ORGANS, ModelCard
 from medgan_widgets.catalogue.words import known_as
-from medgan_widgets.errors import RequestError
-from medgan_widgets.jobs import Job
+from medgan_widgets.errors import JobCancelled, RequestError
+from medgan_widgets.jobs import Job, submit
 from medgan_widgets.panels import _run_forms as forms
 from medgan_widgets.panels._beacon import Beacon, watched
-from medgan_widgets.panels._one_of_each import OneOfEach
 from medgan_widgets.panels._panel import Panel
 from medgan_widgets.panels._run_lines import PLOTS, shown
 from medgan_widgets.panels._run_looks import Look, Looker, first_run, known_runs
@@ -87,7 +86,7 @@ class TrainingMonitor(Panel):
         self._until_listed = 0
         self._acted = ""  # what went wrong with an action; stays until the next one
         self._curves: dict[str, Any] = {}
-        self._actions = OneOfEach(self._show_busy)
+        self._jobs: dict[str, Job[Any]] = {}  # the last one of each kind
         self.beacon, self.desk, self.timeline = Beacon(), Desk(choices=forms.choices()), Timeline()
         self._plots = ipywidgets.Box([])
         self._box = ipywidgets.VBox([self.desk, self.timeline, self._plots])
@@ -286,26 +285,26 @@ class TrainingMonitor(Panel):
     ) -> Job[Any]:
         """Queue one of the long actions, unless one of its kind runs already."""
 
-        def over(result: Any) -> None:
+        def over(job: Job[Any]) -> None:
             with self._lock:
-                if not self._closed:
-                    self._guard(lambda: done(result))
+                if self._closed:
+                    return
+                self.desk.busy = ""
+                if job.state == "done":
+                    self._guard(lambda: done(job.items[0]))
+                else:
+                    self.status = ""
+                    self._fail(job.error or JobCancelled("it was cancelled."))
 
         with self._lock:
-            if self.desk.busy != kind:
-                self._acted, self.error, self.status = "", "", said
-            return self._actions.do(kind, work, over, self._gave_up)
-
-    def _gave_up(self, problem: BaseException) -> None:
-        with self._lock:
-            if not self._closed:
-                self.status = ""
-                self._fail(problem)
-
-    def _show_busy(self, kind: str) -> None:
-        with self._lock:
-            if not self._closed:
-                self.desk.busy = kind
+            before = self._jobs.get(kind)
+            if before is not None and not before.done:
+                return before
+            self._acted, self.error, self.status = "", "", said
+            self.desk.busy = kind
+            job = submit(lambda: iter([work()]), owner=(id(self), kind), on_done=over)
+            self._jobs[kind] = job
+            return job
 
     def _started(self, folder: Path) -> None:
         self._until_listed = 0
@@ -351,7 +350,8 @@ class TrainingMonitor(Panel):
 
     def _fail(self, problem: BaseException) -> None:
         with self._lock:
-            self._acted = self._in_words(problem)
+            super()._fail(problem)
+            self._acted = self.error
             self._complain()
 
     def _complain(self) -> None:
