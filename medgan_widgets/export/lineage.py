@@ -128,7 +128,7 @@ class Lineage:
             return self._run("run", run_id, card, ())
         if "imported_sha256" in card.training:
             text = (
-                f"imported from a checkpoint, SHA-256 {card.training['imported_sha256'][:12]}…; "
+                f"imported from a checkpoint, SHA-256 {str(card.training['imported_sha256'])[:12]}…; "
                 "who trained it on what is not known here"
             )
         else:
