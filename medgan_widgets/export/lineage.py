@@ -127,10 +127,8 @@ class Lineage:
         if isinstance(run_id, str):
             return self._run("run", run_id, card, ())
         if "imported_sha256" in card.training:
-            text = (
-                f"imported from a checkpoint, SHA-256 {str(card.training['imported_sha256'])[:12]}…; "
-                "who trained it on what is not known here"
-            )
+            sha256 = str(card.training["imported_sha256"])[:12]
+            text = f"imported, SHA-256 {sha256}…; who trained it on what is not known here"
         else:
             text = "the card names no run"
         return Step("run", False, text, {}, self._from_card(card, ()))

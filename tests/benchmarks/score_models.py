@@ -126,6 +126,8 @@ def _figures(scores: Iterable[Score], anatomy: str, copies: Report, baseline: st
 def _row(score: Score) -> str:
     low, high = score.interval or (float("nan"), float("nan"))
     floor = "" if score.floor is None else f"{score.floor:.3f}"
+    if score.value_at_floor_n is not None:
+        floor += f" at n {score.floor_n} (value there {score.value_at_floor_n:.3f})"
     return (
         f"| {score.name} | {score.value:.3f} | {low:.3f} to {high:.3f} | {floor} "
         f"| {score.n_real} / {score.n_fake} | {score.extractor} |\n"
