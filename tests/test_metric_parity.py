@@ -1,6 +1,6 @@
 """Our figures beside those of torch-fidelity, torchmetrics, scipy and closed forms.
 
-The table in the README is written by this file::
+The table in benchmarks/RESULTS.md is written by this file::
 
     python tests/test_metric_parity.py
 
@@ -35,7 +35,7 @@ from medgan_widgets.metrics import (
 )
 from medgan_widgets.metrics.kernels import distances_of_rows
 
-README = Path(__file__).parents[1] / "README.md"
+RESULTS = Path(__file__).parent / "benchmarks" / "RESULTS.md"
 OPEN, CLOSE = "<!-- parity -->", "<!-- /parity -->"
 CLOSE_ENOUGH = 1e-6
 GOLDEN_FD = 0.3980639942506946
@@ -241,18 +241,18 @@ def as_markdown(rows: list[Row]) -> str:
     return "\n".join([*head, *map(str, rows)])
 
 
-def in_readme(text: str, inside: str) -> str:
+def in_results(text: str, inside: str) -> str:
     before, rest = text.split(OPEN)
     return f"{before}{OPEN}\n{inside}\n{CLOSE}{rest.split(CLOSE)[1]}"
 
 
 @pytest.mark.filterwarnings("ignore:Metric `Kernel")
-def test_the_table_of_the_readme_is_what_comes_out_today() -> None:
+def test_the_table_of_the_results_is_what_comes_out_today() -> None:
     rows = table()
     far = {str(row) for row in rows if row.difference > CLOSE_ENOUGH}
     assert far == set(), "these differ by more than a millionth"
-    text = README.read_text("utf-8")
-    assert in_readme(text, as_markdown(rows)) == text, "run python tests/test_metric_parity.py"
+    text = RESULTS.read_text("utf-8")
+    assert in_results(text, as_markdown(rows)) == text, "run python tests/test_metric_parity.py"
 
 
 def test_figures_that_were_worked_out_once_by_slow_formulas_stay() -> None:
@@ -267,5 +267,5 @@ def test_figures_that_were_worked_out_once_by_slow_formulas_stay() -> None:
 
 if __name__ == "__main__":
     found = as_markdown(table())
-    README.write_text(in_readme(README.read_text("utf-8"), found), "utf-8")
+    RESULTS.write_text(in_results(RESULTS.read_text("utf-8"), found), "utf-8")
     sys.stdout.write(found + "\n")

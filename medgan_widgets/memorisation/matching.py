@@ -17,7 +17,7 @@ LEAST = 0.3  # correlation of pixels below which nothing is a copy
 PAIRS = 512  # laid over each other at a time
 # Candidates are looked at three times: pixels a side, steps of the alignment, and how many of
 # an image's candidates go on from there. In 16 pixels ribs slip by one, and copies are lost.
-LOOKS = ((32, 2, 12), (32, 3, 6), (SIDE, 4, 1))
+LOOKS = ((32, 3, 16), (32, 3, 8), (SIDE, 4, 1))
 
 
 @dataclass(frozen=True, eq=False)
