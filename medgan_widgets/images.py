@@ -20,18 +20,7 @@ _MASK = (0, 229, 255)  # as on screen: seen on every grey
 
 
 def to_uint8(images: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return images as uint8, any shape; uint16 keeps its upper byte.
-
-    Raises
-    ------
-    DataError
-        For other kinds of numbers, whose range nobody stated.
-
-    Examples
-    --------
-    >>> int(to_uint8(np.array([65535], np.uint16))[0])
-    255
-    """
+    """Return images as uint8, any shape; uint16 keeps its upper byte."""
     if images.dtype == np.uint8:
         return images
     if images.dtype == np.uint16:
@@ -40,19 +29,7 @@ def to_uint8(images: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def checked_pixels(images: Any, what: str = "images") -> NDArray[Any]:
-    """Return images as uint8 or uint16 [N, H, W, C], C of 1, 3 or 4.
-
-    Parameters
-    ----------
-    images
-        An array [N, H, W] or [N, H, W, C].
-    what
-        What they are called in an error.
-
-    Raises
-    ------
-    DataError
-        When they are no such array, are none, or have no pixels.
+    """Return images as uint8 or uint16 [N, H, W, C], C of 1, 3 or 4; errors say ``what``.
 
     Examples
     --------
@@ -112,16 +89,6 @@ def windowed(images: NDArray[Any], center: float, width: float) -> NDArray[np.ui
     """Return grey values as seen through a window, uint8, the shape unchanged.
 
     ``center - width / 2`` becomes 0 and ``center + width / 2`` becomes 255.
-
-    Raises
-    ------
-    DataError
-        When the width is not above 0.
-
-    Examples
-    --------
-    >>> windowed(np.array([0, 100, 200], np.uint8), center=100, width=200).tolist()
-    [0, 128, 255]
     """
     if not width > 0:
         raise DataError(f"window_width must be above 0, got {width}.")
@@ -136,16 +103,6 @@ def png_bytes(image: NDArray[Any], text: Mapping[str, str] | None = None) -> byt
     Every row is coded as its difference to the row above and deflated for runs
     only: as small as the usual encoders on noisy images, and about three times
     as fast. ``text`` goes in as UTF-8 (iTXt).
-
-    Raises
-    ------
-    DataError
-        For other shapes or kinds of numbers.
-
-    Examples
-    --------
-    >>> png_bytes(np.zeros((4, 4), np.uint8))[1:4]
-    b'PNG'
     """
     pixels = image[..., None] if image.ndim == 2 else image
     if pixels.ndim != 3 or pixels.shape[2] not in _COLOUR_TYPES or 0 in pixels.shape:

@@ -296,11 +296,6 @@ def _checked_mix(mix: object) -> Mapping[str, Any] | None:
 def check_mix_fits(mix: Mapping[str, Any] | None, model_id: str, layers: int) -> None:
     """Refuse a mix for a model that has no style layers, or not that many.
 
-    Raises
-    ------
-    RequestError
-        When the model has no such layers.
-
     Examples
     --------
     >>> check_mix_fits({"seed": 42, "share": 0.5}, "my-model", layers=9)

@@ -35,23 +35,10 @@ def images_of_npz(
 ) -> Iterator[ImageFile]:
     """Yield the images of a file, not read yet, its parts one after another.
 
-    Parameters
-    ----------
-    path
-        The file; arrays ``<part>_images`` [N, H, W] or [N, H, W, 3], where a part
-        is train, val or test, or one plain ``images``; or an ``.npy`` file of those.
-        Where a file has parts, ``train`` is learned from, the others judge.
-    labels
-        The array of classes, ``<part>_<labels>`` [N] or [N, 1]; by default
-        ``labels`` where there is one. A number takes that column alone, where
-        one image has several findings; False takes none.
-    group
-        The array that says what belongs together.
-
-    Raises
-    ------
-    DataError
-        When the file is damaged, an array is missing, 3-D, or they differ in length.
+    The arrays are ``<part>_images`` [N, H, W] or [N, H, W, 3], where a part is train, val or
+    test, or one plain ``images``; or an ``.npy`` file of those. Where a file has parts,
+    ``train`` is learned from, the others judge. Classes are in ``<part>_<labels>``, by default
+    ``labels``; a number takes that column alone, False none.
     """
     file = Path(path).expanduser()
     if file.suffix.lower() == ".npy":

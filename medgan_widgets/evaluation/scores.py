@@ -148,11 +148,6 @@ def relative(score: Score) -> float | None:
 
     Where the floor stands at another n the value there counts: fewer images make distances
     larger.
-
-    Examples
-    --------
-    >>> relative(Score("FD", 3.0, 9, 9, "e", floor=2.0)), relative(Score("recall", 0.5, floor=0.9))
-    (1.5, None)
     """
     distance = score.name.split()[0] in ("FD", "FID", "FD-infinity", "FID-infinity")
     value = score.value if score.floor_n is None else score.value_at_floor_n

@@ -34,11 +34,6 @@ def memory_of(card: ModelCard, training: Any, runs: str | Path) -> tuple[Memory 
 
     With them comes a sentence where nobody can know that these are the images it was
     trained on; it is empty for the data of its own run, and for the phantoms it names.
-
-    Raises
-    ------
-    DataError
-        When images that somebody named cannot be read.
     """
     if training is None:
         return _of_run(card, runs), ""
@@ -87,15 +82,7 @@ def looked_through(
 
 
 def keep_report(report: Report, target: Path, gate: Gate | None) -> Path:
-    """Write the report beside where images go, and stop at the gate if it says so.
-
-    Raises
-    ------
-    MemorisationError
-        With ``"stop"``, for copies or when nobody could look.
-    SaveError
-        When the report cannot be written: without it nothing leaves.
-    """
+    """Write the report beside where images go, and stop at the gate if it says so."""
     stem = target.with_suffix("") if target.suffix == ".zip" else target
     place = stem.with_name(f"{stem.name}_memorisation.json")
     text = json.dumps(report.to_dict(), indent=1, default=_plain)

@@ -42,13 +42,7 @@ def model_readme(card: ModelCard) -> str:
 
 
 def plain(text: object) -> str:
-    r"""Return text that stays text in Markdown: no markup, no new column, one line.
-
-    Examples
-    --------
-    >>> plain("<b>a | b</b>")
-    '&lt;b>a \\| b&lt;/b>'
-    """
+    r"""Return text that stays text in Markdown: no markup, no new column, one line."""
     return " ".join(str(text).split()).replace("<", "&lt;").replace("|", "\\|")
 
 

@@ -42,13 +42,7 @@ class PhantomCNN(nn.Module):
 
 
 def read_phantom_cnn() -> PhantomCNN:
-    """Return the shipped network, ready to look at images.
-
-    Raises
-    ------
-    WeightsError
-        When its file is missing.
-    """
+    """Return the shipped network, ready to look at images."""
     path = WEIGHTS / FILE
     if not path.exists():
         raise WeightsError(f"{path.name} is missing; install medgan_widgets again.")

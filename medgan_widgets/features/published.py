@@ -19,13 +19,7 @@ MEANS = {"dinov2-vits14-1": IMAGENET, "radimagenet-resnet50-1": ((0.5,) * 3, (0.
 
 
 def read(name: str, path: Path) -> nn.Module:
-    """Return a published network with the weights of a file, ready to look at images.
-
-    Raises
-    ------
-    WeightsError
-        When the file holds something else.
-    """
+    """Return a published network with the weights of a file, ready to look at images."""
     if name == "inception-v3-compat":
         return _inception(path)
     state = _state(path)

@@ -171,19 +171,7 @@ def results_of(
     orders: Mapping[str, Sequence[Asked]],
     folder: Path,
 ) -> Results:
-    """Return the results of what was answered.
-
-    Parameters
-    ----------
-    plan
-        The truth.
-    answers
-        What each reader's file holds.
-    orders
-        What each reader is asked, in their own order.
-    folder
-        Where the study lies.
-    """
+    """Return the results of what was answered; ``orders`` is what each reader was asked."""
     readings = tuple(_reading(plan, [one], one.reader) for one in answers)
     persons = [one for one, read in zip(answers, readings, strict=True) if not read.simulated]
     counted = persons or list(answers)

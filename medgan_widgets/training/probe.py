@@ -37,18 +37,9 @@ Images = NDArray[np.uint8]
 
 
 class Probe:
-    """What a training is compared with: some reals, held-out reals, and fixed latents.
+    """What a training is compared with: some reals, held-out reals or None, and fixed latents.
 
-    Parameters
-    ----------
-    learned
-        The images it trains on.
-    held_out
-        Images of the other side of the split, or None.
-    conditional
-        Whether the generator is told the class.
-    leaks
-        The augmentations that must not show in the images: flip, quarter-turn.
+    ``leaks`` are the augmentations that must not show in the images: flip, quarter-turn.
     """
 
     def __init__(

@@ -23,19 +23,9 @@ SAME = ("size", "channels", "z_dim", "width")
 def parent_of(
     start_from: str | Path, network: str, settings: dict[str, int]
 ) -> dict[str, str | None]:
-    """Return where weights come from: what was named, its file, SHA-256 and run.
+    """Return where weights come from (a run directory, a model's folder or id): file, SHA-256, run.
 
-    Parameters
-    ----------
-    start_from
-        A run directory, a model's folder, or a model's id.
-    network, settings
-        What the new training builds; the parent's must be the same but for classes.
-
-    Raises
-    ------
-    RequestError
-        When there is no such run or model, or its network is another one.
+    Its network must be the one that the new training builds, but for the classes.
     """
     place = Path(start_from)
     if (place / "config.json").is_file():
@@ -74,11 +64,6 @@ def start_weights(
 
     What depends on the classes starts anew where their number differs; the
     discriminator comes along when the parent is a run that still has a checkpoint.
-
-    Raises
-    ------
-    WeightsError
-        When the parent's file has changed since, or cannot be read.
     """
     if parent is not None:
         path = Path(parent["file"])

@@ -134,13 +134,7 @@ def check_kind(kind: object) -> None:
 
 
 def grey_images(images: Any) -> NDArray[np.uint8]:
-    """Return images as uint8 [N, H, H], or say what is wrong with them.
-
-    Raises
-    ------
-    DataError
-        As `measure_anatomy` does.
-    """
+    """Return images as uint8 [N, H, H], or say what is wrong with them."""
     array = np.asarray(images)
     if array.dtype != np.uint8 or array.ndim not in (3, 4):
         raise DataError(
