@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,8 +16,9 @@ from numpy.typing import NDArray
 from medgan_widgets.cards import ModelCard
 from medgan_widgets.datasets import TrainingImages, read_images
 from medgan_widgets.datasets.phantom import HELD_OUT, phantom_named
-from medgan_widgets.errors import MedganError, MemorisationError, SaveError
+from medgan_widgets.errors import MedganError, MemorisationError
 from medgan_widgets.export.known import known_runs
+from medgan_widgets.export.png import plain
 from medgan_widgets.files import write_whole
 from medgan_widgets.image_sources import phantom_kind
 from medgan_widgets.images import png_bytes
@@ -85,7 +87,7 @@ def keep_report(report: Report, target: Path, gate: Gate | None) -> Path:
     """Write the report beside where images go, and stop at the gate if it says so."""
     stem = target.with_suffix("") if target.suffix == ".zip" else target
     place = stem.with_name(f"{stem.name}_memorisation.json")
-    text = json.dumps(report.to_dict(), indent=1, default=_plain)
+    text = json.dumps(report.to_dict(), indent=1, default=plain)
     write_whole(place, text.encode(), parents=True)
     pairs = stem.with_name(f"{stem.name}_pairs_private.png")
     if report.shown:
@@ -132,18 +134,8 @@ def _of_run(card: ModelCard, runs: str | Path) -> Memory | str:
     return Memory(images)
 
 
-def _in_batches(images: Sequence[NDArray[Any]], rows: int = 64) -> Any:
+def _in_batches(images: Sequence[NDArray[Any]], rows: int = 64) -> Iterator[NDArray[Any]]:
     """Yield images as arrays; a model may make images of several sizes."""
-    start = 0
-    while start < len(images):
-        end = start + 1
-        while end < min(len(images), start + rows) and images[end].shape == images[start].shape:
-            end += 1
-        yield np.stack(images[start:end])
-        start = end
-
-
-def _plain(value: object) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    raise SaveError(f"a report holds {type(value).__name__}, which is no plain value.")
+    for _, alike in groupby(images, np.shape):
+        while some := list(islice(alike, rows)):
+            yield np.stack(some)

@@ -67,18 +67,16 @@ def _stylegan2(shapes: Shapes) -> dict[str, int]:
     }
 
 
-def misfits(settings: Mapping[str, int], shapes: Shapes, network: str) -> int:
-    """Return how many tensors have another shape; more than there are when the names differ."""
+def fits(settings: Mapping[str, int], tensors: Mapping[str, Any], network: str) -> bool:
+    """Return whether a network of these settings has tensors of these names and shapes."""
     from medgan_widgets.checkpoints import COUNTER, build_generator
 
     try:
         built = build_generator(network, dict(settings)).state_dict()
     except WeightsError:
-        return 10**6
+        return False
     made = {name: tuple(one.shape) for name, one in built.items() if not name.endswith(COUNTER)}
-    if made.keys() != shapes.keys():
-        return len(shapes) + len(made.keys() ^ shapes.keys())
-    return sum(made[name] != shape for name, shape in shapes.items())
+    return made == {name: tuple(one.shape) for name, one in tensors.items()}
 
 
 _READ_OFF: dict[str, Callable[[Shapes], dict[str, int]]] = {

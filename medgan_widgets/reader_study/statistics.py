@@ -79,7 +79,7 @@ def share_of(right: int, n: int, chance: float) -> Share:
     )
 
 
-def interval_by_trial(right: ArrayLike, *, seed: int = 0) -> tuple[float, float] | None:
+def interval_by_trial(right: ArrayLike) -> tuple[float, float] | None:
     """Return a 95 % interval of the share of right answers [trials, readers], NaN where none.
 
     Several readers' answers to one trial are alike, as they see the same images, so they
@@ -90,7 +90,7 @@ def interval_by_trial(right: ArrayLike, *, seed: int = 0) -> tuple[float, float]
     table = table[~np.isnan(table).all(axis=1)]
     if len(table) < 2:
         return None
-    picks = np.random.default_rng(seed).integers(0, len(table), (DRAWS, len(table)))
+    picks = np.random.default_rng(0).integers(0, len(table), (DRAWS, len(table)))
     sums, counts = np.nansum(table, axis=1), (~np.isnan(table)).sum(axis=1)
     low, high = np.quantile(sums[picks].sum(axis=1) / counts[picks].sum(axis=1), [0.025, 0.975])
     return float(low), float(high)
@@ -150,7 +150,7 @@ def fleiss_kappa(counts: ArrayLike) -> float:
     return value
 
 
-def agreement(chosen: NDArray[np.float64], categories: int, *, seed: int = 0) -> Kappa:
+def agreement(chosen: NDArray[np.float64], categories: int) -> Kappa:
     """Return the agreement over the trials that all readers answered, [trials, readers].
 
     Each answer is a category from 0, NaN where there is none.
@@ -168,7 +168,7 @@ def agreement(chosen: NDArray[np.float64], categories: int, *, seed: int = 0) ->
         value = fleiss_kappa(counts)
     except DataError as error:
         return Kappa(None, None, trials, readers, str(error).rstrip("."))
-    picks = np.random.default_rng(seed).integers(0, trials, (DRAWS, trials))
+    picks = np.random.default_rng(0).integers(0, trials, (DRAWS, trials))
     drawn = _kappas(counts[picks].astype(np.float64))
     low, high = np.nanquantile(drawn, [0.025, 0.975])
     return Kappa(value, (float(low), float(high)), trials, readers)

@@ -80,13 +80,10 @@ def _moved(images: Tensor, p: float, kinds: Sequence[str], draws: Draws) -> Tens
         images.contiguous(), grid, mode="bilinear", padding_mode="reflection", align_corners=False
     )
     # What was not chosen keeps its pixels exactly: resampling would blur it a little.
-    still = (grid - F.affine_grid(_still(n, images), list(images.shape), align_corners=False)).abs()
+    straight = torch.eye(2, 3, device=images.device, dtype=images.dtype).expand(n, 2, 3)
+    still = (grid - F.affine_grid(straight, list(images.shape), align_corners=False)).abs()
     same = (still.amax(dim=(1, 2, 3)) < 1e-5)[:, None, None, None]
     return torch.where(same, images, moved)
-
-
-def _still(n: int, images: Tensor) -> Tensor:
-    return torch.eye(2, 3, device=images.device, dtype=images.dtype).expand(n, 2, 3)
 
 
 def _holes(images: Tensor, p: float, draws: Draws) -> Tensor:

@@ -11,7 +11,7 @@ from safetensors.torch import load as tensors_from_bytes
 from torch import Tensor, nn
 
 from medgan_widgets.catalogue import Catalogue
-from medgan_widgets.errors import DataError, MedganError, RequestError, WeightsError
+from medgan_widgets.errors import MedganError, RequestError, WeightsError
 from medgan_widgets.runs import WEIGHTS, run_config
 from medgan_widgets.training.state import TrainingState, checkpoints
 
@@ -92,19 +92,13 @@ def _model(name: str | Path) -> tuple[str, dict[str, Any], Path, str | None]:
     try:
         catalogue = Catalogue(place.parent) if (place / "card.json").is_file() else Catalogue()
         card = catalogue[place.name if (place / "card.json").is_file() else str(name)]
-    except (MedganError, DataError) as error:
+    except MedganError as error:
         raise RequestError(f"start_from must be a run or a model: {error}") from None
     if card.network is None or card.weights is None:
         raise RequestError(f"{card.id} has no weights of this package; choose another model.")
-    folder = catalogue.folder_of(card.id)
-    run = card.training.get("run")
+    weights, run = catalogue.folder_of(card.id) / card.weights.file, card.training.get("run")
     settings = dict(card.network.settings)
-    return (
-        card.network.name,
-        settings,
-        folder / card.weights.file,
-        None if run is None else str(run),
-    )
+    return card.network.name, settings, weights, None if run is None else str(run)
 
 
 def _take(network: nn.Module, tensors: dict[str, Tensor]) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan_widgets.errors import DataError, RequestError
-from medgan_widgets.phantoms import KINDS
+from medgan_widgets.errors import DataError
+from medgan_widgets.phantoms import check_kind
 from medgan_widgets.phantoms.anatomy.brain import CONTRASTS, measured_brains
 from medgan_widgets.phantoms.anatomy.breast import measured_breasts
 from medgan_widgets.phantoms.anatomy.chest import measured_chests
@@ -125,12 +125,6 @@ def measure_anatomy(
         some = slice(start, start + CHUNK)
         parts.append(_measured(kind, grey[some], None if contrasts is None else contrasts[some]))
     return {name: np.concatenate([part[name] for part in parts]) for name in QUANTITIES[kind]}
-
-
-def check_kind(kind: object) -> None:
-    """Refuse what is no kind of phantom."""
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise RequestError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}.")
 
 
 def grey_images(images: Any) -> NDArray[np.uint8]:
