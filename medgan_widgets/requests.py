@@ -293,12 +293,7 @@ def _checked_mix(mix: object) -> Mapping[str, Any] | None:
 
 
 def check_mix_fits(mix: Mapping[str, Any] | None, model_id: str, layers: int) -> None:
-    """Refuse a mix for a model that has no style layers, or not that many.
-
-    Examples
-    --------
-    >>> check_mix_fits({"seed": 42, "share": 0.5}, "my-model", layers=9)
-    """
+    """Refuse a mix for a model that has no style layers, or not that many."""
     if mix is None:
         return
     if not layers:

@@ -25,13 +25,7 @@ _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 
 
 def whole_number(value: object, name: str, low: int, high: int) -> int:
-    """Return ``value`` as an int from ``low`` to ``high``, or say clearly why not.
-
-    Examples
-    --------
-    >>> whole_number(16, "images", 1, 64)
-    16
-    """
+    """Return ``value`` as an int from ``low`` to ``high``, or say clearly why not."""
     if isinstance(value, (bool, np.bool_)):
         raise RequestError(f"{name} must be a whole number, got {value!r}.")
     try:

@@ -150,7 +150,10 @@ def own_generator(
     card = ModelCard(
         id=OWN, title="Trained on the study's own split", modality="OT", organ="other",
         region="as the data", makes="images of the data's classes", function="class to image",
-        condition={k: tuple(map(_of_card, v)) for k, v in learned.factors.items()},
+        condition={
+            k: tuple(str(one) if isinstance(one, float) else one for one in v)
+            for k, v in learned.factors.items()
+        },
         truncation=False, size=(side, side), channels=int(settings["channels"]), licence=None,
         dataset=None, year=None, phantom=learned.phantom, architecture=name,
         network=Network(name=name, settings=settings),
@@ -159,10 +162,6 @@ def own_generator(
         limits="For its study alone.",
     )  # fmt: skip
     card.write(place / "card.json")
-
-
-def _of_card(value: Value) -> str | bool | int:
-    return str(value) if isinstance(value, float) else value
 
 
 # ------------------------------------------------------------ what the generator has seen

@@ -25,13 +25,7 @@ Told = Callable[[int], Any] | Sequence[Any] | NDArray[Any]
 def images_of_array(
     array: NDArray[Any], *, labels: Told | None = None, group: Told | None = None
 ) -> Iterator[ImageFile]:
-    """Yield the images of one array; labels and groups are one value an image, or functions of it.
-
-    Examples
-    --------
-    >>> [one.name for one in images_of_array(np.zeros((2, 8, 8), np.uint8))]
-    ['0', '1']
-    """
+    """Yield the images of one array; labels and groups are values, or functions of the index."""
     images = checked_pixels(array, "an array of images")
     said = _told("labels", labels, len(images)), _told("group", group, len(images))
     for place in range(len(images)):
@@ -66,12 +60,6 @@ def images_of_dataset(
     0 to 255, or over more than eight bits in all items alike. ``labels`` is the place or key
     of the label in an item, a function of the index, one value an item, or False; ``raw``
     takes values as they are, for a window to be laid on them.
-
-    Examples
-    --------
-    >>> (file,) = images_of_dataset([(np.ones((8, 8)), "T1")])
-    >>> [(one.pixels.values.max(), one.labels) for one in file.read(None)]
-    [(np.float32(255.0), {'class': 'T1'})]
     """
     try:
         count = len(dataset)

@@ -22,7 +22,6 @@ from medgan_widgets.datasets.pixels import Pixels, grey_or_colour
 from medgan_widgets.datasets.records import ImageFile, ImageRecord
 from medgan_widgets.errors import DataError
 from medgan_widgets.files import file_sha256
-from medgan_widgets.seeds import Value
 
 SIDES = {"train": "train", "val": "test", "test": "test"}
 _BROKEN = (OSError, ValueError, zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError)
@@ -62,7 +61,10 @@ def images_of_npz(
         groups = _groups(file, prefix, names, group, len(rows))
         side = SIDES[part] if own_sides else None
         for place in range(len(rows)):
-            known = {key: _class(every[place], f"{part}#{place}") for key, every in classes.items()}
+            known = {}
+            for key, every in classes.items():
+                value = check_class_value(every[place], f"{part}#{place}")
+                known[key] = "none" if value is None else value
             together = None if groups is None else groups[place]
             pixels = partial(rows.image, place)
             yield _image(pixels, f"{part}#{place}", known, together, file, sha256, side)
@@ -203,8 +205,3 @@ def _array(file: Path, name: str) -> NDArray[Any]:
             return np.asarray(arrays[name])
     except _BROKEN as error:
         raise DataError(f"{file.name} cannot be read as arrays ({name}: {error}).") from error
-
-
-def _class(label: NDArray[Any], name: str) -> Value:
-    value = check_class_value(label, name)
-    return "none" if value is None else value

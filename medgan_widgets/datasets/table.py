@@ -132,9 +132,8 @@ class Annotations:
             if not table.rows:
                 raise DataError(f"there is no {table.name} that has a column {column!r}.")
             if not table.has(str(column)):
-                raise DataError(
-                    f"{table.name} has no column {column!r}; it has: {_columns(table)}."
-                )
+                have = ", ".join(map(str, next(iter(table.rows.values()))))
+                raise DataError(f"{table.name} has no column {column!r}; it has: {have}.")
 
     def of(self, name: str) -> Said | Refused | None:
         """Return what is said of a file; None when it was not chosen."""
@@ -299,7 +298,3 @@ def _alike(name: str, files: Sequence[str]) -> list[str]:
 
     best = max(map(rank, files))
     return [file for file in files if rank(file) == best]
-
-
-def _columns(table: Table) -> str:
-    return ", ".join(map(str, next(iter(table.rows.values())))) if table.rows else "none"

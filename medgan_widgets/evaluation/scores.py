@@ -118,13 +118,7 @@ COLUMNS = (
 
 
 def in_words(score: Score) -> str:
-    """Return a score in one line, with all that makes it comparable.
-
-    Examples
-    --------
-    >>> in_words(Score("KID", 0.00213, 500, 400, "canonical-1", (0.0019, 0.0024), warning="few."))
-    'KID 0.00213 [0.0019, 0.0024], n 500 / 400, canonical-1 (few.)'
-    """
+    """Return a score in one line, with all that makes it comparable."""
     value = "not measured" if score.value is None else f"{score.value:.4g}"
     parts = [f"{score.name} {value}"]
     if score.interval is not None:

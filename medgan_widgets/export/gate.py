@@ -41,8 +41,9 @@ def memory_of(card: ModelCard, training: Any, runs: str | Path) -> tuple[Memory 
         return _of_run(card, runs), ""
     kind = phantom_named(training)
     if kind is not None:
-        size = card.size[0]
-        memory = Memory(read_images(f"phantom:{kind}", size=size, most=_learned_from(card)))
+        count = card.training.get("count")  # those held out are in it
+        most = max(2, int(count) - HELD_OUT) if count else None
+        memory = Memory(read_images(f"phantom:{kind}", size=card.size[0], most=most))
         return memory, "" if kind == phantom_kind(card) else _unproved(card)
     if isinstance(training, (str, Path)) and not (Path(training) / "config.json").is_file():
         like = card if card.preprocessing else None
@@ -53,12 +54,6 @@ def memory_of(card: ModelCard, training: Any, runs: str | Path) -> tuple[Memory 
         same = training.fingerprint == card.training.get("fingerprint")
         return Memory(training), "" if same else _unproved(card)
     return Memory(training), _unproved(card)
-
-
-def _learned_from(card: ModelCard) -> int | None:
-    """Return how many phantoms a model was trained on; those held out are in its count."""
-    count = card.training.get("count")
-    return max(2, int(count) - HELD_OUT) if count else None
 
 
 def looked_through(

@@ -15,18 +15,7 @@ _NAMES = {
 
 
 def model_readme(card: ModelCard) -> str:
-    """Return the README of a model's folder, Markdown; what nobody stated says ``UNKNOWN``.
-
-    Examples
-    --------
-    >>> card = ModelCard(
-    ...     id="tiny", title="Tiny", modality="MR", organ="brain", region="axial slice",
-    ...     makes="brain slice", function="noise to image", size=(32, 32), licence=None,
-    ...     dataset=None, year=2026, architecture="DCGAN",
-    ... )
-    >>> "| licence | UNKNOWN: not stated |" in model_readme(card)
-    True
-    """
+    """Return the README of a model's folder, Markdown; what nobody stated says ``UNKNOWN``."""
     parts = [
         f"# {plain(card.title)}",
         _wrapped(f"{card.description} {_kind(card)}".strip()),

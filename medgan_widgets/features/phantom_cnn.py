@@ -1,9 +1,7 @@
 """phantom-cnn-1: a network that reads the phantoms' own parameters.
 
-It is a small network taught to read the phantoms' own
-parameters (ventricle area, lesion radius, texture …). It is shipped and needs no
-download; ``tests/benchmarks/make_extractor.py`` made it. It knows
-phantoms only: distances in its features say nothing about patient images.
+It is shipped; ``tests/benchmarks/make_extractor.py`` made it. It knows phantoms only:
+distances in its features say nothing about patient images.
 """
 
 from __future__ import annotations

@@ -61,12 +61,8 @@ def inception_features(network: Any, images: NDArray[Any], device: torch.device)
 
 
 def _inception(path: Path) -> nn.Module:
-    try:
-        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-    except ImportError:
-        raise WeightsError(
-            "inception-v3-compat is torch-fidelity's network: python -m pip install torch-fidelity."
-        ) from None
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
     _state(path)  # torch-fidelity itself would run code that lies in a pickle
     try:
         network: nn.Module = FeatureExtractorInceptionV3(

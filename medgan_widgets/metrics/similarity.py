@@ -1,8 +1,7 @@
 """Diversity: how like one another images of one set are, by multi-scale structural similarity.
 
-torchmetrics gives the same numbers (see the tests). Here each image is blurred once and not
-once a pair, and by two narrow matrices instead of a square window, which over all pairs is
-many times faster and needs no torch.
+torchmetrics gives the same numbers. Here each image is blurred once and not once a pair, by
+two narrow matrices, which over all pairs is many times faster and needs no torch.
 """
 
 from __future__ import annotations

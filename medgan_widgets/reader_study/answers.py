@@ -72,13 +72,7 @@ class Answers:
 
 
 def reader_name(name: object) -> str:
-    """Return a pseudonym as it is kept, or say why it cannot be one.
-
-    Examples
-    --------
-    >>> reader_name("Reader 1")
-    'Reader 1'
-    """
+    """Return a pseudonym as it is kept, or say why it cannot be one."""
     text = unicodedata.normalize("NFC", name) if isinstance(name, str) else ""
     if not _NAME.fullmatch(text) or ".." in text:
         raise RequestError(

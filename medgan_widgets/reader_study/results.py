@@ -250,20 +250,13 @@ def _rows(plan: Plan, answers: Answers, order: Sequence[Asked]) -> list[dict[str
     rows = []
     for one in answers.given:
         choice = one.kind == "choice"
-        rows.append(
-            {
-                "reader": one.reader,
-                "simulated": one.simulated,
-                "number": numbers[one.kind, one.trial],
-                "kind": one.kind,
-                "trial": one.trial,
-                "right": one.chosen == plan.target(one.trial) if choice else None,
-                "place": one.place + 1 if choice else None,
-                "rating": None if choice else one.chosen,
-                "rated_synthetic": None if choice else _rated_synthetic(plan, one),
-                "seconds": one.seconds,
-                "resumed": one.resumed,
-                "at": one.at,
-            }
+        values = (
+            *(one.reader, one.simulated, numbers[one.kind, one.trial], one.kind, one.trial),
+            one.chosen == plan.target(one.trial) if choice else None,
+            one.place + 1 if choice else None,
+            None if choice else one.chosen,
+            None if choice else _rated_synthetic(plan, one),
+            *(one.seconds, one.resumed, one.at),
         )
+        rows.append(dict(zip(COLUMNS, values, strict=True)))
     return sorted(rows, key=lambda row: int(row["number"]))

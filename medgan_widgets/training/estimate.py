@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 
 from medgan_widgets.devices import checked_device, free_bytes
@@ -128,8 +127,7 @@ def _measured(
     with tempfile.TemporaryDirectory() as folder:
         path = write_checkpoint(Path(folder), state, {})
         checkpoint = path.stat().st_size / 1e6
-    whole = most if place.type == "cuda" else max(most, psutil.Process().memory_info().rss / 1e6)
-    return speed, whole, most - before, checkpoint
+    return speed, max(most, memory_mb(place)), most - before, checkpoint
 
 
 def _wait(place: torch.device) -> None:
