@@ -20,18 +20,7 @@ _MASK = (0, 229, 255)  # as on screen: seen on every grey
 
 
 def to_uint8(images: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return images as uint8, any shape; uint16 keeps its upper byte.
-
-    Raises
-    ------
-    DataError
-        For other kinds of numbers, whose range nobody stated.
-
-    Examples
-    --------
-    >>> int(to_uint8(np.array([65535], np.uint16))[0])
-    255
-    """
+    """Return images as uint8, any shape; uint16 keeps its upper byte."""
     if images.dtype == np.uint8:
         return images
     if images.dtype == np.uint16:
@@ -40,25 +29,7 @@ def to_uint8(images: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def checked_pixels(images: Any, what: str = "images") -> NDArray[Any]:
-    """Return images as uint8 or uint16 [N, H, W, C], C of 1, 3 or 4.
-
-    Parameters
-    ----------
-    images
-        An array [N, H, W] or [N, H, W, C].
-    what
-        What they are called in an error.
-
-    Raises
-    ------
-    DataError
-        When they are no such array, are none, or have no pixels.
-
-    Examples
-    --------
-    >>> checked_pixels(np.zeros((2, 8, 8), np.uint8)).shape
-    (2, 8, 8, 1)
-    """
+    """Return images as uint8 or uint16 [N, H, W, C], C of 1, 3 or 4; errors say ``what``."""
     expected = f"{what} must be uint8 or uint16 [N, H, W] or [N, H, W, 1, 3 or 4]"
     if not isinstance(images, np.ndarray):
         raise DataError(
@@ -112,16 +83,6 @@ def windowed(images: NDArray[Any], center: float, width: float) -> NDArray[np.ui
     """Return grey values as seen through a window, uint8, the shape unchanged.
 
     ``center - width / 2`` becomes 0 and ``center + width / 2`` becomes 255.
-
-    Raises
-    ------
-    DataError
-        When the width is not above 0.
-
-    Examples
-    --------
-    >>> windowed(np.array([0, 100, 200], np.uint8), center=100, width=200).tolist()
-    [0, 128, 255]
     """
     if not width > 0:
         raise DataError(f"window_width must be above 0, got {width}.")
@@ -136,16 +97,6 @@ def png_bytes(image: NDArray[Any], text: Mapping[str, str] | None = None) -> byt
     Every row is coded as its difference to the row above and deflated for runs
     only: as small as the usual encoders on noisy images, and about three times
     as fast. ``text`` goes in as UTF-8 (iTXt).
-
-    Raises
-    ------
-    DataError
-        For other shapes or kinds of numbers.
-
-    Examples
-    --------
-    >>> png_bytes(np.zeros((4, 4), np.uint8))[1:4]
-    b'PNG'
     """
     pixels = image[..., None] if image.ndim == 2 else image
     if pixels.ndim != 3 or pixels.shape[2] not in _COLOUR_TYPES or 0 in pixels.shape:
@@ -191,13 +142,7 @@ def mosaic(images: NDArray[Any], columns: int) -> NDArray[np.uint8]:
 
 
 def padded(pictures: Sequence[NDArray[Any]]) -> NDArray[np.uint8]:
-    """Return pictures of any sizes as one uint8 [N, H, W, C]: each at the top left, on black.
-
-    Examples
-    --------
-    >>> padded([np.ones((4, 2), np.uint8), np.ones((2, 6, 3), np.uint8)]).shape
-    (2, 4, 6, 3)
-    """
+    """Return pictures of any sizes as one uint8 [N, H, W, C]: each at the top left, on black."""
     shaped = [to_uint8(one if one.ndim == 3 else one[..., None]) for one in pictures]
     height, width, channels = (max(one.shape[axis] for one in shaped) for axis in range(3))
     full = np.zeros((len(shaped), height, width, channels), np.uint8)
@@ -208,13 +153,7 @@ def padded(pictures: Sequence[NDArray[Any]]) -> NDArray[np.uint8]:
 
 
 def outlined(image: NDArray[Any], mask: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return an image as RGB with the edge of its mask drawn in, for pictures on paper.
-
-    Examples
-    --------
-    >>> outlined(np.zeros((8, 8, 1), np.uint8), np.eye(8, dtype=np.uint8)).shape
-    (8, 8, 3)
-    """
+    """Return an image as RGB with the edge of its mask drawn in, for pictures on paper."""
     shown = np.array(np.broadcast_to(to_uint8(image)[..., :3], (*image.shape[:2], 3)))
     inside = np.pad(mask > 0, 1)
     core = inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
@@ -230,31 +169,10 @@ def contact_sheet(
     tile: int = 160,
     clear: bool = False,
 ) -> Image.Image:
-    """Return a sheet of the images with SYNTHETIC and the seed written under each.
+    """Return a sheet of images [N, H, W] or [N, H, W, C], SYNTHETIC and the seed under each.
 
-    Parameters
-    ----------
-    images
-        uint8 or uint16, [N, H, W] or [N, H, W, C].
-    seeds
-        The N seeds.
-    columns
-        Images in a row.
-    tile
-        The least width of a tile in pixels; smaller images are enlarged to it, so
-        that the words stay readable.
-    clear
-        Whether the page shows through between the tiles, light or dark; else white.
-
-    Raises
-    ------
-    DataError
-        When images and seeds differ in number, or there are none.
-
-    Examples
-    --------
-    >>> contact_sheet(np.zeros((2, 64, 64), np.uint8), [17, 18], columns=2, tile=128).size
-    (268, 158)
+    Images are enlarged to ``tile`` pixels a side at least, so that the words stay readable.
+    ``clear`` lets the page show through between the tiles, light or dark; else it is white.
     """
     images = to_uint8(images[..., None] if images.ndim == 3 else images)
     if len(images) != len(seeds) or not len(images):

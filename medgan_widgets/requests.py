@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -72,7 +73,9 @@ class GenerateRequest:
         if self.mode not in ("exact", "fast"):
             raise RequestError(f"mode must be 'exact' or 'fast', got {self.mode!r}.")
         object.__setattr__(self, "seeds", _checked_seeds(self.seeds))
-        object.__setattr__(self, "truncation_psi", _checked_psi(self.truncation_psi))
+        if self.truncation_psi is not None:
+            psi = _fraction(self.truncation_psi, "truncation_psi")
+            object.__setattr__(self, "truncation_psi", psi)
         object.__setattr__(self, "mix", _checked_mix(self.mix))
         object.__setattr__(self, "inputs", _checked_inputs(self.inputs))
         for name in ("condition", "options"):
@@ -87,7 +90,7 @@ class GenerateRequest:
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
         plain.update(condition=dict(self.condition), options=dict(self.options))
         plain["mix"] = None if self.mix is None else dict(self.mix)
-        return _made_again, (plain,)
+        return partial(GenerateRequest, **plain), ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as plain JSON values; a range of seeds stays three numbers."""
@@ -255,17 +258,15 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _checked_psi(psi: object) -> float | None:
-    if psi is None:
-        return None
-    if isinstance(psi, bool) or not isinstance(psi, (int, float, np.floating)):
-        raise RequestError(f"truncation_psi must be a number from 0 to 1, got {psi!r}.")
+def _fraction(value: object, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.floating)):
+        raise RequestError(f"{name} must be a number from 0 to 1, got {value!r:.60}.")
     try:
-        number = float(psi)
+        number = float(value)
     except OverflowError:  # an int of hundreds of digits
         number = float("inf")
     if not 0.0 <= number <= 1.0:
-        raise RequestError(f"truncation_psi must be from 0 to 1, got {number:g}.")
+        raise RequestError(f"{name} must be from 0 to 1, got {number:g}.")
     return number
 
 
@@ -278,12 +279,10 @@ def _checked_mix(mix: object) -> Mapping[str, Any] | None:
             f"got {mix!r:.80}."
         )
     seed = whole_number(mix["seed"], "the seed to mix with", 0, SEED_LIMIT - 1)
-    share = mix.get("share", 1.0)
-    if isinstance(share, bool) or not isinstance(share, (int, float, np.floating)):
-        raise RequestError(f"mix needs a share from 0 to 1, got {share!r}.")
-    if not 0 <= share <= 1:
-        raise RequestError(f"mix needs a share from 0 to 1, got {share!r:.40}.")
-    known: dict[str, Any] = {"seed": seed, "share": float(share)}
+    known: dict[str, Any] = {
+        "seed": seed,
+        "share": _fraction(mix.get("share", 1.0), "share in mix"),
+    }
     if mix.get("layers") is not None:
         given = mix["layers"]
         if not isinstance(given, (list, tuple)) or len(given) != 2:
@@ -294,17 +293,7 @@ def _checked_mix(mix: object) -> Mapping[str, Any] | None:
 
 
 def check_mix_fits(mix: Mapping[str, Any] | None, model_id: str, layers: int) -> None:
-    """Refuse a mix for a model that has no style layers, or not that many.
-
-    Raises
-    ------
-    RequestError
-        When the model has no such layers.
-
-    Examples
-    --------
-    >>> check_mix_fits({"seed": 42, "share": 0.5}, "my-model", layers=9)
-    """
+    """Refuse a mix for a model that has no style layers, or not that many."""
     if mix is None:
         return
     if not layers:
@@ -312,7 +301,3 @@ def check_mix_fits(mix: Mapping[str, Any] | None, model_id: str, layers: int) ->
     last = mix.get("layers", (0, 0))[1]
     if last >= layers:
         raise RequestError(f"{model_id} has style layers 0 to {layers - 1}, got {last} in mix.")
-
-
-def _made_again(plain: dict[str, Any]) -> GenerateRequest:
-    return GenerateRequest(**plain)

@@ -25,18 +25,7 @@ _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 
 
 def whole_number(value: object, name: str, low: int, high: int) -> int:
-    """Return ``value`` as an int from ``low`` to ``high``, or say clearly why not.
-
-    Raises
-    ------
-    RequestError
-        For text, fractions, booleans and numbers out of range.
-
-    Examples
-    --------
-    >>> whole_number(16, "images", 1, 64)
-    16
-    """
+    """Return ``value`` as an int from ``low`` to ``high``, or say clearly why not."""
     if isinstance(value, (bool, np.bool_)):
         raise RequestError(f"{name} must be a whole number, got {value!r}.")
     try:
@@ -51,19 +40,7 @@ def whole_number(value: object, name: str, low: int, high: int) -> int:
 
 
 def seeds_from(seed: int, count: int) -> range:
-    """Return the seeds of a grid: ``seed``, ``seed + 1``, …, kept as a range.
-
-    Raises
-    ------
-    RequestError
-        When the seed is not in 0 … 2^64 - 1, the count is not in 1 … 10^9, or
-        the last seed would pass the end.
-
-    Examples
-    --------
-    >>> seeds_from(17, 3)
-    range(17, 20)
-    """
+    """Return the seeds of a grid: ``seed``, ``seed + 1``, …, kept as a range."""
     first = whole_number(seed, "seed", 0, SEED_LIMIT - 1)
     number = whole_number(count, "images", 1, 10**9)
     if first + number > SEED_LIMIT:
@@ -89,11 +66,6 @@ def normals_from_seed(seed: int, stream: str, count: int) -> NDArray[np.float32]
     Philox words (Salmon et al. 2011) cut into 16-bit pieces index a table of
     normal quantiles: exact on every platform, with no rounding of a library's
     logarithm in it, and quick enough for the noise of every pixel.
-
-    Examples
-    --------
-    >>> normals_from_seed(17, "latent", 2).shape
-    (2,)
     """
     words = np.random.Philox(key=np.array([seed, STREAMS[stream]], np.uint64)).random_raw(
         -(-count // 4)
@@ -103,14 +75,7 @@ def normals_from_seed(seed: int, stream: str, count: int) -> NDArray[np.float32]
 
 
 def latents_from_seeds(seeds: Sequence[int], size: int) -> NDArray[np.float32]:
-    """Return the latents ``z`` of some seeds, float32 [N, size], each from its own seed.
-
-    Examples
-    --------
-    >>> alone, together = latents_from_seeds([7], 64), latents_from_seeds([3, 7], 64)
-    >>> bool((alone[0] == together[1]).all())
-    True
-    """
+    """Return the latents ``z`` of some seeds, float32 [N, size], each from its own seed."""
     return np.stack([normals_from_seed(seed, "latent", size) for seed in seeds])
 
 
@@ -122,16 +87,6 @@ def labels_from_seeds(
     """Return the value of every factor for every seed: as asked, else drawn from the seed.
 
     A factor's draw does not depend on whether another factor was given.
-
-    Raises
-    ------
-    RequestError
-        When the condition names a factor or a value the model does not have.
-
-    Examples
-    --------
-    >>> labels_from_seeds([1, 2], {"tumour": (False, True)}, {"tumour": True})
-    {'tumour': (True, True)}
     """
     for name, value in condition.items():
         if name not in factors:
@@ -158,13 +113,7 @@ def labels_from_seeds(
 def one_hot(
     labels: Mapping[str, Sequence[Value]], factors: Mapping[str, Sequence[Value]], count: int
 ) -> NDArray[np.float32]:
-    """Return classes as one-hot columns, one block a factor, float32 [N, classes].
-
-    Examples
-    --------
-    >>> one_hot({"tumour": (True, False)}, {"tumour": (False, True)}, 2).tolist()
-    [[0.0, 1.0], [1.0, 0.0]]
-    """
+    """Return classes as one-hot columns, one block a factor, float32 [N, classes]."""
     blocks = [np.zeros((count, 0), np.float32)]
     for name, values in factors.items():
         places = [list(values).index(value) for value in labels[name]]

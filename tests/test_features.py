@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torchvision.models import resnet50
 
 from medgan_widgets.errors import DataError, DeviceMemoryError, DownloadError, WeightsError
@@ -35,7 +36,6 @@ from medgan_widgets.features import (
     weights,
 )
 from medgan_widgets.features.cache import Cache
-from medgan_widgets.features.vit import VisionTransformer
 from medgan_widgets.metrics import frechet_distance
 from medgan_widgets.phantoms import draw_phantoms
 
@@ -500,24 +500,69 @@ def test_radimagenet_is_a_resnet_under_either_name(brains, tmp_path, layout):
     np.testing.assert_allclose(found, expected.detach().numpy(), rtol=1e-4, atol=1e-5)
 
 
-def test_dinov2_reads_the_published_layout(brains, tmp_path):
+def published_dinov2():
+    """Weights by the names and shapes of the published file, drawn at random."""
+    shapes = {
+        "cls_token": (1, 1, 384), "mask_token": (1, 384), "pos_embed": (1, 1370, 384),
+        "patch_embed.proj.weight": (384, 3, 14, 14), "patch_embed.proj.bias": (384,),
+        "norm.weight": (384,), "norm.bias": (384,),
+    }  # fmt: skip
+    for block in range(12):
+        for name, (out, into) in {
+            "attn.qkv": (1152, 384), "attn.proj": (384, 384),
+            "mlp.fc1": (1536, 384), "mlp.fc2": (384, 1536),
+        }.items():  # fmt: skip
+            shapes |= {f"blocks.{block}.{name}.weight": (out, into)}
+            shapes |= {f"blocks.{block}.{name}.bias": (out,)}
+        for name in ("norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias"):
+            shapes[f"blocks.{block}.{name}"] = (384,)
+        shapes |= {f"blocks.{block}.{name}.gamma": (384,) for name in ("ls1", "ls2")}
     torch.manual_seed(0)
-    network = VisionTransformer()
-    for parameter in network.parameters():
-        nn.init.normal_(parameter, std=0.05)
-    state = network.state_dict()
-    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    assert len(shapes) == 175, "as many tensors as the published file has"
-    assert shapes["pos_embed"] == (1, 1370, 384)
-    assert shapes["blocks.11.attn.qkv.weight"] == (1152, 384)
-    assert shapes["blocks.0.ls1.gamma"] == (384,)
+    return {name: torch.randn(shape) * 0.05 for name, shape in shapes.items()}
+
+
+def dinov2_by_hand(state, images):
+    """DINOv2 as its paper has it: each branch times a factor for each channel."""
+
+    def linear(x, name):
+        return F.linear(x, state[f"{name}.weight"], state[f"{name}.bias"])
+
+    def norm(x, name):
+        return F.layer_norm(x, (384,), state[f"{name}.weight"], state[f"{name}.bias"], 1e-6)
+
+    weight, bias = state["patch_embed.proj.weight"], state["patch_embed.proj.bias"]
+    x = F.conv2d(images, weight, bias, stride=14).flatten(2).transpose(1, 2)
+    x = torch.cat([state["cls_token"].expand(len(x), -1, -1), x], dim=1)
+    grid = state["pos_embed"][:, 1:].reshape(1, 37, 37, 384).permute(0, 3, 1, 2)
+    grid = F.interpolate(grid, scale_factor=16.1 / 37, mode="bicubic").flatten(2).transpose(1, 2)
+    x = x + torch.cat([state["pos_embed"][:, :1], grid], dim=1)
+    for name in (f"blocks.{block}" for block in range(12)):
+        qkv = linear(norm(x, f"{name}.norm1"), f"{name}.attn.qkv")
+        q, k, v = qkv.reshape(*x.shape[:2], 3, 6, 64).permute(2, 0, 3, 1, 4)
+        seen = ((q @ k.transpose(2, 3)) / 8).softmax(dim=3) @ v
+        seen = seen.transpose(1, 2).flatten(2)
+        x = x + state[f"{name}.ls1.gamma"] * linear(seen, f"{name}.attn.proj")
+        wide = F.gelu(linear(norm(x, f"{name}.norm2"), f"{name}.mlp.fc1"))
+        x = x + state[f"{name}.ls2.gamma"] * linear(wide, f"{name}.mlp.fc2")
+    return norm(x, "norm")[:, 0]
+
+
+def test_dinov2_reads_the_published_layout_and_computes_what_its_paper_says(brains, tmp_path):
+    state = published_dinov2()
+    assert len(state) == 175, "as many tensors as the published file has"
     torch.save(state, tmp_path / "dinov2_vits14_pretrain.pth")
     rows = made(brains[:2], DINOV2, weights=tmp_path / "dinov2_vits14_pretrain.pth")
-    assert rows.shape == (2, 384)
-    assert np.abs(rows[0] - rows[1]).max() > 1e-3
-    large = torch.rand(1, 3, 518, 518)
-    with torch.no_grad():
-        assert network(large).shape == (1, 384), "its own grid needs no interpolation"
+    planes = torch.from_numpy(brains[:2])[:, None].float() / 255
+    large = F.interpolate(planes, (224, 224), mode="bilinear", antialias=True)
+    mean = torch.tensor((0.485, 0.456, 0.406)).view(3, 1, 1)
+    spread = torch.tensor((0.229, 0.224, 0.225)).view(3, 1, 1)
+    expected = dinov2_by_hand(state, (large.expand(-1, 3, -1, -1) - mean) / spread)
+    np.testing.assert_allclose(rows, expected.numpy(), rtol=1e-4, atol=1e-6)
+    assert np.abs(rows[0] - rows[1]).max() > 1e-4
+    del state["blocks.7.ls2.gamma"]
+    torch.save(state, tmp_path / "dinov2_vits14_pretrain.pth")
+    with pytest.raises(WeightsError, match=r"does not fit dinov2-vits14-1: .*ls2"):
+        made(brains[:2], DINOV2, weights=tmp_path / "dinov2_vits14_pretrain.pth")
 
 
 def test_weights_are_fetched_on_request_checked_and_kept(tmp_path):

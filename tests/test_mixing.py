@@ -102,7 +102,7 @@ def test_a_request_keeps_its_mix_whatever_its_maker_does_later() -> None:
 
 @pytest.mark.parametrize("share", [10**400, -0.1, "half", True, None])
 def test_a_share_that_is_none_is_told_in_one_sentence(share: object) -> None:
-    with pytest.raises(RequestError, match="mix needs a share from 0 to 1"):
+    with pytest.raises(RequestError, match=r"share in mix must be (a number )?from"):
         GenerateRequest("seven", seeds=[1], mix={"seed": 9, "share": share})
 
 

@@ -22,25 +22,13 @@ Maker = Callable[[Classes], Images]  # so many synthetic images of these classes
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """What one classifier learns from.
+    """What one classifier learns from."""
 
-    Attributes
-    ----------
-    images
-        uint8 [N, H, W, C].
-    classes
-        int64 [N].
-    changed
-        bool [N]: which images are changed anew each time they are shown.
-    real, synthetic
-        How many of them are reals (copies too), and how many synthetic.
-    """
-
-    images: Images
+    images: Images  # [N, H, W, C]
     classes: Classes
-    changed: NDArray[np.bool_]
-    real: int
-    synthetic: int
+    changed: NDArray[np.bool_]  # [N], which are changed anew each time they are shown
+    real: int  # how many are reals, copies too
+    synthetic: int  # how many are synthetic
 
 
 def training_set(
@@ -49,27 +37,7 @@ def training_set(
     """Return what an arm learns from: the reals, and ``ratio`` times as many more.
 
     Every arm but the reals alone has the same number of images, and the classes in
-    the shares that the reals have them in.
-
-    Parameters
-    ----------
-    arm
-        One of ``ARMS``.
-    ratio
-        How many images are added for each real one.
-    images, classes
-        The reals, uint8 [N, H, W, C] and int64 [N].
-    make
-        Gives synthetic images of classes [n].
-    seed
-        Draws which reals are copied.
-
-    Examples
-    --------
-    >>> reals, classes = np.zeros((6, 8, 8, 1), np.uint8), np.array([0, 0, 0, 0, 1, 1])
-    >>> mixed = training_set(MIXED, 0.5, reals, classes, lambda c: reals[: len(c)], seed=0)
-    >>> len(mixed.images), mixed.synthetic, mixed.classes.tolist()
-    (9, 3, [0, 0, 0, 0, 1, 1, 0, 1, 0])
+    the shares that the reals have them in. ``make`` gives synthetic images of classes [n].
     """
     more = max(1, round(ratio * len(images)))
     none = np.zeros(len(images), bool)

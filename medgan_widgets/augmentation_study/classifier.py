@@ -27,26 +27,12 @@ Factory = Callable[[int, int, int], nn.Module]  # channels, classes, pixels a si
 
 @dataclass(frozen=True)
 class Lesson:
-    """How every classifier is trained.
+    """How every classifier is trained."""
 
-    Attributes
-    ----------
-    passes
-        How often each image is shown; more images, more steps.
-    batch
-        Images a step.
-    learning_rate
-        Of Adam, falling to a twentieth along a cosine.
-    kinds
-        What classical augmentation does, as in ``presets.AUGMENTATIONS``.
-    device
-        Where.
-    """
-
-    passes: int = 10
-    batch: int = 16
-    learning_rate: float = 3e-3
-    kinds: tuple[str, ...] = CLASSICAL_KINDS
+    passes: int = 10  # how often each image is shown; more images, more steps
+    batch: int = 16  # images a step
+    learning_rate: float = 3e-3  # of Adam, falling to a twentieth along a cosine
+    kinds: tuple[str, ...] = CLASSICAL_KINDS  # of presets.AUGMENTATIONS, for the classical arm
     device: str = "cpu"
 
 
@@ -90,15 +76,7 @@ class SmallCNN(nn.Module):
 def trained(
     factory: Factory, learned: TrainingSet, classes: int, lesson: Lesson, seed: int
 ) -> nn.Module:
-    """Return a classifier that has learned a training set; a seed gives the same one again.
-
-    Raises
-    ------
-    RequestError
-        When the factory makes no network that turns such images into logits [N, classes].
-    TrainingError
-        When its loss is no number any more, or the classifier raises.
-    """
+    """Return a classifier that has learned a training set; a seed gives the same one again."""
     network = built(factory, learned.images, classes, seed).to(lesson.device)
     weights = [one for one in network.parameters() if one.requires_grad]
     if not weights:
@@ -140,13 +118,7 @@ def predicted(network: nn.Module, images: Images, lesson: Lesson) -> NDArray[np.
 
 
 def built(factory: Factory, images: Images, classes: int, seed: int) -> nn.Module:
-    """Return a new classifier whose first weights come from the seed, tried on two images.
-
-    Raises
-    ------
-    RequestError
-        As `trained` does.
-    """
+    """Return a new classifier whose first weights come from the seed, tried on two images."""
     size, channels = images.shape[1], images.shape[3]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -254,23 +254,22 @@ class StudyOutcome:
             key = (control, 0.0 if control == REAL else ratio)
             if key not in self._arms:
                 continue
-            pairs = self._paired((MIXED, ratio), key)
-            if not len(pairs[0]):
+            sides = ((MIXED, ratio), key)
+            seeds = [[row["seed"] for row in self._arms[side]] for side in sides]
+            both = [seed for seed in seeds[0] if seed in seeds[1]]  # that both arms have
+            if not both:
                 continue
-            mixed = self._found[MIXED, ratio]["balanced_accuracy"][:, pairs[0]]
-            difference = mixed - self._found[key]["balanced_accuracy"][:, pairs[1]]
+            mixed, others = (
+                self._found[side]["balanced_accuracy"][:, [own.index(seed) for seed in both]]
+                for side, own in zip(sides, seeds, strict=True)
+            )
+            difference = mixed - others
             tried = max(1, len(self._ratios))
             told[control] = (
                 float(difference[0].mean()),
                 *self._interval(difference, len(set(self.groups)), 0.05 / tried),
             )
         return told
-
-    def _paired(self, one: tuple[str, float], other: tuple[str, float]) -> list[list[int]]:
-        """Return the places of the seeds that both arms have."""
-        seeds = [[row["seed"] for row in self._arms[key]] for key in (one, other)]
-        both = [seed for seed in seeds[0] if seed in seeds[1]]
-        return [[some.index(seed) for seed in both] for some in seeds]
 
     def _interval(self, values: Floats, groups: int, left_out: float) -> tuple[float, float]:
         """Return the interval of a mean; of values [draws, seeds] the first row has all.

@@ -29,28 +29,14 @@ OWN = "own-split"  # what the generator is called that a study trains
 
 @dataclass(frozen=True)
 class Source:
-    """A generator, and how its images become a study's.
-
-    Attributes
-    ----------
-    engine, card
-        What makes the images.
-    factor
-        The card's factor that holds the study's classes.
-    values
-        Its values, in the order of the study's classes.
-    shape
-        (H, W, C) of the study's images.
-    condition
-        What else is held fixed.
-    """
+    """A generator, and how its images become a study's."""
 
     engine: Engine
     card: ModelCard
-    factor: str
-    values: tuple[Value, ...]
-    shape: tuple[int, int, int]
-    condition: Mapping[str, Value]
+    factor: str  # the card's factor that holds the study's classes
+    values: tuple[Value, ...]  # in the order of the study's classes
+    shape: tuple[int, int, int]  # (H, W, C) of the study's images
+    condition: Mapping[str, Value]  # what else is held fixed
 
     def make(self, classes: Classes, seed: int) -> Images:
         """Return images of classes [N], uint8 [N, H, W, C]; each seed has images of its own."""
@@ -81,17 +67,7 @@ def source_of(
     factor: str,
     condition: Mapping[str, Value] | None = None,
 ) -> Source:
-    """Return a catalogue's model as the source of a study's synthetic images.
-
-    Raises
-    ------
-    RequestError
-        When the model cannot be asked for the study's classes.
-    ModelNotFoundError
-        When there is no such model.
-    NotRunnableError, ConsentError, WeightsError
-        When it cannot make an image here.
-    """
+    """Return a catalogue's model as the source of a study's synthetic images."""
     card = engine.catalogue[model_id]
     wanted = data.factors[factor]
     have = dict(card.condition)
@@ -119,11 +95,6 @@ def fitted(images: Images, shape: Sequence[int]) -> Images:
 
     Smaller by an antialiased bilinear resize; grey to colour by repetition, colour
     to grey by the mean.
-
-    Examples
-    --------
-    >>> fitted(np.full((2, 64, 64, 1), 7, np.uint8), (32, 32, 3)).shape
-    (2, 32, 32, 3)
     """
     if images.shape[3] != shape[2]:
         grey = np.rint(images.mean(axis=3, keepdims=True)).astype(np.uint8)
@@ -156,13 +127,7 @@ def split_alone(data: TrainingImages, rows: NDArray[np.int64], factor: str) -> T
 def own_generator(
     folder: Path, learned: TrainingImages, *, kimg: float, preset: str, seed: int, device: str
 ) -> Iterator[Tick]:
-    """Train a generator on a study's split in ``folder/generator``; it goes on where it stopped.
-
-    Raises
-    ------
-    DataError, RequestError, TrainingError
-        As ``train`` does.
-    """
+    """Train a generator on a study's split in ``folder/generator``; it goes on where it stopped."""
     run, place = folder / "generator", folder / "models" / OWN
     if (place / "card.json").exists():
         return
@@ -185,7 +150,10 @@ def own_generator(
     card = ModelCard(
         id=OWN, title="Trained on the study's own split", modality="OT", organ="other",
         region="as the data", makes="images of the data's classes", function="class to image",
-        condition={k: tuple(map(_of_card, v)) for k, v in learned.factors.items()},
+        condition={
+            k: tuple(str(one) if isinstance(one, float) else one for one in v)
+            for k, v in learned.factors.items()
+        },
         truncation=False, size=(side, side), channels=int(settings["channels"]), licence=None,
         dataset=None, year=None, phantom=learned.phantom, architecture=name,
         network=Network(name=name, settings=settings),
@@ -194,10 +162,6 @@ def own_generator(
         limits="For its study alone.",
     )  # fmt: skip
     card.write(place / "card.json")
-
-
-def _of_card(value: Value) -> str | bool | int:
-    return str(value) if isinstance(value, float) else value
 
 
 # ------------------------------------------------------------ what the generator has seen
@@ -232,13 +196,7 @@ def provenance(card: ModelCard, data: TrainingImages, reals: int) -> str:
 
 
 def checked_own(learned: TrainingImages) -> None:
-    """Refuse a split that no generator can be trained on, before anything is written.
-
-    Raises
-    ------
-    DataError
-        When images are not square, of too few pixels, or there are fewer than a batch.
-    """
+    """Refuse a split that no generator can be trained on, before anything is written."""
     side = learned.images.shape[1]
     if len(learned) < 16 or side != learned.images.shape[2] or side < 32 or side & (side - 1):
         raise DataError(

@@ -25,25 +25,7 @@ Told = Callable[[int], Any] | Sequence[Any] | NDArray[Any]
 def images_of_array(
     array: NDArray[Any], *, labels: Told | None = None, group: Told | None = None
 ) -> Iterator[ImageFile]:
-    """Yield the images of one array.
-
-    Parameters
-    ----------
-    array
-        uint8 or uint16 [N, H, W] or [N, H, W, C], C of 1 or 3.
-    labels, group
-        One value an image, or a function of the image's index; None for none.
-
-    Raises
-    ------
-    DataError
-        For another array, and values of another number.
-
-    Examples
-    --------
-    >>> [one.name for one in images_of_array(np.zeros((2, 8, 8), np.uint8))]
-    ['0', '1']
-    """
+    """Yield the images of one array; labels and groups are values, or functions of the index."""
     images = checked_pixels(array, "an array of images")
     said = _told("labels", labels, len(images)), _told("group", group, len(images))
     for place in range(len(images)):
@@ -72,31 +54,12 @@ def images_of_dataset(
 ) -> Iterator[ImageFile]:
     """Yield the images of a Dataset: whatever has a length and gives items by number.
 
-    Parameters
-    ----------
-    dataset
-        Items are an image, a tuple of an image and its label, or a dictionary with
-        ``image`` and ``label``. An image is a Pillow image, an array [H, W] or
-        [H, W, 3], or a tensor [C, H, W]; floats go from 0 to 1, whole numbers from
-        0 to 255, or over more than eight bits in all items alike.
-    labels
-        Which place or key of an item is the label (1 or ``label`` by default, False
-        for none), a function of the item's index, or one value an item.
-    group
-        A function of the index, or one value an item: what belongs together.
-    raw
-        Take values as they are, for a window to be laid on them.
-
-    Raises
-    ------
-    DataError
-        When the length cannot be told, or values are of another number.
-
-    Examples
-    --------
-    >>> (file,) = images_of_dataset([(np.ones((8, 8)), "T1")])
-    >>> [(one.pixels.values.max(), one.labels) for one in file.read(None)]
-    [(np.float32(255.0), {'class': 'T1'})]
+    Items are an image, a tuple of an image and its label, or a dictionary with
+    ``image`` and ``label``. An image is a Pillow image, an array [H, W] or
+    [H, W, 3], or a tensor [C, H, W]; floats go from 0 to 1, whole numbers from
+    0 to 255, or over more than eight bits in all items alike. ``labels`` is the place or key
+    of the label in an item, a function of the index, one value an item, or False; ``raw``
+    takes values as they are, for a window to be laid on them.
     """
     try:
         count = len(dataset)

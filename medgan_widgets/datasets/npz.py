@@ -6,12 +6,12 @@ learned from at a small size.
 
 from __future__ import annotations
 
-import hashlib
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -21,7 +21,7 @@ from medgan_widgets.datasets.classes import check_class_value
 from medgan_widgets.datasets.pixels import Pixels, grey_or_colour
 from medgan_widgets.datasets.records import ImageFile, ImageRecord
 from medgan_widgets.errors import DataError
-from medgan_widgets.seeds import Value
+from medgan_widgets.files import file_sha256
 
 SIDES = {"train": "train", "val": "test", "test": "test"}
 _BROKEN = (OSError, ValueError, zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError)
@@ -35,23 +35,10 @@ def images_of_npz(
 ) -> Iterator[ImageFile]:
     """Yield the images of a file, not read yet, its parts one after another.
 
-    Parameters
-    ----------
-    path
-        The file; arrays ``<part>_images`` [N, H, W] or [N, H, W, 3], where a part
-        is train, val or test, or one plain ``images``; or an ``.npy`` file of those.
-        Where a file has parts, ``train`` is learned from, the others judge.
-    labels
-        The array of classes, ``<part>_<labels>`` [N] or [N, 1]; by default
-        ``labels`` where there is one. A number takes that column alone, where
-        one image has several findings; False takes none.
-    group
-        The array that says what belongs together.
-
-    Raises
-    ------
-    DataError
-        When the file is damaged, an array is missing, 3-D, or they differ in length.
+    The arrays are ``<part>_images`` [N, H, W] or [N, H, W, 3], where a part is train, val or
+    test, or one plain ``images``; or an ``.npy`` file of those. Where a file has parts,
+    ``train`` is learned from, the others judge. Classes are in ``<part>_<labels>``, by default
+    ``labels``; a number takes that column alone, False none.
     """
     file = Path(path).expanduser()
     if file.suffix.lower() == ".npy":
@@ -66,7 +53,7 @@ def images_of_npz(
     if not parts and "images" not in names:
         raise DataError(f"{file.name} has no array train_images or images.")
     own_sides = "train" in parts and len(parts) > 1
-    sha256 = _sha256(file)
+    sha256 = file_sha256(file)
     for part in parts or ["images"]:
         rows = _Rows(file, f"{part}_images" if parts else "images")
         prefix = f"{part}_" if parts else ""
@@ -74,9 +61,13 @@ def images_of_npz(
         groups = _groups(file, prefix, names, group, len(rows))
         side = SIDES[part] if own_sides else None
         for place in range(len(rows)):
-            known = {key: _class(every[place], f"{part}#{place}") for key, every in classes.items()}
+            known = {}
+            for key, every in classes.items():
+                value = check_class_value(every[place], f"{part}#{place}")
+                known[key] = "none" if value is None else value
             together = None if groups is None else groups[place]
-            yield _image(rows, place, f"{part}#{place}", known, together, file, sha256, side)
+            pixels = partial(rows.image, place)
+            yield _image(pixels, f"{part}#{place}", known, together, file, sha256, side)
 
 
 class _Rows:
@@ -84,11 +75,9 @@ class _Rows:
 
     def __init__(self, file: Path, name: str) -> None:
         self._file, self._name = file, name
-        self._stream: IO[bytes] | None = None
-        self._next = 0
         self._whole: NDArray[Any] | None = None
         try:
-            self.shape, self._fortran, self._dtype = self._open()
+            self._begin()
         except _BROKEN as error:
             raise DataError(f"{file.name} cannot be read as arrays ({error}).") from error
         _check_shape(file.name, self.shape, self._dtype)
@@ -114,57 +103,31 @@ class _Rows:
                     self._whole = np.asarray(arrays[self._name])
             return np.asarray(self._whole[place])
         size = int(np.prod(self.shape[1:])) * self._dtype.itemsize
-        if self._stream is None or place < self._next:
-            self._open()
-        while self._stream is not None:
+        if place < self._next:
+            self._begin()
+        while True:
             data = self._stream.read(size)
             if len(data) < size:
                 raise EOFError("it ends too early")
             self._next += 1
             if self._next > place:
                 return np.frombuffer(data, self._dtype).reshape(self.shape[1:])
-        raise EOFError("it cannot be opened")
 
-    def _open(self) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    def _begin(self) -> None:
         archive = zipfile.ZipFile(self._file)
-        stream = archive.open(f"{self._name}.npy")
-        version = npy.read_magic(stream)
+        self._stream, self._next = archive.open(f"{self._name}.npy"), 0
+        version = npy.read_magic(self._stream)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        self._stream, self._next = stream, 0
-        shape, fortran, dtype = read(stream)
-        return shape, fortran, dtype
+        self.shape, self._fortran, self._dtype = read(self._stream)
 
 
-class _Mapped:
-    """The images of an ``.npy`` file, which stays on disk."""
+def _image(pixels: Callable[[], Pixels], name: str, *about: Any) -> ImageFile:
+    """Return an image that is read when it is asked for; ``about`` ends its record."""
 
-    def __init__(self, images: NDArray[Any]) -> None:
-        self._images = images
-
-    def image(self, place: int) -> Pixels:
-        """Return one image."""
-        return grey_or_colour(np.asarray(self._images[place]), f"image#{place}")
-
-
-def _image(
-    rows: _Rows | _Mapped,
-    place: int,
-    name: str,
-    labels: Mapping[str, Value],
-    group: str | None,
-    file: Path,
-    sha256: str,
-    side: str | None,
-) -> ImageFile:
     def read(_: set[int] | None) -> Iterator[ImageRecord]:
-        yield ImageRecord(name, rows.image(place), labels, group, file, sha256, side)
+        yield ImageRecord(name, pixels(), *about)
 
     return ImageFile(name, read)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _of_one_array(file: Path, labels: object, group: object) -> Iterator[ImageFile]:
@@ -178,9 +141,10 @@ def _of_one_array(file: Path, labels: object, group: object) -> Iterator[ImageFi
     except _BROKEN as error:
         raise DataError(f"{file.name} cannot be read as an array ({error}).") from error
     _check_shape(file.name, images.shape, images.dtype)
-    rows, sha256 = _Mapped(images), _sha256(file)
-    for place in range(len(images)):
-        yield _image(rows, place, f"image#{place}", {}, None, file, sha256, None)
+    sha256 = file_sha256(file)
+    for place, image in enumerate(images):  # which stay on disk
+        name = f"image#{place}"
+        yield _image(partial(grey_or_colour, np.asarray(image), name), name, {}, None, file, sha256)
 
 
 def _check_shape(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -241,8 +205,3 @@ def _array(file: Path, name: str) -> NDArray[Any]:
             return np.asarray(arrays[name])
     except _BROKEN as error:
         raise DataError(f"{file.name} cannot be read as arrays ({name}: {error}).") from error
-
-
-def _class(label: NDArray[Any], name: str) -> Value:
-    value = check_class_value(label, name)
-    return "none" if value is None else value

@@ -6,13 +6,11 @@ import base64
 import html
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from medgan_widgets.datasets.duplicates import Pairs
-from medgan_widgets.datasets.records import MOST_LISTED, Refused
+from medgan_widgets.datasets.records import MOST_LISTED
 from medgan_widgets.datasets.training_images import TrainingImages
 from medgan_widgets.images import as_pil, captioned
 from medgan_widgets.seeds import Value
@@ -25,7 +23,6 @@ _INK, _PAPER = (0, 0, 0), (255, 255, 255)
 _CLASSES_LISTED = 12
 
 
-@dataclass(frozen=True, eq=False)
 class Summary:
     """What images to learn from hold; shown as a table with a sheet of them in a notebook.
 
@@ -53,22 +50,24 @@ class Summary:
         Pairs of images that are almost the same.
     names
         The images' names, for pairs.
+
+    Examples
+    --------
+    >>> images = np.random.default_rng(0).integers(0, 255, (3, 16, 16, 1), dtype=np.uint8)
+    >>> print(Summary(TrainingImages(images, np.zeros((3, 0), np.float32), {}, note="")))
+    array  3 images (3 to train on, 0 held out)
+    size   16 × 16, grey
     """
 
-    source: str
-    count: int
-    train: int
-    test: int
-    pixels: tuple[int, ...]
-    sizes: tuple[tuple[int, int, int], ...]
-    classes: Mapping[str, Mapping[Value, int]]
-    intensity: tuple[float, float] | None
-    groups: int | None
-    group_note: str
-    refused: tuple[Refused, ...]
-    near_duplicates: Pairs
-    names: tuple[str, ...] = field(repr=False)
-    _data: TrainingImages = field(repr=False)
+    def __init__(self, data: TrainingImages) -> None:
+        self._data = data
+        self.source, self.names, self.count = data.source, data.names, len(data)
+        self.train, self.test = data.sides.count("train"), data.sides.count("test")
+        self.pixels, self.sizes = data.images.shape[1:], data.sizes
+        self.classes, self.intensity = data.counts(), data.intensity
+        self.groups = len({one for one in data.groups if one is not None}) or None
+        self.group_note, self.refused = data.group_note, data.refused
+        self.near_duplicates = data.near_duplicates
 
     def contact_sheet(self) -> Image.Image:
         """Return 24 of the images, classes in turn, each marked as real or as a phantom.
@@ -141,36 +140,6 @@ class Summary:
         some = "; ".join(f"{one} and {other}" for one, other in self.duplicate_names()[:3])
         across = f", {pairs.across:,} of them across the split" if pairs.across else ""
         return f"{pairs.count:,} pair{'s' * (pairs.count > 1)}{across}: {some}"
-
-
-def summary_of(data: TrainingImages) -> Summary:
-    """Return the summary of images to learn from.
-
-    Examples
-    --------
-    >>> images = np.random.default_rng(0).integers(0, 255, (3, 16, 16, 1), dtype=np.uint8)
-    >>> print(summary_of(TrainingImages(images, np.zeros((3, 0), np.float32), {}, note="")))
-    array  3 images (3 to train on, 0 held out)
-    size   16 × 16, grey
-    """
-    groups = {one for one in data.groups if one is not None}
-    height, width, channels = data.images.shape[1:]
-    return Summary(
-        data.source,
-        len(data),
-        data.sides.count("train"),
-        data.sides.count("test"),
-        (height, width, channels),
-        data.sizes,
-        data.counts(),
-        data.intensity,
-        len(groups) or None,
-        data.group_note,
-        data.refused,
-        data.near_duplicates,
-        data.names,
-        data,
-    )
 
 
 def _sheet(data: TrainingImages) -> Image.Image:

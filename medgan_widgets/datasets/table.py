@@ -31,24 +31,12 @@ Rows = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Table:
-    """What is known of files beside their pixels.
+    """What is known of files beside their pixels."""
 
-    Attributes
-    ----------
-    name
-        What it is called in sentences.
-    rows
-        By the file's path below the data, or by its bare name.
-    chosen
-        Whether its rows are a choice: files without a row are left alone then.
-    note
-        How its names were understood, where they differ from those of the files.
-    """
-
-    name: str
-    rows: Mapping[str, Mapping[str, Any]]
-    chosen: bool = False
-    note: str | None = None
+    name: str  # in sentences
+    rows: Mapping[str, Mapping[str, Any]]  # by the file's path below the data, or by its bare name
+    chosen: bool = False  # whether files without a row are left alone
+    note: str | None = None  # how its names were understood, where files differ
 
     def has(self, column: str) -> bool:
         """Return whether any row has a column."""
@@ -76,11 +64,6 @@ class Table:
         A path from another computer, another letter case or suffix, or none, will
         do where one file and one row fit each other alone; another folder only
         where nothing else fits. Rows of no file keep the name they have.
-
-        Raises
-        ------
-        DataError
-            When it names none of the files.
         """
         files = dict.fromkeys(names)
         left = [name for name in self.rows if name not in files]
@@ -128,19 +111,7 @@ class Said:
 class Annotations:
     """What is said of each of some files; ``notes`` tell what was decided, and how.
 
-    Parameters
-    ----------
-    names
-        All files, by their path below the data.
-    table
-        The table.
-    labels, group
-        A column, ``"folder"`` for the sub-folder, or None.
-
-    Raises
-    ------
-    DataError
-        When the table lacks a column.
+    ``labels`` and ``group`` are a column, ``"folder"`` for the sub-folder, or None.
     """
 
     def __init__(
@@ -161,9 +132,8 @@ class Annotations:
             if not table.rows:
                 raise DataError(f"there is no {table.name} that has a column {column!r}.")
             if not table.has(str(column)):
-                raise DataError(
-                    f"{table.name} has no column {column!r}; it has: {_columns(table)}."
-                )
+                have = ", ".join(map(str, next(iter(table.rows.values()))))
+                raise DataError(f"{table.name} has no column {column!r}; it has: {have}.")
 
     def of(self, name: str) -> Said | Refused | None:
         """Return what is said of a file; None when it was not chosen."""
@@ -203,17 +173,6 @@ def read_table(
 
     The latter is only read when one of ``columns`` is asked for, which the
     folder's name cannot answer.
-
-    Raises
-    ------
-    DataError
-        When it cannot be read, is not UTF-8, has no column of file names, or names a file twice.
-
-    Examples
-    --------
-    >>> rows = [{"file_name": "a.png", "grade": 2}]
-    >>> read_table(Path("nowhere"), rows).values("grade")
-    {'2'}
     """
     if hasattr(table, "to_dict"):
         table = table.to_dict("records")  # a DataFrame
@@ -339,7 +298,3 @@ def _alike(name: str, files: Sequence[str]) -> list[str]:
 
     best = max(map(rank, files))
     return [file for file in files if rank(file) == best]
-
-
-def _columns(table: Table) -> str:
-    return ", ".join(map(str, next(iter(table.rows.values())))) if table.rows else "none"

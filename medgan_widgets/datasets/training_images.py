@@ -287,9 +287,9 @@ class TrainingImages:
 
     def summary(self) -> Summary:
         """Return what a person should look at before training on these images."""
-        from medgan_widgets.datasets.summary import summary_of
+        from medgan_widgets.datasets.summary import Summary
 
-        return summary_of(self)
+        return Summary(self)
 
     def _of_side(self, side: str) -> TrainingImages:
         rows = np.array([place for place, one in enumerate(self.sides) if one == side], int)

@@ -118,13 +118,7 @@ COLUMNS = (
 
 
 def in_words(score: Score) -> str:
-    """Return a score in one line, with all that makes it comparable.
-
-    Examples
-    --------
-    >>> in_words(Score("KID", 0.00213, 500, 400, "canonical-1", (0.0019, 0.0024), warning="few."))
-    'KID 0.00213 [0.0019, 0.0024], n 500 / 400, canonical-1 (few.)'
-    """
+    """Return a score in one line, with all that makes it comparable."""
     value = "not measured" if score.value is None else f"{score.value:.4g}"
     parts = [f"{score.name} {value}"]
     if score.interval is not None:
@@ -148,11 +142,6 @@ def relative(score: Score) -> float | None:
 
     Where the floor stands at another n the value there counts: fewer images make distances
     larger.
-
-    Examples
-    --------
-    >>> relative(Score("FD", 3.0, 9, 9, "e", floor=2.0)), relative(Score("recall", 0.5, floor=0.9))
-    (1.5, None)
     """
     distance = score.name.split()[0] in ("FD", "FID", "FD-infinity", "FID-infinity")
     value = score.value if score.floor_n is None else score.value_at_floor_n

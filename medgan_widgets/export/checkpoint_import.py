@@ -14,7 +14,7 @@ from medgan_widgets.cards import UNKNOWN, DataStatement, ModelCard
 from medgan_widgets.errors import RequestError, WeightsError
 from medgan_widgets.export.about import NOT_FOR_DIAGNOSIS, card_facts, check_model
 from medgan_widgets.export.model_folder import write_model_folder
-from medgan_widgets.export.settings_guess import guessed_settings, misfits, not_those_of
+from medgan_widgets.export.settings_guess import fits, guessed_settings, not_those_of
 from medgan_widgets.files import file_sha256
 
 Tensors = dict[str, Any]  # name -> torch.Tensor; torch itself stays out of this file
@@ -137,26 +137,25 @@ def _generator_in(
         name: ours for name, part in parts.items() if (ours := _as_ours(part, network, firsts))
     }
     tried = {name: _fitting(part, network, settings) for name, part in alike.items()}
-    fits = {name: chosen for name, chosen in tried.items() if chosen}
-    if len(fits) > 1:
+    fitting = {name: chosen for name, chosen in tried.items() if chosen}
+    if len(fitting) > 1:
         raise WeightsError(
-            f"{file} holds {len(fits)} generators that fit: {', '.join(fits)}; say which with "
-            f"key=, such as key={next(iter(fits))!r} (averaged weights, often called ema, make "
-            "the better images)."
+            f"{file} holds {len(fitting)} generators that fit: {', '.join(fitting)}; say which "
+            f"with key=, such as key={next(iter(fitting))!r} (averaged weights, often called "
+            "ema, make the better images)."
         )
-    others = discriminator_names(network) if not fits else []
+    others = discriminator_names(network) if not fitting else []
     apart = [name for name, part in alike.items() if not _is_discriminator(part, others)]
-    if not fits and not apart:
+    if not fitting and not apart:
         if any(_is_discriminator(part, others) for part in (*alike.values(), *parts.values())):
             raise WeightsError(
                 f"{file} holds a discriminator, which makes no images; name the generator's file, "
                 "or where it is in this one with key=."
             )
         raise not_those_of(network, tensors)
-    name = next(iter(fits or apart))
-    if not fits:  # the first is told why
-        return name, alike[name], dict(settings or guessed_settings(alike[name], network))
-    return name, alike[name], fits[name]
+    name = next(iter(fitting or apart))
+    chosen = fitting.get(name) or settings or guessed_settings(alike[name], network)
+    return name, alike[name], dict(chosen)  # where none fits, the first is told why
 
 
 def _flat(content: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, Any]]:
@@ -197,12 +196,11 @@ def _fitting(
     part: Tensors, network: str, settings: Mapping[str, int] | None
 ) -> dict[str, int] | None:
     """Return the settings under which a network has these tensors, or None."""
-    shapes = {name: tuple(tensor.shape) for name, tensor in part.items()}
     try:
         chosen = dict(settings or guessed_settings(part, network))
     except WeightsError:
         return None
-    return None if misfits(chosen, shapes, network) else chosen
+    return chosen if fits(chosen, part, network) else None
 
 
 def _is_discriminator(part: Tensors, known: Sequence[set[str]]) -> bool:

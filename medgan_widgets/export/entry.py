@@ -123,15 +123,7 @@ def export(
 
 
 def _target(out: Path, format: Format) -> Path:
-    """Return the final place, *synthetic* in its name.
-
-    Raises
-    ------
-    RequestError
-        When it has no name of its own, like the folder one is in.
-    SaveError
-        When a folder is there and has files: images of two exports would be mixed.
-    """
+    """Return the final place, *synthetic* in its name."""
     if out.name in ("", ".."):
         raise RequestError(f"out must end in a name, such as 'images', got {str(out)!r}.")
     stem = out.stem if format == "zip" and out.suffix.lower() == ".zip" else out.name

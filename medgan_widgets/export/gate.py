@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,8 +16,9 @@ from numpy.typing import NDArray
 from medgan_widgets.cards import ModelCard
 from medgan_widgets.datasets import TrainingImages, read_images
 from medgan_widgets.datasets.phantom import HELD_OUT, phantom_named
-from medgan_widgets.errors import MedganError, MemorisationError, SaveError
+from medgan_widgets.errors import MedganError, MemorisationError
 from medgan_widgets.export.known import known_runs
+from medgan_widgets.export.png import plain
 from medgan_widgets.files import write_whole
 from medgan_widgets.image_sources import phantom_kind
 from medgan_widgets.images import png_bytes
@@ -34,18 +36,14 @@ def memory_of(card: ModelCard, training: Any, runs: str | Path) -> tuple[Memory 
 
     With them comes a sentence where nobody can know that these are the images it was
     trained on; it is empty for the data of its own run, and for the phantoms it names.
-
-    Raises
-    ------
-    DataError
-        When images that somebody named cannot be read.
     """
     if training is None:
         return _of_run(card, runs), ""
     kind = phantom_named(training)
     if kind is not None:
-        size = card.size[0]
-        memory = Memory(read_images(f"phantom:{kind}", size=size, most=_learned_from(card)))
+        count = card.training.get("count")  # those held out are in it
+        most = max(2, int(count) - HELD_OUT) if count else None
+        memory = Memory(read_images(f"phantom:{kind}", size=card.size[0], most=most))
         return memory, "" if kind == phantom_kind(card) else _unproved(card)
     if isinstance(training, (str, Path)) and not (Path(training) / "config.json").is_file():
         like = card if card.preprocessing else None
@@ -56,12 +54,6 @@ def memory_of(card: ModelCard, training: Any, runs: str | Path) -> tuple[Memory 
         same = training.fingerprint == card.training.get("fingerprint")
         return Memory(training), "" if same else _unproved(card)
     return Memory(training), _unproved(card)
-
-
-def _learned_from(card: ModelCard) -> int | None:
-    """Return how many phantoms a model was trained on; those held out are in its count."""
-    count = card.training.get("count")
-    return max(2, int(count) - HELD_OUT) if count else None
 
 
 def looked_through(
@@ -87,18 +79,10 @@ def looked_through(
 
 
 def keep_report(report: Report, target: Path, gate: Gate | None) -> Path:
-    """Write the report beside where images go, and stop at the gate if it says so.
-
-    Raises
-    ------
-    MemorisationError
-        With ``"stop"``, for copies or when nobody could look.
-    SaveError
-        When the report cannot be written: without it nothing leaves.
-    """
+    """Write the report beside where images go, and stop at the gate if it says so."""
     stem = target.with_suffix("") if target.suffix == ".zip" else target
     place = stem.with_name(f"{stem.name}_memorisation.json")
-    text = json.dumps(report.to_dict(), indent=1, default=_plain)
+    text = json.dumps(report.to_dict(), indent=1, default=plain)
     write_whole(place, text.encode(), parents=True)
     pairs = stem.with_name(f"{stem.name}_pairs_private.png")
     if report.shown:
@@ -145,18 +129,8 @@ def _of_run(card: ModelCard, runs: str | Path) -> Memory | str:
     return Memory(images)
 
 
-def _in_batches(images: Sequence[NDArray[Any]], rows: int = 64) -> Any:
+def _in_batches(images: Sequence[NDArray[Any]], rows: int = 64) -> Iterator[NDArray[Any]]:
     """Yield images as arrays; a model may make images of several sizes."""
-    start = 0
-    while start < len(images):
-        end = start + 1
-        while end < min(len(images), start + rows) and images[end].shape == images[start].shape:
-            end += 1
-        yield np.stack(images[start:end])
-        start = end
-
-
-def _plain(value: object) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    raise SaveError(f"a report holds {type(value).__name__}, which is no plain value.")
+    for _, alike in groupby(images, np.shape):
+        while some := list(islice(alike, rows)):
+            yield np.stack(some)

@@ -20,11 +20,6 @@ def known_runs(runs: str | Path) -> dict[str, Path]:
     """Return the run directories by run id: those below a folder first, then registered ones.
 
     A folder that was registered and holds another run by now is not taken for the old one.
-
-    Examples
-    --------
-    >>> isinstance(known_runs("runs"), dict)
-    True
     """
     found: dict[str, Path] = {}
     for folder in _below(Path(runs).expanduser(), DEPTH):
@@ -48,13 +43,7 @@ def run_id_of(folder: Path) -> str | None:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file.
-
-    Raises
-    ------
-    DataError
-        When it is missing or damaged.
-    """
+    """Return the object in a JSON file."""
     try:
         content = json.loads(path.read_text("utf-8"))
         if not isinstance(content, dict):

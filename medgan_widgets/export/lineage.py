@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +48,7 @@ class Step:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the step as plain JSON values."""
-        return {
-            "kind": self.kind,
-            "found": self.found,
-            "text": self.text,
-            "facts": dict(self.facts),
-            "below": [step.to_dict() for step in self.below],
-        }
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -106,21 +100,17 @@ class Lineage:
             facts["file"] = file_sha256(path)
         except (OSError, ModelNotFoundError):
             return Step("weights", False, "the weights file of the card is gone", facts)
+        text = f"SHA-256 {own[:12]}…, the same in image, card and file"
         if (now := facts["file"]) != own:
             text = f"the file is {str(now)[:12]}…, its card says {own[:12]}…: it was changed"
-            return Step("weights", False, text, facts)
-        if sha256 is None:
+        elif sha256 is None:
             text = f"the card's are {own[:12]}…; the image does not say which it was made with"
-            return Step("weights", False, text, facts)
-        if sha256 != own:
+        elif sha256 != own:
             text = (
                 f"the image was made with {sha256[:12]}…, the model here has {own[:12]}…: it was "
                 "replaced since, and what follows is told of the new one"
             )
-            return Step("weights", False, text, facts)
-        return Step(
-            "weights", True, f"SHA-256 {own[:12]}…, the same in image, card and file", facts
-        )
+        return Step("weights", own == now == sha256, text, facts)
 
     def _run_of(self, card: ModelCard) -> Step:
         run_id = card.training.get("run")

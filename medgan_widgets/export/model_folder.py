@@ -34,15 +34,7 @@ _MARKS = {"Synthetic": "true", "Comment": "SYNTHETIC images of a generative mode
 
 
 def free_place(models: str | Path, model_id: str, overwrite: bool) -> Path:
-    """Return where a new model goes, or say why it cannot go there.
-
-    Raises
-    ------
-    RequestError
-        For an id that is no harmless folder name, or one that is taken.
-    SaveError
-        When no folder can be written there.
-    """
+    """Return where a new model goes, or say why it cannot go there."""
     try:
         _NAME.validate_python(model_id)
     except ValueError as error:
@@ -70,31 +62,9 @@ def write_model_folder(
 ) -> ModelCard:
     """Write a model beside its place, try it through the engine, then move it there.
 
-    Parameters
-    ----------
-    place
-        The folder to be; one that is there is replaced.
-    facts
-        The card's fields but ``weights``.
-    generator
-        With all its weights, fp32.
-    half
-        Whether to store fp16; None lets 64 seeds decide: fp16 if no pixel changes by more
-        than one grey level.
-
-    Returns
-    -------
-    ModelCard
-        As written; ``training`` tells the precision, and by how many grey levels fp16 differs.
-
-    Raises
-    ------
-    RequestError
-        When the facts make no card.
-    SaveError
-        When there is no room, or writing is not permitted; nothing half written is left.
-    WeightsError, NotRunnableError
-        When the generator makes no finite images, or others than the card says.
+    ``facts`` are the card's fields but ``weights``. ``half`` says whether to store fp16; None
+    lets 64 seeds decide: fp16 if no pixel changes by more than one grey level. The card's
+    ``training`` tells the precision, and by how many grey levels fp16 differs.
     """
     with _aside(place) as desk:
         card = _put(desk / "fp32", facts, generator, half=False)

@@ -15,18 +15,7 @@ _NAMES = {
 
 
 def model_readme(card: ModelCard) -> str:
-    """Return the README of a model's folder, Markdown; what nobody stated says ``UNKNOWN``.
-
-    Examples
-    --------
-    >>> card = ModelCard(
-    ...     id="tiny", title="Tiny", modality="MR", organ="brain", region="axial slice",
-    ...     makes="brain slice", function="noise to image", size=(32, 32), licence=None,
-    ...     dataset=None, year=2026, architecture="DCGAN",
-    ... )
-    >>> "| licence | UNKNOWN: not stated |" in model_readme(card)
-    True
-    """
+    """Return the README of a model's folder, Markdown; what nobody stated says ``UNKNOWN``."""
     parts = [
         f"# {plain(card.title)}",
         _wrapped(f"{card.description} {_kind(card)}".strip()),
@@ -42,13 +31,7 @@ def model_readme(card: ModelCard) -> str:
 
 
 def plain(text: object) -> str:
-    r"""Return text that stays text in Markdown: no markup, no new column, one line.
-
-    Examples
-    --------
-    >>> plain("<b>a | b</b>")
-    '&lt;b>a \\| b&lt;/b>'
-    """
+    r"""Return text that stays text in Markdown: no markup, no new column, one line."""
     return " ".join(str(text).split()).replace("<", "&lt;").replace("|", "\\|")
 
 

@@ -37,13 +37,7 @@ class Run:
 
 
 def read_facts(folder: Path) -> Run:
-    """Return what a run's files say.
-
-    Raises
-    ------
-    DataError
-        When it is no run, damaged, or of a newer version.
-    """
+    """Return what a run's files say."""
     config, ticks = read_run(folder)
     missing = [name for name in ("settings", "network", "data") if name not in config]
     if missing or "network" not in config["settings"]:
@@ -59,13 +53,7 @@ def read_facts(folder: Path) -> Run:
 
 
 def checkpoint_sha256(folder: Path) -> str:
-    """Return the SHA-256 of a run's averaged generator.
-
-    Raises
-    ------
-    WeightsError
-        When there is none yet.
-    """
+    """Return the SHA-256 of a run's averaged generator."""
     try:
         return file_sha256(folder / WEIGHTS)
     except OSError:

@@ -13,25 +13,7 @@ Shapes = dict[str, tuple[int, ...]]
 def guessed_settings(tensors: Mapping[str, Any], network: str) -> dict[str, int]:
     """Return size, channels, z_dim, classes and width; whether they fit is checked later.
 
-    Parameters
-    ----------
-    tensors
-        Name -> anything with a ``shape``.
-    network
-        ``"dcgan"``, ``"residual"`` or ``"stylegan2"``.
-
-    Raises
-    ------
-    WeightsError
-        When the names are not those of such a network, naming some of them.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> shapes = {"layers.0.weight": (100, 64, 4, 4), "layers.3.weight": (64, 32, 4, 4),
-    ...           "layers.6.weight": (32, 1, 4, 4)}
-    >>> guessed_settings({k: np.empty(v) for k, v in shapes.items()}, "dcgan")
-    {'size': 16, 'channels': 1, 'z_dim': 100, 'width': 32}
+    Raises a WeightsError for names that are not those of such a network.
     """
     shapes = {name: tuple(one.shape) for name, one in tensors.items()}
     try:
@@ -85,18 +67,16 @@ def _stylegan2(shapes: Shapes) -> dict[str, int]:
     }
 
 
-def misfits(settings: Mapping[str, int], shapes: Shapes, network: str) -> int:
-    """Return how many tensors have another shape; more than there are when the names differ."""
+def fits(settings: Mapping[str, int], tensors: Mapping[str, Any], network: str) -> bool:
+    """Return whether a network of these settings has tensors of these names and shapes."""
     from medgan_widgets.checkpoints import COUNTER, build_generator
 
     try:
         built = build_generator(network, dict(settings)).state_dict()
     except WeightsError:
-        return 10**6
+        return False
     made = {name: tuple(one.shape) for name, one in built.items() if not name.endswith(COUNTER)}
-    if made.keys() != shapes.keys():
-        return len(shapes) + len(made.keys() ^ shapes.keys())
-    return sum(made[name] != shape for name, shape in shapes.items())
+    return made == {name: tuple(one.shape) for name, one in tensors.items()}
 
 
 _READ_OFF: dict[str, Callable[[Shapes], dict[str, int]]] = {

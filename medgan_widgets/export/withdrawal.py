@@ -112,7 +112,10 @@ def models_trained_on(
     cards = [card for card in Catalogue(models) if card.origin == "local"]
     known = known_runs(runs)
     configs = {run_id: run_config(folder) for run_id, folder in known.items()}
-    _tell_unanswered(cards, known)
+    lost = [one.id for one in cards if not one.phantom and one.training.get("run") not in known]
+    if lost:
+        shown = ", ".join(lost[:8])
+        log.warning("no answer for %s: their runs are not here, so their data is unknown.", shown)
     matches = []
     sides = {run_id: _sides(folder, wanted) for run_id, folder in known.items()}
     for origin in known:
@@ -190,10 +193,3 @@ def _children(
             child for child, parent in parents.items() if parent == one and child not in found
         ]
     return found[1:]
-
-
-def _tell_unanswered(cards: Sequence[ModelCard], known: Mapping[str, Path]) -> None:
-    lost = [one.id for one in cards if not one.phantom and one.training.get("run") not in known]
-    if lost:
-        names = ", ".join(lost[:8])
-        log.warning("no answer for %s: their runs are not here, so their data is unknown.", names)

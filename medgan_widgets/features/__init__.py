@@ -7,7 +7,6 @@
     canonical.py     canonical-1: texture, moments, spectrum, shape; no weights
     phantom_cnn.py   phantom-cnn-1: a small network that reads the phantoms' parameters
     published.py     Inception, RadImageNet, DINOv2: by weights that a person has
-    vit.py           the network of DINOv2
     weights.py       where published weights come from; nothing comes silently
     cache.py         features on disk, by what the images and the extractor are
 

@@ -29,13 +29,7 @@ LOOKED = 200  # files written between two looks at how much there is
 
 
 class Cache:
-    """One folder of features.
-
-    Examples
-    --------
-    >>> Cache.of(False) is None
-    True
-    """
+    """One folder of features."""
 
     _written = 0
 

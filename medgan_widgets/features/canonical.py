@@ -68,13 +68,7 @@ def canonical_names() -> tuple[str, ...]:
 
 
 def canonical_families() -> dict[str, str]:
-    """Return what each column, by name, is about: moments, texture, spectrum or shape.
-
-    Examples
-    --------
-    >>> canonical_families()["slope"]
-    'spectrum'
-    """
+    """Return what each column, by name, is about: moments, texture, spectrum or shape."""
     kinds = ["moments"] * (len(_MOMENTS) + len(PERCENTILES))
     kinds += ["texture"] * (len(TEXTURES) * len(STEPS)) + ["spectrum"] * (BANDS + 1)
     return dict(zip(canonical_names(), kinds + ["shape"] * len(_SHAPES), strict=True))

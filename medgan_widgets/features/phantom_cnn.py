@@ -1,9 +1,7 @@
 """phantom-cnn-1: a network that reads the phantoms' own parameters.
 
-It is a small network taught to read the phantoms' own
-parameters (ventricle area, lesion radius, texture …). It is shipped and needs no
-download; ``tests/benchmarks/make_extractor.py`` made it. It knows
-phantoms only: distances in its features say nothing about patient images.
+It is shipped; ``tests/benchmarks/make_extractor.py`` made it. It knows phantoms only:
+distances in its features say nothing about patient images.
 """
 
 from __future__ import annotations
@@ -42,13 +40,7 @@ class PhantomCNN(nn.Module):
 
 
 def read_phantom_cnn() -> PhantomCNN:
-    """Return the shipped network, ready to look at images.
-
-    Raises
-    ------
-    WeightsError
-        When its file is missing.
-    """
+    """Return the shipped network, ready to look at images."""
     path = WEIGHTS / FILE
     if not path.exists():
         raise WeightsError(f"{path.name} is missing; install medgan_widgets again.")

@@ -16,14 +16,8 @@ from medgan_widgets.images import checked_pixels
 def to_planes(images: NDArray[np.uint8], colours: str, size: int | None) -> Tensor:
     """Return checked images as floats 0 … 1, [N, 1 or 3, size, size].
 
-    Colour becomes grey as the mean
-    of its channels, grey becomes colour by repetition; ``colours="as they are"``
-    changes neither. Resizing is bilinear with antialias.
-
-    Examples
-    --------
-    >>> to_planes(np.full((1, 8, 8, 3), 255, np.uint8), "grey", 4).shape
-    torch.Size([1, 1, 4, 4])
+    Colour becomes grey as the mean of its channels, grey becomes colour by repetition;
+    ``colours="as they are"`` changes neither. Resizing is bilinear with antialias.
     """
     values = np.ascontiguousarray(images.transpose(0, 3, 1, 2)).astype(np.float32) / 255
     planes = torch.from_numpy(values)

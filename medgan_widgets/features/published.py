@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -9,40 +10,36 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from medgan_widgets.errors import DataError, WeightsError
-from medgan_widgets.features.vit import VisionTransformer
 
 # Mean and deviation of the images a network was trained on.
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+PATCH, GRID, TRAINED = 14, 16, 37  # pixels a side; patches a side here, and in DINOv2's training
 MEANS = {"dinov2-vits14-1": IMAGENET, "radimagenet-resnet50-1": ((0.5,) * 3, (0.5,) * 3)}
 
 
 def read(name: str, path: Path) -> nn.Module:
-    """Return a published network with the weights of a file, ready to look at images.
-
-    Raises
-    ------
-    WeightsError
-        When the file holds something else.
-    """
+    """Return a published network with the weights of a file, ready to look at images."""
     if name == "inception-v3-compat":
         return _inception(path)
-    state = _state(path)
-    network: nn.Module = VisionTransformer()
-    if name.startswith("radimagenet"):
-        from torchvision.models import resnet50
+    from torchvision.models import VisionTransformer, resnet50
 
-        network = resnet50(weights=None)
-        network.fc = nn.Identity()
-        state = _as_torchvision(state)
+    state = _state(path)
     try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        lines = str(error).splitlines()
-        raise WeightsError(
-            f"{path.name} does not fit {name}: {lines[1].strip()[:160] if lines[1:] else error}"
-        ) from None
+        if name.startswith("radimagenet"):
+            network: nn.Module = resnet50(weights=None)
+            network.fc = nn.Identity()
+            network.load_state_dict(_resnet_names(state))
+        else:  # ViT-S/14
+            network = VisionTransformer(GRID * PATCH, PATCH, 12, 6, 384, 4 * 384)
+            network.heads = nn.Identity()
+            network.load_state_dict(_vit_names(state))
+    except (KeyError, RuntimeError) as error:
+        lines = [line.strip() for line in str(error).splitlines()]
+        why = f"{lines[0]} is missing" if isinstance(error, KeyError) else lines[-1]
+        raise WeightsError(f"{path.name} does not fit {name}: {why[:160]}") from None
     return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
@@ -64,12 +61,8 @@ def inception_features(network: Any, images: NDArray[Any], device: torch.device)
 
 
 def _inception(path: Path) -> nn.Module:
-    try:
-        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-    except ImportError:
-        raise WeightsError(
-            "inception-v3-compat is torch-fidelity's network: python -m pip install torch-fidelity."
-        ) from None
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
     _state(path)  # torch-fidelity itself would run code that lies in a pickle
     try:
         network: nn.Module = FeatureExtractorInceptionV3(
@@ -94,7 +87,7 @@ def _state(path: Path) -> dict[str, Tensor]:
     return content
 
 
-def _as_torchvision(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _resnet_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return RadImageNet's weights under torchvision's names, without their last layer.
 
     They are published as the children of a ResNet in a row, ``backbone.0`` to ``backbone.7``.
@@ -105,4 +98,32 @@ def _as_torchvision(state: dict[str, Tensor]) -> dict[str, Tensor]:
         first, _, rest = name.removeprefix("module.").removeprefix("backbone.").partition(".")
         if first != "fc":
             found[f"{rows.get(first, first)}.{rest}"] = tensor
+    return found
+
+
+def _vit_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return DINOv2's weights (Oquab 2023) under torchvision's names, for a grid of 16 patches.
+
+    Each branch has a learned factor for each channel (Touvron 2021), which torchvision's network
+    has not: the layer before it takes the factor in.
+    """
+    names = {"norm1": "ln_1.", "attn.qkv": "self_attention.in_proj_", "norm2": "ln_2.",
+             "attn.proj": "self_attention.out_proj.", "mlp.fc1": "mlp.0.",
+             "mlp.fc2": "mlp.3."}  # fmt: skip
+    factors = {"attn.proj": "ls1", "mlp.fc2": "ls2"}
+    found = {"class_token": state["cls_token"]}
+    for part in ("weight", "bias"):
+        found[f"conv_proj.{part}"] = state[f"patch_embed.proj.{part}"]
+        found[f"encoder.ln.{part}"] = state[f"norm.{part}"]
+        for (theirs, ours), block in product(names.items(), range(12)):
+            values = state[f"blocks.{block}.{theirs}.{part}"]
+            if theirs in factors:
+                factor = state[f"blocks.{block}.{factors[theirs]}.gamma"]
+                values = values * (factor[:, None] if part == "weight" else factor)
+            found[f"encoder.layers.encoder_layer_{block}.{ours}{part}"] = values
+    places = state["pos_embed"]
+    grid = places[:, 1:].reshape(1, TRAINED, TRAINED, -1).permute(0, 3, 1, 2)
+    # Bicubic, as the authors do it; the tenth of a patch is theirs.
+    grid = F.interpolate(grid, scale_factor=(GRID + 0.1) / TRAINED, mode="bicubic")
+    found["encoder.pos_embedding"] = torch.cat([places[:, :1], grid.flatten(2).mT], dim=1)
     return found

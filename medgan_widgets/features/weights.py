@@ -13,27 +13,13 @@ from medgan_widgets.files import file_sha256
 
 @dataclass(frozen=True)
 class Source:
-    """Where weights are published.
-
-    Attributes
-    ----------
-    file
-        Their name.
-    megabytes
-        About how large they are.
-    url
-        Where the file is; None where its owners hand it out by hand.
-    sha256
-        How its hash begins, as far as it is published; empty where it is not.
-    where
-        In words.
-    """
+    """Where weights are published."""
 
     file: str
     megabytes: int
-    url: str | None
-    sha256: str
-    where: str
+    url: str | None  # None where its owners hand it out by hand
+    sha256: str  # how it begins, as far as it is published
+    where: str  # in words
 
 
 SOURCES = {
@@ -111,13 +97,7 @@ def fetch_weights(
 
 
 def checked_weights(extractor: str, weights: str | Path | None) -> tuple[Path, str]:
-    """Return the file of an extractor's weights and its SHA-256.
-
-    Raises
-    ------
-    WeightsError
-        When there is none (which one, where from, how large), or it is another file.
-    """
+    """Return the file of an extractor's weights and its SHA-256."""
     source = SOURCES[extractor]
     path = _kept(extractor) if weights is None else Path(weights).expanduser()
     if not path.is_file():

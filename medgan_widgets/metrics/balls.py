@@ -80,11 +80,8 @@ def _checked(real: ArrayLike, fake: ArrayLike, k: int) -> tuple[Features, Featur
 class Balls:
     """Balls around one set of points, and which points of another lie in them.
 
-    Attributes
-    ----------
-    figures
-        The share of the others that lie in any ball; balls that an other lies in, on average,
-        over k; the share of the balls with any other in them.
+    ``figures``: the share of the others that lie in any ball; balls that an other lies in, on
+    average, over k; the share of the balls with any other in them.
     """
 
     k: int

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import linalg
-from scipy.linalg import blas, lapack
 
 from medgan_widgets.errors import DataError
 from medgan_widgets.metrics._matrices import (
@@ -49,7 +47,7 @@ class Gaussian:
     def __init__(self) -> None:
         self.n = 0
         self.mean: Floats = np.zeros(0)
-        self._scatter: Floats = np.zeros((0, 0), order="F")  # its lower triangle only
+        self._scatter: Floats = np.zeros((0, 0))
 
     @classmethod
     def of(cls, features: ArrayLike, rows: Rows | None = None) -> Gaussian:
@@ -91,25 +89,17 @@ class Gaussian:
         """
         if self.n < 2:
             raise DataError(f"a covariance needs at least 2 rows, got {self.n}.")
-        found = self._scatter / (self.n - 1)
-        for row in range(len(found)):  # mirrored in place: no third matrix
-            found[row, row + 1 :] = found[row + 1 :, row]
-        return found
+        return self._scatter / (self.n - 1)
 
     def _join(self, block: Floats) -> None:
         if not self.n:
             self.mean = np.zeros(block.shape[1])
-            self._scatter = np.zeros((block.shape[1],) * 2, order="F")
+            self._scatter = np.zeros((block.shape[1],) * 2)
         count, mean = len(block), block.mean(axis=0)
         shift, total = mean - self.mean, self.n + count
-        # The rank-k update in place: no second matrix, half the work of a full product.
-        self._scatter = blas.dsyrk(
-            1.0, (block - mean).T, beta=1.0, c=self._scatter, lower=1, overwrite_c=1
-        )
-        if self.n:
-            # The step between the two means adds a matrix of rank one.
-            step = np.sqrt(self.n * count / total) * shift
-            self._scatter = blas.dsyr(1.0, step, lower=1, a=self._scatter, overwrite_a=1)
+        # The step between the two means adds a matrix of rank one.
+        step = np.sqrt(self.n * count / total) * shift
+        self._scatter += (block - mean).T @ (block - mean) + np.outer(step, step)
         self.mean = self.mean + shift * (count / total)
         self.n = total
 
@@ -253,11 +243,11 @@ class _Spread:
         """Return R with R^T R the covariance."""
         if self.thin:
             return self.matrix
-        lower, failed = lapack.dpotrf(self.matrix, lower=1)
-        if not failed:
-            return np.asarray(lower.T)
-        values, vectors = linalg.eigh(self.matrix, check_finite=False)
-        return np.asarray(np.sqrt(np.maximum(values, 0))[:, None] * vectors.T)
+        try:
+            return np.asarray(np.linalg.cholesky(self.matrix).T, np.float64)
+        except np.linalg.LinAlgError:
+            values, vectors = np.linalg.eigh(self.matrix)
+            return np.asarray(np.sqrt(np.maximum(values, 0))[:, None] * vectors.T)
 
 
 def _distance(first: _Spread, second: _Spread) -> float:
@@ -281,8 +271,7 @@ def _trace_of_root(first: _Spread, second: _Spread) -> float:
         found = _by_eigenvalues(first.matrix, second.matrix)
         if found is not None:
             return found
-    cross = first.root() @ second.root().T
-    return float(linalg.svdvals(cross, check_finite=False, overwrite_a=True).sum())
+    return float(np.linalg.svd(first.root() @ second.root().T, compute_uv=False).sum())
 
 
 def _by_eigenvalues(first: Floats, second: Floats) -> float | None:
@@ -291,12 +280,11 @@ def _by_eigenvalues(first: Floats, second: Floats) -> float | None:
     Eigenvalues carry an absolute error of the size of the largest; its root matters
     where the eigenvalue itself is small.
     """
-    lower, failed = lapack.dpotrf(first, lower=1)
-    if failed:
+    try:
+        lower = np.linalg.cholesky(first)
+    except np.linalg.LinAlgError:
         return None
-    product = blas.dtrmm(1.0, lower, second, lower=1, trans_a=1)
-    product = blas.dtrmm(1.0, lower, product, side=1, lower=1, overwrite_b=1)
-    values = linalg.eigvalsh(product, overwrite_a=True, check_finite=False)
+    values = np.linalg.eigvalsh(lower.T @ second @ lower)
     noise = np.finfo(np.float64).eps * abs(values[-1])
     roots = np.sqrt(np.maximum(values, 0))
     lost = np.minimum(noise / np.maximum(2 * roots, np.finfo(np.float64).tiny), np.sqrt(noise))

@@ -1,9 +1,7 @@
 """Kernel distance (KID): how far apart two sets are under a polynomial kernel.
 
-torch-fidelity has this as ``kid_features_to_metric`` and gives the same numbers (see the
-tests); these few lines are here because they make every pair's kernel once instead of once a
-subset, which for 2,000 images a side is some twenty times less work, and read features
-from a file by the block.
+torch-fidelity's ``kid_features_to_metric`` gives the same numbers; here every pair's kernel is
+made once instead of once a subset, some twenty times less work for 2,000 images a side.
 """
 
 from __future__ import annotations

@@ -103,8 +103,7 @@ def draw_phantoms(
     >>> drawn.images.shape, bool(drawn.masks.any(axis=(1, 2)).all())
     ((2, 32, 32), True)
     """
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise RequestError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}.")
+    check_kind(kind)
     size = whole_number(size, "size", SMALLEST, LARGEST)
     wanted = _checked_condition(KINDS[kind].factors, {} if condition is None else condition)
     if not isinstance(seeds, Iterable):
@@ -124,6 +123,12 @@ def draw_phantoms(
             k: np.concatenate([p.parameters[k] for p in parts]) for k in parts[0].parameters
         },
     )
+
+
+def check_kind(kind: object) -> None:
+    """Refuse what is no kind of phantom."""
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise RequestError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}.")
 
 
 def _draw_chunk(kind: Kind, seeds: list[int], size: int, wanted: dict[str, Value]) -> Phantoms:

@@ -72,18 +72,7 @@ class Answers:
 
 
 def reader_name(name: object) -> str:
-    """Return a pseudonym as it is kept, or say why it cannot be one.
-
-    Raises
-    ------
-    RequestError
-        For anything but 1 to 40 letters, digits, spaces, ``.``, ``_`` and ``-``.
-
-    Examples
-    --------
-    >>> reader_name("Reader 1")
-    'Reader 1'
-    """
+    """Return a pseudonym as it is kept, or say why it cannot be one."""
     text = unicodedata.normalize("NFC", name) if isinstance(name, str) else ""
     if not _NAME.fullmatch(text) or ".." in text:
         raise RequestError(
@@ -107,13 +96,7 @@ def readers_in(folder: Path) -> tuple[str, ...]:
 
 
 def read_answers(folder: Path, plan: Plan, reader: str) -> Answers:
-    """Return a reader's answers; lines that are none are noted, and their trials are open.
-
-    Raises
-    ------
-    SaveError
-        When the file is there and cannot be read.
-    """
+    """Return a reader's answers; lines that are none are noted, and their trials are open."""
     try:
         lines = file_of(folder, reader).read_bytes().split(b"\n")
     except FileNotFoundError:
@@ -153,13 +136,7 @@ def _answer_of(line: bytes, plan: Plan, reader: str) -> tuple[Answer | None, str
 
 
 def append_answer(folder: Path, answer: Answer) -> None:
-    """Append one answer and wait until it is on the disk.
-
-    Raises
-    ------
-    SaveError
-        When it cannot be written; no half line of it stays.
-    """
+    """Append one answer and wait until it is on the disk."""
     try:
         append_row(file_of(folder, answer.reader), answer.model_dump())
     except SaveError as error:

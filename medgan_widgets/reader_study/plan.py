@@ -144,13 +144,7 @@ class Plan(BaseModel):
 
 
 def plan_from(text: bytes, path: Path) -> Plan:
-    """Return the plan that a ``study.json`` holds.
-
-    Raises
-    ------
-    DataError
-        When it is none, or was changed after it was made.
-    """
+    """Return the plan that a ``study.json`` holds."""
     try:
         told = json.loads(text)
         plan = Plan.model_validate_json(json.dumps(told["plan"]))

@@ -123,13 +123,14 @@ def prepare(
         for side, share in zip((ours, theirs), each, strict=True)
     ]
     pixels, rows = _in_rows((ours, theirs), picks, seed)
+    shown, rated = _shown(rows, picks, each, trials, seed)
     plan = Plan(
         design=design,
         find=find,
         seed=seed,
         shape=(pixels.shape[1], pixels.shape[2], pixels.shape[3]),
-        trials=_trials(rows, picks, each, trials, seed),
-        ratings=_rated(rows, picks, ratings // 2, seed),
+        trials=shown,
+        ratings=rated,
         synthetic=tuple(side == 1 for side, _ in rows),
         taken=tuple(taken for _, taken in rows),
         real=_source(given[0]),
@@ -181,31 +182,25 @@ def _in_rows(
     return np.stack([sides[side].images[image] for side, image in rows]), rows
 
 
-def _trials(
+def _shown(
     rows: list[tuple[int, int]],
     picks: list[tuple[list[int], list[int]]],
     each: tuple[int, int],
     trials: int,
     seed: int,
-) -> tuple[tuple[int, ...], ...]:
-    place = {row: number for number, row in enumerate(rows)}
+) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
+    """Return the rows that stand together in each trial, and those that are rated."""
+    places = {row: number for number, row in enumerate(rows)}
     made = []
     for trial in range(trials):
         members = [
-            place[side, image]
+            places[side, image]
             for side, share in enumerate(each)
             for image in picks[side][0][trial * share : (trial + 1) * share]
         ]
         made.append(tuple(shuffled(members, f"{seed}/trial/{trial}")))
-    return tuple(made)
-
-
-def _rated(
-    rows: list[tuple[int, int]], picks: list[tuple[list[int], list[int]]], rated: int, seed: int
-) -> tuple[int, ...]:
-    place = {row: number for number, row in enumerate(rows)}
-    found = [place[side, image] for side in (0, 1) for image in picks[side][1][:rated]]
-    return tuple(shuffled(found, f"{seed}/ratings"))
+    rated = [places[side, image] for side in (0, 1) for image in picks[side][1]]
+    return tuple(made), tuple(shuffled(rated, f"{seed}/ratings"))
 
 
 def _source(side: Side) -> Source:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -171,24 +171,12 @@ def results_of(
     orders: Mapping[str, Sequence[Asked]],
     folder: Path,
 ) -> Results:
-    """Return the results of what was answered.
-
-    Parameters
-    ----------
-    plan
-        The truth.
-    answers
-        What each reader's file holds.
-    orders
-        What each reader is asked, in their own order.
-    folder
-        Where the study lies.
-    """
+    """Return the results of what was answered; ``orders`` is what each reader was asked."""
     readings = tuple(_reading(plan, [one], one.reader) for one in answers)
     persons = [one for one, read in zip(answers, readings, strict=True) if not read.simulated]
     counted = persons or list(answers)
     pooled = _reading(plan, counted, POOLED)
-    kappa = agreement(_table(plan, counted, _chosen), plan.choices)
+    kappa = agreement(_table(plan, counted, lambda one: one.chosen), plan.choices)
     notes = [*plan.notes, *(note for one in answers for note in one.notes)]
     if persons and len(persons) < len(answers):
         notes.append("Simulated readers are not among all readers.")
@@ -217,7 +205,7 @@ def _reading(plan: Plan, answers: Sequence[Answers], reader: str) -> Reading:
     asked = len(answers) * (len(plan.trials) + len(plan.ratings))
     several = len(answers) > 1 and bool(choices)
     share = share_of(right, len(choices), plan.chance)
-    table = _table(plan, answers, _right)
+    table = _table(plan, answers, lambda one: one.chosen == plan.target(one.trial))
     if several and share.p_value is not None:
         share = replace(share, p_value=max(share.p_value, p_by_trial(table, plan.chance)))
     return Reading(
@@ -241,21 +229,15 @@ def _ratings(given: Sequence[int]) -> Ratings:
     return Ratings(len(values), float(values.mean()), deviation, float(np.median(values)), counts)
 
 
-def _chosen(_: Plan, answer: Answer) -> float:
-    return answer.chosen
-
-
-def _right(plan: Plan, answer: Answer) -> float:
-    return answer.chosen == plan.target(answer.trial)
-
-
-def _table(plan: Plan, answers: Sequence[Answers], value: Any) -> NDArray[np.float64]:
+def _table(
+    plan: Plan, answers: Sequence[Answers], value: Callable[[Answer], float]
+) -> NDArray[np.float64]:
     """Return a value of each choice as [trials, readers], NaN where there is no answer."""
     table = np.full((len(plan.trials), len(answers)), np.nan)
     for column, each in enumerate(answers):
         for one in each.given:
             if one.kind == "choice":
-                table[one.trial, column] = value(plan, one)
+                table[one.trial, column] = value(one)
     return table
 
 
@@ -268,20 +250,13 @@ def _rows(plan: Plan, answers: Answers, order: Sequence[Asked]) -> list[dict[str
     rows = []
     for one in answers.given:
         choice = one.kind == "choice"
-        rows.append(
-            {
-                "reader": one.reader,
-                "simulated": one.simulated,
-                "number": numbers[one.kind, one.trial],
-                "kind": one.kind,
-                "trial": one.trial,
-                "right": one.chosen == plan.target(one.trial) if choice else None,
-                "place": one.place + 1 if choice else None,
-                "rating": None if choice else one.chosen,
-                "rated_synthetic": None if choice else _rated_synthetic(plan, one),
-                "seconds": one.seconds,
-                "resumed": one.resumed,
-                "at": one.at,
-            }
+        values = (
+            *(one.reader, one.simulated, numbers[one.kind, one.trial], one.kind, one.trial),
+            one.chosen == plan.target(one.trial) if choice else None,
+            one.place + 1 if choice else None,
+            None if choice else one.chosen,
+            None if choice else _rated_synthetic(plan, one),
+            *(one.seconds, one.resumed, one.at),
         )
+        rows.append(dict(zip(COLUMNS, values, strict=True)))
     return sorted(rows, key=lambda row: int(row["number"]))

@@ -31,27 +31,15 @@ ENOUGH = 8  # images a side, below which that share means little
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """The images of one side, real or synthetic: uint8 or uint16 [N, H, W, C].
-
-    Attributes
-    ----------
-    name, words
-        ``"real"`` or ``"synthetic"``, and where they come from.
-    phantom
-        Whether they are phantoms.
-    resampled, enlarged
-        Whether any had another size in its file, and whether any was smaller there.
-    read
-        What a path's files have and what they were brought to, where that differs, in words.
-    """
+    """The images of one side, real or synthetic: uint8 or uint16 [N, H, W, C]."""
 
     name: str
     images: NDArray[Any]
-    words: str
+    words: str  # where they come from
     phantom: bool
-    resampled: bool = False
-    enlarged: bool = False
-    read: str = ""
+    resampled: bool = False  # whether any had another size in its file …
+    enlarged: bool = False  # … and whether any was smaller there
+    read: str = ""  # what files have and were brought to, where that differs
 
     @property
     def size(self) -> tuple[int, int]:
@@ -73,25 +61,10 @@ def side_of(
     phantom: bool | None,
     like: Preprocessing | None = None,
 ) -> Side:
-    """Return what somebody gave as one side.
+    """Return what somebody gave as one side: an array, `TrainingImages`, or the path of data.
 
-    Parameters
-    ----------
-    given
-        An array [N, H, W] or [N, H, W, C], `TrainingImages`, or the path of data.
-    name
-        ``"real"`` or ``"synthetic"``, for messages.
-    size
-        For a path: as for `read_images`.
-    words, phantom
-        What to say about them; what the data know of themselves where left out.
-    like
-        For a path: how the other side was prepared, where it says so.
-
-    Raises
-    ------
-    DataError
-        When it is none of these, or holds no images.
+    For a path ``like`` is how the other side was prepared, where it says so. ``words`` and
+    ``phantom`` are what to say about the images; left out, what the data know of themselves.
     """
     if isinstance(given, (str, Path)):
         power = size is not None and size & (size - 1) == 0 and size >= 16
@@ -164,15 +137,10 @@ def two_sides(
 
 
 def alike(real: Side, synthetic: Side, *, size: int | None, grey: bool) -> tuple[Side, Side]:
-    """Return both sides as uint8 of one size and one kind of colour.
+    """Return both sides as uint8 of one size and one kind of colour, or refuse to.
 
     Colour images whose channels are equal are grey. Where a size is given, both
     go through the same filter (Lanczos, with antialiasing).
-
-    Raises
-    ------
-    DataError
-        When size, shape, depth or colour would tell the sides apart.
     """
     top = max(top_of(one.images) for one in (real, synthetic))
     sides = [_plain(one, grey, top) for one in (real, synthetic)]
@@ -193,13 +161,7 @@ def alike(real: Side, synthetic: Side, *, size: int | None, grey: bool) -> tuple
 
 
 def checked(real: Side, synthetic: Side) -> tuple[str, ...]:
-    """Return what may give the images away, one note each.
-
-    Raises
-    ------
-    DataError
-        For images of one grey value, and for images that are on both sides.
-    """
+    """Return what may give images away, a note each; refuse flat ones, and those on both sides."""
     found = []
     for side in (real, synthetic):
         flat = side.images.reshape(len(side.images), -1)

@@ -69,12 +69,6 @@ def share_of(right: int, n: int, chance: float) -> Share:
     """Return a share of right answers with its interval and its test against chance.
 
     Wilson 1927 for the interval, the exact binomial test for p, both by scipy.
-
-    Examples
-    --------
-    >>> share = share_of(15, 20, 0.5)
-    >>> [round(end, 3) for end in share.interval], round(share.p_value, 4)
-    ([0.531, 0.888], 0.0414)
     """
     if not n:
         return Share(0, 0, chance)
@@ -85,59 +79,29 @@ def share_of(right: int, n: int, chance: float) -> Share:
     )
 
 
-def interval_by_trial(right: ArrayLike, *, seed: int = 0) -> tuple[float, float] | None:
-    """Return a 95 % interval of the share of right answers that keeps each trial together.
+def interval_by_trial(right: ArrayLike) -> tuple[float, float] | None:
+    """Return a 95 % interval of the share of right answers [trials, readers], NaN where none.
 
     Several readers' answers to one trial are alike, as they see the same images, so they
     count for less than as many answers to different trials. Whole trials are drawn again
-    with replacement.
-
-    Parameters
-    ----------
-    right
-        [trials, readers]; 1 for right, 0 for wrong, NaN for not answered.
-    seed
-        Of the draws.
-
-    Returns
-    -------
-    tuple
-        Lower and upper end; None for fewer than 2 trials.
-
-    Examples
-    --------
-    >>> low, high = interval_by_trial([[1, 1], [0, 0], [1, 1], [0, 0]])
-    >>> low < 0.5 < high
-    True
+    with replacement. None for fewer than 2 trials.
     """
     table = np.asarray(right, np.float64)
     table = table[~np.isnan(table).all(axis=1)]
     if len(table) < 2:
         return None
-    picks = np.random.default_rng(seed).integers(0, len(table), (DRAWS, len(table)))
+    picks = np.random.default_rng(0).integers(0, len(table), (DRAWS, len(table)))
     sums, counts = np.nansum(table, axis=1), (~np.isnan(table)).sum(axis=1)
     low, high = np.quantile(sums[picks].sum(axis=1) / counts[picks].sum(axis=1), [0.025, 0.975])
     return float(low), float(high)
 
 
 def p_by_trial(right: ArrayLike, chance: float) -> float:
-    """Return the p value against chance of several readers' answers, trials as units.
+    """Return the p value against chance of answers [trials, readers], trials as units.
 
     Student's t test of the share of right answers in each trial: readers who answer alike
     do not make more evidence. Where all trials agree, the binomial test of as many answers
     as there are trials.
-
-    Parameters
-    ----------
-    right
-        [trials, readers]; 1 for right, 0 for wrong, NaN for not answered.
-    chance
-        The share that guessing gets right.
-
-    Examples
-    --------
-    >>> round(p_by_trial([[1, 1, 1], [0, 0, 0], [1, 1, 1], [1, 1, 0]], 0.5), 2)
-    0.53
     """
     table = np.asarray(right, np.float64)
     table = table[~np.isnan(table).all(axis=1)]
@@ -186,22 +150,10 @@ def fleiss_kappa(counts: ArrayLike) -> float:
     return value
 
 
-def agreement(chosen: NDArray[np.float64], categories: int, *, seed: int = 0) -> Kappa:
-    """Return the agreement of readers over the trials that all of them answered.
+def agreement(chosen: NDArray[np.float64], categories: int) -> Kappa:
+    """Return the agreement over the trials that all readers answered, [trials, readers].
 
-    Parameters
-    ----------
-    chosen
-        [trials, readers], the category of each answer from 0; NaN for not answered.
-    categories
-        How many there are.
-    seed
-        Of the resampling.
-
-    Examples
-    --------
-    >>> agreement(np.array([[0.0, 0], [1, 1], [0, 1]]), 2).n_trials
-    3
+    Each answer is a category from 0, NaN where there is none.
     """
     shared = chosen[~np.isnan(chosen).any(axis=1)].astype(int)
     trials, readers = shared.shape
@@ -216,7 +168,7 @@ def agreement(chosen: NDArray[np.float64], categories: int, *, seed: int = 0) ->
         value = fleiss_kappa(counts)
     except DataError as error:
         return Kappa(None, None, trials, readers, str(error).rstrip("."))
-    picks = np.random.default_rng(seed).integers(0, trials, (DRAWS, trials))
+    picks = np.random.default_rng(0).integers(0, trials, (DRAWS, trials))
     drawn = _kappas(counts[picks].astype(np.float64))
     low, high = np.nanquantile(drawn, [0.025, 0.975])
     return Kappa(value, (float(low), float(high)), trials, readers)

@@ -29,23 +29,21 @@ log = logging.getLogger("medgan_widgets.training")
 
 def main(arguments: list[str] | None = None) -> int:
     """Train one run and log a line a tick; 0 when it ended as it should."""
-    given = _parsed(arguments)
+    given = vars(_parsed(arguments))
+    threads, run_dir = given.pop("threads"), given["run_dir"]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    if given.threads is not None:
-        torch.set_num_threads(given.threads)
+    if threads is not None:
+        torch.set_num_threads(threads)
     try:
-        if given.data is not None:
-            prepare_run(
-                given.run_dir, data=given.data, preset=given.preset, size=given.size,
-                pool=given.pool, seed=given.seed, kimg=given.kimg, cpu_seconds=given.cpu_seconds,
-                labels=given.labels, group=given.group, table=given.table, batch=given.batch,
-                start_from=given.start_from, tick_kimg=given.tick_kimg, device=given.device,
-                skip_unreadable=given.skip_unreadable,
-            )  # fmt: skip
-        _go(given.run_dir, given.threads is None)
+        if given["data"] is not None:
+            prepare_run(**given)
+        _go(run_dir, threads is None)
     except MedganError as error:
         log.error("%s", error)
-        _tell_failed(given.run_dir, error)
+        state = run_state(run_dir)
+        if state.pid == os.getpid() and state.state != "failed":
+            message = " ".join(str(error).split())
+            write_state(run_dir, RunState("failed", os.getpid(), message=message))
         return 1
     return 0
 
@@ -65,12 +63,6 @@ def _go(run_dir: Path, keep_threads: bool) -> None:
             log.info("%s", json.dumps({k: round(v, 3) for k, v in figures.items()}))
     finally:
         lock.release()
-
-
-def _tell_failed(run_dir: Path, error: MedganError) -> None:
-    state = run_state(run_dir)
-    if state.pid == os.getpid() and state.state != "failed":
-        write_state(run_dir, RunState("failed", os.getpid(), message=" ".join(str(error).split())))
 
 
 def _parsed(arguments: list[str] | None) -> argparse.Namespace:

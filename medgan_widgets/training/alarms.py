@@ -14,15 +14,7 @@ Finding = tuple[str, str, str, str]  # name, text, evidence, advice
 
 
 class Watch:
-    """Looks at every tick and says what is wrong, each thing once in a while.
-
-    Examples
-    --------
-    >>> watch = Watch()
-    >>> ticks = [Tick(n, 1.0, 1.0, diversity=d) for n, d in enumerate([0.9, 0.8, 0.2, 0.2, 0.2])]
-    >>> [alarm.name for tick in ticks for alarm in watch.alarms(tick)]
-    ['mode collapse']
-    """
+    """Looks at every tick and says what is wrong, each thing once in a while."""
 
     def __init__(self) -> None:
         self.ticks: list[Tick] = []

@@ -18,13 +18,7 @@ MOVES = ("translation", "scale", "rotation", "flip", "quarter-turn")
 
 
 class Draws:
-    """Random numbers for each image of a batch, from a seed of their own.
-
-    Examples
-    --------
-    >>> Draws(4, seed=1).normal(3).shape
-    torch.Size([4, 3])
-    """
+    """Random numbers for each image of a batch, from a seed of their own."""
 
     def __init__(self, batch: int, *, seed: int, device: str = "cpu") -> None:
         self.batch, self.device = batch, device
@@ -46,12 +40,6 @@ def augmented(images: Tensor, p: float, kinds: Sequence[str], draws: Draws) -> T
     Translation by up to an eighth, scale by 2^(+-0.2), rotation by up to 10 degrees,
     brightness by up to 0.2, contrast by 2^(+-0.3), a square of half the side cut out;
     flips and quarter-turns where asked for. Outside an image lies its mirror image.
-
-    Examples
-    --------
-    >>> images = torch.zeros(4, 1, 16, 16)
-    >>> augmented(images, 0.5, ["translation", "brightness"], Draws(4, seed=1)).shape
-    torch.Size([4, 1, 16, 16])
     """
     if p <= 0 or not kinds:
         return images
@@ -92,13 +80,10 @@ def _moved(images: Tensor, p: float, kinds: Sequence[str], draws: Draws) -> Tens
         images.contiguous(), grid, mode="bilinear", padding_mode="reflection", align_corners=False
     )
     # What was not chosen keeps its pixels exactly: resampling would blur it a little.
-    still = (grid - F.affine_grid(_still(n, images), list(images.shape), align_corners=False)).abs()
+    straight = torch.eye(2, 3, device=images.device, dtype=images.dtype).expand(n, 2, 3)
+    still = (grid - F.affine_grid(straight, list(images.shape), align_corners=False)).abs()
     same = (still.amax(dim=(1, 2, 3)) < 1e-5)[:, None, None, None]
     return torch.where(same, images, moved)
-
-
-def _still(n: int, images: Tensor) -> Tensor:
-    return torch.eye(2, 3, device=images.device, dtype=images.dtype).expand(n, 2, 3)
 
 
 def _holes(images: Tensor, p: float, draws: Draws) -> Tensor:

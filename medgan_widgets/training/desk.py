@@ -14,6 +14,7 @@ import torch
 
 from medgan_widgets.checkpoints import write_weights
 from medgan_widgets.datasets import TrainingImages
+from medgan_widgets.devices import used_bytes
 from medgan_widgets.errors import SaveError, TrainingError, WeightsError
 from medgan_widgets.runs import (
     WEIGHTS,
@@ -252,6 +253,5 @@ class Desk:
 
 def memory_mb(device: torch.device) -> float:
     """Return what this process holds, in megabytes; on a GPU what torch reserved there."""
-    if device.type == "cuda":
-        return torch.cuda.memory_reserved(device) / 1e6
-    return float(psutil.Process().memory_info().rss / 1e6)
+    used = used_bytes(device) if device.type == "cuda" else None
+    return float(used or psutil.Process().memory_info().rss) / 1e6

@@ -9,11 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 
 from medgan_widgets.devices import checked_device, free_bytes
-from medgan_widgets.errors import RequestError
 from medgan_widgets.presets import Preset, preset_of
 from medgan_widgets.training._train import check_enough, network_settings, read_from
 from medgan_widgets.training.desk import memory_mb
@@ -53,14 +51,12 @@ class Estimate:
     def text(self) -> str:
         """One sentence for the screen."""
         long = "" if self.seconds is None else f"about {_duration(self.seconds)}, "
-        fits = (
-            ""
-            if self.batch == self.asked_batch
-            else f"; a batch of {self.asked_batch} would not fit, {self.batch} does"
-        )
+        fits = f"; a batch of {self.asked_batch} would not fit, {self.batch} does"
         return (
             f"{long}{self.images_per_second:.0f} images/s, {self.memory_mb:,.0f} MB of memory, "
-            f"{2 * self.checkpoint_mb:,.0f} MB on disk for checkpoints{fits}"
+            f"{2 * self.checkpoint_mb:,.0f} MB on disk for checkpoints"
+            + fits
+            * (self.batch != self.asked_batch)
         )
 
 
@@ -81,9 +77,7 @@ def estimate_training(
     Raises
     ------
     RequestError, DataError
-        As `train` does.
-    DeviceMemoryError
-        Never: a smaller batch is tried instead, down to 4.
+        As `train` does. Where memory is short a smaller batch is tried, down to 4.
 
     Examples
     --------
@@ -100,19 +94,14 @@ def estimate_training(
     batch = recipe.batch
     while True:
         try:
-            speed, memory, grown, checkpoint = _measured(
-                replace(recipe, batch=batch), learned, place
-            )
+            tried = replace(recipe, batch=batch)
+            speed, memory, grown, checkpoint = _measured(tried, learned, place)
+            if grown <= SHARE * free or batch <= 4:
+                break
         except (MemoryError, RuntimeError) as error:
             if batch <= 4 or "memory" not in str(error).lower():
                 raise
-            batch //= 2
-            continue
-        if grown <= SHARE * free or batch <= 4:
-            break
         batch //= 2
-    if batch < 2:
-        raise RequestError("there is no memory for even two images; choose a smaller size.")
     seconds = None if kimg is None else kimg * 1000 / speed
     return Estimate(speed, seconds, memory, checkpoint, batch, recipe.batch)
 
@@ -138,8 +127,7 @@ def _measured(
     with tempfile.TemporaryDirectory() as folder:
         path = write_checkpoint(Path(folder), state, {})
         checkpoint = path.stat().st_size / 1e6
-    whole = most if place.type == "cuda" else max(most, psutil.Process().memory_info().rss / 1e6)
-    return speed, whole, most - before, checkpoint
+    return speed, max(most, memory_mb(place)), most - before, checkpoint
 
 
 def _wait(place: torch.device) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -169,11 +170,8 @@ def _crossover(state: TrainingState, mixing: float) -> tuple[Tensor, Tensor] | N
 def _r1(discriminator: nn.Module, real: Tensor, y: Tensor, cast: torch.autocast | None) -> Tensor:
     """Return the mean squared slope on what the discriminator saw of the reals."""
     real = real.detach().requires_grad_()
-    if cast is None:
+    with cast or nullcontext():
         logits = discriminator(real, y)
-    else:
-        with cast:
-            logits = discriminator(real, y)
     (slope,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
     return slope.float().square().sum(dim=(1, 2, 3)).mean()
 

@@ -7,7 +7,7 @@ random numbers, so that looking changes nothing.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -37,18 +37,9 @@ Images = NDArray[np.uint8]
 
 
 class Probe:
-    """What a training is compared with: some reals, held-out reals, and fixed latents.
+    """What a training is compared with: some reals, held-out reals or None, and fixed latents.
 
-    Parameters
-    ----------
-    learned
-        The images it trains on.
-    held_out
-        Images of the other side of the split, or None.
-    conditional
-        Whether the generator is told the class.
-    leaks
-        The augmentations that must not show in the images: flip, quarter-turn.
+    ``leaks`` are the augmentations that must not show in the images: flip, quarter-turn.
     """
 
     def __init__(
@@ -65,7 +56,7 @@ class Probe:
         self.conditional = conditional
         self.classes = learned.classes[rows]
         self.shown = np.take(self.classes, range(SHOWN), axis=0, mode="wrap")
-        self.names = _class_names(learned.factors)
+        self.names = [f"{name}={one}" for name, some in learned.factors.items() for one in some]
         few = random.permutation(len(learned.images))[:4096]
         self.known = learned.images[few[:LOOKED_AT]], learned.classes[few[:LOOKED_AT]]
         self.held = None
@@ -244,13 +235,9 @@ def _mean_logit(
 
 
 def _one_of_each(classes: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Return rows that show every combination of classes, up to half the picture."""
+    """Return rows that show every combination of classes, as far as the picture goes."""
     _, first = np.unique(classes, axis=0, return_index=True)
     return np.sort(first)[:SHOWN]
-
-
-def _class_names(factors: Mapping[str, Sequence[Any]]) -> list[str]:
-    return [f"{factor}={value}" for factor, values in factors.items() for value in values]
 
 
 def _pooled(images: Images) -> NDArray[np.float32]:
@@ -289,14 +276,10 @@ def _class_apart(
     return found
 
 
-def _turned(images: Images, kind: str) -> Images:
-    return images[:, :, ::-1] if kind == "flip" else np.rot90(images, axes=(1, 2))
-
-
 def _template(images: Images, kind: str) -> NDArray[np.float64]:
     """Return how the mean image differs from itself changed that way, [256]."""
-    straight, changed = _pooled(images).mean(axis=0), _pooled(_turned(images, kind)).mean(axis=0)
-    return np.asarray(straight - changed, np.float64)
+    turned = images[:, :, ::-1] if kind == "flip" else np.rot90(images, axes=(1, 2))
+    return np.asarray(_pooled(images).mean(axis=0) - _pooled(turned).mean(axis=0), np.float64)
 
 
 def _changed(images: Images, template: NDArray[np.float64]) -> float:

@@ -11,7 +11,7 @@ from safetensors.torch import load as tensors_from_bytes
 from torch import Tensor, nn
 
 from medgan_widgets.catalogue import Catalogue
-from medgan_widgets.errors import DataError, MedganError, RequestError, WeightsError
+from medgan_widgets.errors import MedganError, RequestError, WeightsError
 from medgan_widgets.runs import WEIGHTS, run_config
 from medgan_widgets.training.state import TrainingState, checkpoints
 
@@ -23,19 +23,9 @@ SAME = ("size", "channels", "z_dim", "width")
 def parent_of(
     start_from: str | Path, network: str, settings: dict[str, int]
 ) -> dict[str, str | None]:
-    """Return where weights come from: what was named, its file, SHA-256 and run.
+    """Return where weights come from (a run directory, a model's folder or id): file, SHA-256, run.
 
-    Parameters
-    ----------
-    start_from
-        A run directory, a model's folder, or a model's id.
-    network, settings
-        What the new training builds; the parent's must be the same but for classes.
-
-    Raises
-    ------
-    RequestError
-        When there is no such run or model, or its network is another one.
+    Its network must be the one that the new training builds, but for the classes.
     """
     place = Path(start_from)
     if (place / "config.json").is_file():
@@ -75,11 +65,6 @@ def start_weights(
 
     What depends on the classes starts anew where their number differs; the
     discriminator comes along when the parent is a run that still has a checkpoint.
-
-    Raises
-    ------
-    WeightsError
-        When the parent's file has changed since, or cannot be read.
     """
     if parent is not None:
         path = Path(parent["file"])
@@ -108,20 +93,14 @@ def _model(name: str | Path) -> tuple[str, dict[str, Any], Path, str | None, str
     try:
         catalogue = Catalogue(place.parent) if (place / "card.json").is_file() else Catalogue()
         card = catalogue[place.name if (place / "card.json").is_file() else str(name)]
-    except (MedganError, DataError) as error:
+    except MedganError as error:
         raise RequestError(f"start_from must be a run or a model: {error}") from None
     if card.network is None or card.weights is None:
         raise RequestError(f"{card.id} has no weights of this package; choose another model.")
-    folder = catalogue.folder_of(card.id)
-    run = card.training.get("run")
+    weights, run = catalogue.folder_of(card.id) / card.weights.file, card.training.get("run")
     settings = dict(card.network.settings)
-    return (
-        card.network.name,
-        settings,
-        folder / card.weights.file,
-        None if run is None else str(run),
-        card.id,
-    )
+    run_id = None if run is None else str(run)
+    return card.network.name, settings, weights, run_id, card.id
 
 
 def _take(network: nn.Module, tensors: dict[str, Tensor]) -> None:

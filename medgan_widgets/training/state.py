@@ -105,17 +105,7 @@ def _first_weights(generator: Generator, discriminator: Discriminator, preset: P
 def write_checkpoint(run_dir: Path, state: TrainingState, marks: dict[str, str]) -> Path:
     """Write all of a training, then let the oldest checkpoint go.
 
-    Parameters
-    ----------
-    marks
-        What a resume must find unchanged: run id and the data's fingerprint.
-
-    Raises
-    ------
-    SaveError
-        When there is no room; the checkpoints before it are still whole.
-    WeightsError
-        When a weight is not finite: such a state is worth nothing.
+    ``marks`` is what a resume must find unchanged: run id and the data's fingerprint.
     """
     tensors = {"sums": state.sums, "sign": state.sign, "draws": state.draws.generator.get_state()}
     for name, network in state.networks().items():
@@ -148,15 +138,7 @@ def checkpoints(run_dir: Path) -> list[Path]:
 
 
 def read_checkpoint(run_dir: Path, state: TrainingState, marks: dict[str, str]) -> bool:
-    """Fill a fresh state from the newest checkpoint that is whole; False without any.
-
-    Raises
-    ------
-    DataError
-        When it belongs to other data.
-    WeightsError
-        When there are checkpoints and none of them can be read.
-    """
+    """Fill a fresh state from the newest checkpoint that is whole; False without any."""
     problems = []
     for path in reversed(checkpoints(run_dir)):
         try:

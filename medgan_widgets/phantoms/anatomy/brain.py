@@ -1,8 +1,7 @@
 """Measuring brain MRI: the head by its moments, fluid by its signal, a tumour by an atlas.
 
-A head is found, turned upright and stretched to the unit circle. In that frame
-it is compared with an atlas: the mean and the deviation of tumour-free phantoms
-of each contrast. What stands out over an area is a tumour.
+A head is turned upright, stretched to the unit circle and compared with an atlas there, the
+mean and deviation of tumour-free phantoms of its contrast. What stands out is a tumour.
 """
 
 from __future__ import annotations
@@ -94,7 +93,10 @@ def _measured(image: Floats, original: NDArray[Any], told: str | None) -> dict[s
         "head_width": head.width - EDGE,
         "head_length": head.length - EDGE,
         "turn": head.turn,
-        "ventricle_area": float(_fluid(upright, known).sum() * area),
+        # Of the ventricles: the pixels that are nearer to fluid than to brain.
+        "ventricle_area": float(
+            (((1 - upright) / (1 - known.fluid) > 0.5) & known.ventricles).sum() * area
+        ),
         "noise": _noise(original, head),
     }
     lesion = _tumour(upright, contrast, known)
@@ -156,11 +158,6 @@ def _upright(image: Floats, head: Head) -> Floats:
     places = [(y + 1) * SIDE / 2 - 0.5, (x + 1) * SIDE / 2 - 0.5]
     moved = ndi.map_coordinates(image, places, order=1, mode="nearest")
     return np.asarray(moved / max(float(np.median(moved[BRAIN])), 0.02), np.float64)
-
-
-def _fluid(upright: Floats, known: Atlas) -> NDArray[np.bool_]:
-    """Return the pixels of the ventricles: nearer to fluid than to brain."""
-    return ((1 - upright) / (1 - known.fluid) > 0.5) & known.ventricles
 
 
 def _tumour(upright: Floats, contrast: str, known: Atlas) -> NDArray[np.bool_] | None:

@@ -10,13 +10,12 @@ import numpy as np
 from scipy import stats
 
 from medgan_widgets.errors import DataError
-from medgan_widgets.phantoms import KINDS, LARGEST, draw_phantoms
+from medgan_widgets.phantoms import KINDS, LARGEST, check_kind, draw_phantoms
 from medgan_widgets.phantoms.anatomy.brain import CONTRASTS
 from medgan_widgets.phantoms.anatomy.frame import Floats
 from medgan_widgets.phantoms.anatomy.measuring import (
     LESIONS,
     QUANTITIES,
-    check_kind,
     check_labels,
     grey_images,
     measure_anatomy,
@@ -138,31 +137,27 @@ def _checked_labels(
 def _phantoms(
     kind: str, asked: Mapping[str, Sequence[Value]], size: int, count: int, first: int
 ) -> Side:
-    """Draw and measure phantoms in whose classes are mixed as those of the images."""
-    parts = list(_drawn(kind, asked, size, count, first))
-    names = QUANTITIES[kind]
-    measured = {name: np.concatenate([part.measured[name] for part in parts]) for name in names}
-    labels = {
-        name: [one for part in parts for one in part.labels[name]] for name in KINDS[kind].factors
-    }
-    return Side(measured, labels)
-
-
-def _drawn(
-    kind: str, asked: Mapping[str, Sequence[Value]], size: int, count: int, first: int
-) -> Iterator[Side]:
+    """Draw and measure phantoms whose classes are mixed as those of the images."""
     rows = list(zip(*asked.values(), strict=True)) if asked else [()]
     # The classes of the images in turn, so that as many phantoms have each as images do.
     wanted = [rows[place * len(rows) // count] if count <= len(rows) else rows[place % len(rows)]
               for place in range(count)]  # fmt: skip
+    parts = []
     for classes in dict.fromkeys(wanted):
         many = wanted.count(classes)
         condition = dict(zip(asked, classes, strict=True))
         for start in range(0, many, 64):
             seeds = range(first + start, first + min(start + 64, many))
             drawn = draw_phantoms(kind, seeds, size=size, condition=condition)
-            yield Side(measure_anatomy(kind, drawn.images), drawn.labels)
+            parts.append(Side(measure_anatomy(kind, drawn.images), drawn.labels))
         first += many
+    measured = {
+        name: np.concatenate([part.measured[name] for part in parts]) for name in QUANTITIES[kind]
+    }
+    labels = {
+        name: [one for part in parts for one in part.labels[name]] for name in KINDS[kind].factors
+    }
+    return Side(measured, labels)
 
 
 def _compared(
@@ -187,9 +182,7 @@ def _moments(values: Floats) -> tuple[float, float]:
 
 def _distance(one: Floats, two: Floats) -> float:
     """Return the largest difference of the two distribution functions."""
-    every = np.concatenate([one, two])
-    below = (np.searchsorted(np.sort(side), every, side="right") / len(side) for side in (one, two))
-    return float(np.abs(np.subtract(*below)).max())
+    return float(stats.ks_2samp(one, two, method="asymp").statistic)
 
 
 def _chance(name: str, one: Floats, two: Floats) -> float:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan_widgets.errors import DataError, RequestError
-from medgan_widgets.phantoms import KINDS
+from medgan_widgets.errors import DataError
+from medgan_widgets.phantoms import check_kind
 from medgan_widgets.phantoms.anatomy.brain import CONTRASTS, measured_brains
 from medgan_widgets.phantoms.anatomy.breast import measured_breasts
 from medgan_widgets.phantoms.anatomy.chest import measured_chests
@@ -127,20 +127,8 @@ def measure_anatomy(
     return {name: np.concatenate([part[name] for part in parts]) for name in QUANTITIES[kind]}
 
 
-def check_kind(kind: object) -> None:
-    """Refuse what is no kind of phantom."""
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise RequestError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}.")
-
-
 def grey_images(images: Any) -> NDArray[np.uint8]:
-    """Return images as uint8 [N, H, H], or say what is wrong with them.
-
-    Raises
-    ------
-    DataError
-        As `measure_anatomy` does.
-    """
+    """Return images as uint8 [N, H, H], or say what is wrong with them."""
     array = np.asarray(images)
     if array.dtype != np.uint8 or array.ndim not in (3, 4):
         raise DataError(
