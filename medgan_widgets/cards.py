@@ -163,6 +163,8 @@ class ScoreCard(_Part):
     floor_n: Count | None = None
     warning: LongText = ""
     value_at_floor_n: Number | None = None
+    why: tuple[tuple[Text, Number], ...] = ()
+    families: dict[StrictStr, Number] = {}
 
     @field_validator("interval")
     @classmethod
