@@ -499,7 +499,7 @@ BLOCK[4:, 6:, 7:] = 9  # the patient's right, front and head
     ("data", "name"),
     [
         (volume(BLOCK), "a.nii"),
-        (gzip.compress(volume(BLOCK)), "a.nii"),
+        (gzip.compress(volume(BLOCK), mtime=0), "a.nii"),
         (volume(BLOCK, kind=nibabel.Nifti2Image), "a.nii.gz"),
         (volume(BLOCK[::-1, ::-1], (-1, -1, 1)), "as DICOM stores it"),
         (volume(BLOCK.transpose(2, 0, 1), np.eye(4)[[1, 2, 0, 3]]), "other axes first"),
@@ -578,7 +578,7 @@ def test_values_of_volumes_and_maps_of_labels():
         (volume(BLOCK.astype(np.complex64)), "complex numbers"),
         (volume(BLOCK * np.nan), "nothing but values that are not finite"),
         (volume(BLOCK)[:900], "cannot be read as NIfTI"),
-        (gzip.compress(volume(BLOCK))[:-30], "cannot be read as NIfTI"),
+        (gzip.compress(volume(BLOCK), mtime=0)[:-30], "cannot be read as NIfTI"),
         (b"<html>" * 99, "damaged, or of another kind"),
         (b"", "damaged, or of another kind"),
     ],
