@@ -85,6 +85,21 @@ def test_a_tiff_whose_white_is_zero_is_turned_at_every_depth(stored, shown):
     assert (values(made) == np.float32(shown)).all()
     if stored.dtype in (np.uint8, np.uint16):  # by the door of a Dataset's items too
         assert (pixels_of_pillow(Image.open(io.BytesIO(made)), "a").values == shown).all()
+        lying = tiff(stored, photometric="miniswhite", extratags=[(274, "H", 1, 6, True)])
+        assert (pixels_of_pillow(Image.open(io.BytesIO(lying)), "a").values == values(lying)).all()
+
+
+@pytest.mark.parametrize(
+    ("photometric", "shown"), [("minisblack", WIDE), ("miniswhite", 4095 - WIDE)]
+)
+def test_a_tiff_that_says_how_high_its_values_go_is_taken_at_its_word(photometric, shown):
+    read = decode_picture(
+        tiff(WIDE, photometric=photometric, extratags=[(281, "H", 1, 4095, True)]), "a"
+    )
+    assert (read.values == shown).all()
+    assert read.stored == (0, 4095)
+    wrong = tiff(WIDE, photometric=photometric, extratags=[(281, "H", 1, 100, True)])
+    assert decode_picture(wrong, "a").stored is None, "values above it: nobody knows"
 
 
 @pytest.mark.parametrize(

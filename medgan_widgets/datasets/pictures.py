@@ -79,11 +79,11 @@ def pixels_of_pillow(image: Image.Image, name: str) -> Pixels:
     >>> pixels_of_pillow(Image.new("RGBA", (4, 2)), "a.png").values.shape
     (2, 4, 3)
     """
+    tags = getattr(image, "tag_v2", {})  # of an opened TIFF, whose numbers come as they are
     image = ImageOps.exif_transpose(image) if _orientation(image) != 1 else image
     mode = image.mode
     if mode.startswith("I") or mode == "F":
         values = np.asarray(image)
-        tags = getattr(image, "tag_v2", {})  # of an opened TIFF, whose numbers come as they are
         if mode == "I" and tags.get(258) == (32,) and tags.get(339, (1,)) == (1,):
             values = values.view(np.uint32)
         if tags.get(262) == _WHITE_IS_ZERO and values.dtype.kind == "u":
@@ -147,10 +147,13 @@ def _of_page(page: Any, data: bytes, name: str) -> Pixels:
     low, high = {1: (0, 2**bits - 1), 2: (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)}.get(
         int(page.sampleformat), (0, 0)
     )
+    # A container that is full to its last bit says nothing of the numbers in it, but this may:
+    top = int(np.max(page.tags.valueof("MaxSampleValue", 0)))
+    known = low == 0 and top > 0 and top >= samples.max()
+    high = top if known else high
     turned = float(low + high) if kind == _WHITE_IS_ZERO else None
     values = samples if turned is None else turned - samples.astype(np.float64)
-    # A container that is full to its last bit says nothing of the numbers in it.
-    stored = (float(low), float(high)) if bits not in (16, 32, 64) else None
+    stored = (float(low), float(high)) if known or bits not in (16, 32, 64) else None
     return grey_pixels(values, name, stored=stored, turned=turned)
 
 
