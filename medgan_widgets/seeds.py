@@ -134,7 +134,8 @@ def number_of(value: object) -> int | float | None:
     if isinstance(value, str):
         if not _NUMBER.fullmatch(value):
             return None
-        value = float(value) if "." in value else int(value)
+        whole, _, fraction = value.partition(".")
+        value = float(value) if fraction.strip("0") else int(whole)  # also of many digits
     if isinstance(value, float):
         return int(value) if value.is_integer() else value
     return value if isinstance(value, int) and not isinstance(value, bool) else None

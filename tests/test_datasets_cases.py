@@ -728,3 +728,73 @@ def test_numbers_in_a_table_mean_numbers(tmp_path, numbers):
     save_table(tmp_path / "metadata.csv", rows)
     assert read_images(tmp_path, labels="label", test=0).factors == {"label": (0, 1)}
     assert read_images(tmp_path, labels="label", table=rows, test=0).factors == {"label": (0, 1)}
+
+
+# ---------------------------------------------------------------- what used to go unsaid
+
+
+def test_images_of_another_scale_than_most_are_told(tmp_path):
+    for k in range(6):
+        scale = 16 if k < 3 else 1
+        tifffile.imwrite(tmp_path / f"{k}.tif", (RISING * scale).astype(np.float32))
+    notes = mw.read_images(tmp_path, test=0).notes
+    assert any("3 of 6 images stay dark" in note for note in notes), notes
+
+
+@pytest.mark.parametrize("table", ["cells", "columns"])
+def test_a_table_whose_cells_slip_is_refused(tmp_path, table):
+    for k in range(3):
+        Image.fromarray(RISING.astype(np.uint8) + np.uint8(k)).save(tmp_path / f"{k}.png")
+    head, row = {"cells": ("site,grade", "Basel, CH,2"), "columns": ("grade,grade", "1,2")}[table]
+    lines = [f"file_name,{head}", "0.png,1,1", "1.png,1,1", f"2.png,{row}"]
+    (tmp_path / "metadata.csv").write_text("\n".join(lines))
+    with pytest.raises(DataError, match=r"more cells in row 3|two columns called grade"):
+        mw.read_images(tmp_path, labels="grade", test=0)
+
+
+@pytest.mark.parametrize("more", [{"imagej": True, "truncate": True}, {"truncate": True}])
+def test_a_stack_with_one_page_is_refused_like_one_with_many(tmp_path, more):
+    stack = np.stack([RISING + k for k in range(4)]).astype(np.uint16)
+    for k in range(2):
+        tifffile.imwrite(tmp_path / f"{k}.tif", stack, photometric="minisblack", **more)
+    with pytest.raises(DataError, match="several pictures"):
+        mw.read_images(tmp_path, test=0)
+
+
+def test_masks_under_names_that_nobody_knows_are_told(tmp_path):
+    for k in range(4):
+        Image.fromarray(RISING.astype(np.uint8) + np.uint8(k)).save(tmp_path / f"{k}.png")
+        Image.fromarray(np.where(RISING > 20, 255, 0).astype(np.uint8)).save(
+            tmp_path / f"{k}_m.png"
+        )
+    notes = mw.read_images(tmp_path, test=0).notes
+    assert any("4 of 8 images have two grey levels" in note for note in notes), notes
+
+
+@pytest.mark.parametrize("shape", [(40, 40, 3), (40, 40, 12)])
+def test_one_colour_image_or_slices_last_are_not_taken_for_many(tmp_path, shape):
+    np.save(tmp_path / "a.npy", np.zeros(shape, np.uint8))
+    with pytest.raises(DataError, match="last axis"):
+        mw.read_images(tmp_path / "a.npy", test=0)
+
+
+def test_which_slices_of_a_volume_are_read_is_told(tmp_path):
+    for k in range(2):
+        image = nibabel.Nifti1Image(np.random.default_rng(k).normal(size=(9, 9, 10)), np.eye(4))
+        nibabel.save(image, tmp_path / f"{k}.nii.gz")
+    data = mw.read_images(tmp_path, test=0)
+    assert len(data) == 12
+    assert "slices from 20% to 80%" in str(data.summary())
+
+
+@pytest.mark.parametrize("words", [("True", "False"), ("1", "0"), ("yes", "no")])
+def test_classes_of_a_table_are_the_models_own(tmp_path, words):
+    drawn = mw.draw_phantoms("mammogram", range(20), size=64)
+    rows = ["file_name,mass"]
+    for k, image in enumerate(drawn.images):
+        Image.fromarray(image.reshape(64, 64)).save(tmp_path / f"{k}.png")
+        rows.append(f"{k}.png,{words[k % 10 == 0]}")
+    (tmp_path / "metadata.csv").write_text("\n".join(rows))
+    asked = mw.GenerateRequest("phantom-mammogram", seeds=range(20))
+    scores = mw.score(asked, real=tmp_path, labels="mass", metrics=["kid"], cache=False)
+    assert "False 10%, True 90%" in scores.prepared["synthetic"].how

@@ -295,8 +295,11 @@ def test_two_columns_of_names_are_asked_about():
 
 def test_numbers_mean_numbers_and_names_of_digits_stay():
     assert one_kind([0.0, 0, "0", "1.0"]) == [0, 0, 0, 1]
-    assert one_kind(["0.5", 1, "1.50"]) == ["0.5", "1", "1.5"]
+    assert one_kind(["0.5", 1, "1.50"]) == ["0.5", "1", "1.50"]
+    assert one_kind(["1.1", "1.10"]) == ["1.1", "1.10"], "sections of a paper are two"
     assert one_kind(["007", "7.0", "8"]) == ["007", "7", "8"]
+    long = [f"123456789012345678{digit}.0" for digit in range(3)]
+    assert one_kind(long) == [int(one[:-2]) for one in long]
 
 
 @pytest.mark.parametrize("asked", [7, 7.0, "7", "007"])

@@ -230,11 +230,10 @@ def test_a_window_of_each_file_is_not_guessed_where_files_have_none(tmp_path):
 def test_reals_in_other_units_than_the_models_images_are_told(model, reals):
     known = [organ(n, top=4000) for n in range(N)]
     images = read_images(known, **model, test=0)
-    assert any(
-        "other units" in note for note in read_images(reals, like=images, test=0).pixel_notes
-    )
-    assert not read_images(known, like=images, test=0).pixel_notes
-    assert not read_images(known[:3], like=images, test=0).pixel_notes
+    scores = mw.score(images, real=reals, metrics=["kid"], cache=False)
+    assert any("other units" in note for note in scores.notes)
+    assert not read_images(known, like=images, test=0).notes
+    assert not read_images(known[:3], like=images, test=0).notes
 
 
 def test_an_array_of_which_nobody_says_how_it_came_about_is_told(tmp_path):

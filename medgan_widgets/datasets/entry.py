@@ -32,6 +32,10 @@ from medgan_widgets.datasets.training_images import TrainingImages
 from medgan_widgets.errors import DataError, RequestError
 
 KEPT = (0.2, 0.8)  # which part of a volume's slices: the ends show little
+ENDS = (
+    f"of each volume the slices from {KEPT[0]:.0%} to {KEPT[1]:.0%} of its length are read; the "
+    "ends show little.",
+)
 VOLUMES = (
     "each volume is a group of its own; pass group= with a table where several are of one patient"
 )
@@ -269,6 +273,7 @@ class FilesBelow:
         self.source, self.reading, self.listing = source, reading, listing
         self.note: str | None = None
         self.notes = [f"{one}." for one in listing.notes]
+        self.cut: tuple[str, ...] = ()
         self.left_out = [Refused(one.name, f"{one.name}: {one.reason}") for one in listing.left_out]
         self.asked_group = group
         self.keywords: dict[str, str] = {}
@@ -328,7 +333,8 @@ class FilesBelow:
         return replace(
             images,
             left_out=tuple(self.left_out),
-            notes=tuple(self.notes),
+            notes=(*self.notes, *images.notes),
+            pixel_notes=(*images.pixel_notes, *self.cut),
             note=self.note,
         )
 
@@ -406,7 +412,10 @@ class FilesBelow:
         group = whole.group if whole.group is not None else name
         if self.asked_group is None:
             self.note = VOLUMES
-        shown = kept_slices(volume.slices(plane))
+        count = volume.slices(plane)
+        shown = kept_slices(count)
+        if len(shown) < count:
+            self.cut = ENDS
         empty = []
         for number in shown if rows is None else [shown[row] for row in sorted(rows)]:
             part = f"{name}#{number}"
@@ -437,7 +446,10 @@ class FilesBelow:
             data = _bytes(self.listing.files[name], name)
             kind = self.listing.kinds[name]
             if kind == "nifti":
-                values = open_nifti(data, name).slice(part, self.reading.plane).values
+                volume = open_nifti(data, name)
+                if part >= volume.slices(self.reading.plane):
+                    raise DataError(f"{name} has no slice {part}, as the image beside it has.")
+                values = volume.slice(part, self.reading.plane).values
             elif kind == "dicom":
                 values = open_dicom(data, name).frame(part).values
             else:

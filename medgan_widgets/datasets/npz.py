@@ -153,6 +153,11 @@ def _check_shape(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Non
             f"{name} must hold [N, H, W] or [N, H, W, 3], got {shape}; "
             "volumes are not images: take slices."
         )
+    if len(shape) == 3 and (shape[2] <= 4 or shape[0] == shape[1] > 2 * shape[2]):
+        raise DataError(
+            f"{name} of shape {shape} has its images along the last axis, or is one colour image; "
+            "expected [N, H, W] or [1, H, W, 3]: np.moveaxis(array, -1, 0) turns it."
+        )
     if dtype.kind not in "buif":
         raise DataError(f"{name} must hold numbers, got {dtype}.")
     if len(shape) == 4 and shape[3] == 3 and dtype not in (np.uint8, np.uint16):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -115,6 +116,9 @@ def _tiff(data: bytes, name: str) -> Pixels:
         if len(places) > 1:
             raise DataError(f"{name} {_SEVERAL}.")
         page = file.pages[places[0]].aspage()
+        # ImageJ and others write the first slice's page only, and the rest behind it.
+        if page.imagedepth > 1 or math.prod(file.series[0].shape) > math.prod(page.shape):
+            raise DataError(f"{name} {_SEVERAL}.")
         if page.bitspersample > 8 or page.sampleformat != 1:
             pixels = _of_page(page, data, name)
         else:

@@ -37,6 +37,8 @@ from medgan_widgets.seeds import whole_number
 SMALLEST, LARGEST, LARGEST_FOUND = 16, 1024, 256
 COLOURFUL = 8  # levels between channels; colour files with less are grey
 SIZES_KEPT = 8
+DARK = 26  # an image without a pixel above this tenth of white shows nothing
+STEP = 97  # of the pixels that are looked at first
 PERCENTILES = (0.5, 99.5)
 AS_PIXELS = (127.5, 255.0)  # the window through which pixels stay what they are
 ALL_VALUES = (0.01, 99.99)  # of the whole source: what a few hot pixels cannot move
@@ -128,9 +130,9 @@ def images_from(
     order = sorted(range(len(records)), key=lambda row: sides[records[row].name] == "test")
     kept = [records[row] for row in order]
     learned = [row for row in order if sides[records[row].name] == "train"]
-    preprocessing, said = _preprocessing(waiting, learned, reading)
+    preprocessing, said, notes = _preprocessing(waiting, learned, reading)
     images = _room(len(order), preprocessing, reading.cache)
-    clipped = 0
+    clipped = dark = binary = 0
     sizes: Counter[tuple[int, int]] = Counter()
     low, high = np.inf, -np.inf
     for place, row in enumerate(order):
@@ -139,7 +141,22 @@ def images_from(
         clipped += preprocessing.clipped(pixels)
         sizes[pixels.values.shape[1], pixels.values.shape[0]] += 1
         inside = pixels.inside
-        low, high = min(low, float(inside.min())), max(high, float(inside.max()))
+        least, most = float(inside.min()), float(inside.max())
+        low, high = min(low, least), max(high, most)
+        dark += images[place].max() < DARK < most - least
+        some = (inside.ravel()[::STEP], inside)  # nearly always the first tells
+        binary += least < most and all(((v == least) | (v == most)).all() for v in some)
+    if dark and preprocessing.range is not None and preprocessing.window is None:
+        notes.append(
+            f"{dark:,} of {len(order):,} images stay dark: their values span less than a tenth of "
+            f"the source's, {preprocessing.range[0]:g} to {preprocessing.range[1]:g}. Where they "
+            "are not empty but of another scale, as of another scanner, read them apart."
+        )
+    if binary:
+        notes.append(
+            f"{binary:,} of {len(order):,} images have two grey levels only, as masks have; if "
+            "they are masks, take them out."
+        )
     kept_sides = tuple(sides[one.name] for one in kept)
     factors, classes = classes_of(kept, kept_sides, told_classes)
     groups = _hashed(kept)
@@ -158,6 +175,7 @@ def images_from(
         sizes=tuple((*size, count) for size, count in sizes.most_common(SIZES_KEPT)),
         intensity=(low, high),
         clipped=clipped,
+        notes=tuple(notes),
         pixel_notes=tuple(said),
         mask_readers=masks if any(masks) else (),
     )
@@ -181,11 +199,14 @@ def _sides(records: Sequence[ImageRecord], reading: Reading) -> dict[str, str]:
 
 def _preprocessing(
     waiting: Waiting, learned: Sequence[int], reading: Reading
-) -> tuple[Preprocessing, list[str]]:
-    """Return what is frozen for these images, found from those that train, and what to say."""
+) -> tuple[Preprocessing, list[str], list[str]]:
+    """Return what is frozen for these images, what to say of all pixels, and of these images.
+
+    It is found from those that train.
+    """
     seen = _Seen(waiting[row] for row in range(len(waiting)))
     if reading.like is not None:
-        return reading.like, [*seen.notes(reading.like), *seen.strange_to(reading.like)]
+        return reading.like, seen.notes(reading.like), seen.strange_to(reading.like)
     size = reading.size
     if size is None:
         size = 2 ** int(np.log2(max(float(np.median(seen.short)), 1)))
@@ -214,7 +235,7 @@ def _preprocessing(
         reading.plane, None,
     )  # fmt: skip
     made = replace(made, mm_per_pixel=seen.mm_per_pixel(made))
-    return made, seen.notes(made, stretched=reading.percentiles is not None)
+    return made, seen.notes(made, stretched=reading.percentiles is not None), []
 
 
 class _Seen:

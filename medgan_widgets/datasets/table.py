@@ -216,9 +216,12 @@ def plain_value(value: Any) -> Value | None:
 
 
 def spelled(value: Value) -> str:
-    """Return a value as text, a number in one way: ``"7"`` for 7, 7.0 and "7.0"."""
+    """Return a value as text, a whole number in one way: ``"7"`` for 7, 7.0 and "7.0".
+
+    Other text stays: 1.1 and 1.10 may be a section and a later one.
+    """
     number = number_of(value)
-    return str(value if number is None else number)
+    return str(number if isinstance(number, int) else value)
 
 
 def _rows(path: Path) -> list[Mapping[str, Any]]:
@@ -238,7 +241,11 @@ def _rows(path: Path) -> list[Mapping[str, Any]]:
             mark = max(",;\t", key=first.count)  # spreadsheets write what their country writes
             if told := re.fullmatch(r"sep=(.)\s*", first):  # so Excel is told
                 mark, text = told[1], rest
-            rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=mark))
+            reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=mark)
+            twice = [one for one, count in Counter(reader.fieldnames).items() if one and count > 1]
+            if twice:
+                raise ValueError(f"it has two columns called {', '.join(twice)}")
+            rows = list(reader)
     except (ValueError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as a table ({error}).") from error
     return rows
@@ -249,7 +256,11 @@ def _by_name(place: str, rows: list[Any]) -> dict[str, Mapping[str, Any]]:
     for number, row in enumerate(rows, 1):
         if not isinstance(row, Mapping):
             raise DataError(f"{place} has no {FILE_NAME!r} in row {number}; expected one in each.")
-        # A row with more cells than the header has the rest under None.
+        if any(row.get(None) or ()):
+            raise DataError(
+                f"{place} has more cells in row {number} than columns; put a cell with a comma in "
+                "it in quotes."
+            )
         row = {str(key).strip(): value for key, value in row.items() if key is not None}
         column = FILE_NAME if FILE_NAME in row else _name_column(place, tuple(row))
         value = row.get(column)

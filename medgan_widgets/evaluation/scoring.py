@@ -202,7 +202,15 @@ def _reals(
     """Return the reals; phantoms are drawn as large as what is judged, and of its class."""
     preparation = preparation_of(like, engine)
     if phantom_named(real) is None:
-        return opened(real, n=n, like=preparation, labels=labels, group=group, read=read)
+        reals = opened(real, n=n, like=preparation, labels=labels, group=group, read=read)
+        if not isinstance(fake, (GenerateRequest, ModelCard)):
+            return reals
+        card = fake if isinstance(fake, ModelCard) else engine().catalogue[fake.model_id]
+        named = {
+            name: tuple(_as_the_card_has_it(one, card.condition.get(name, ())) for one in values)
+            for name, values in reals.labels.items()
+        }
+        return replaced(reals, labels=named)
     condition = fake.condition if isinstance(fake, GenerateRequest) else {}
     size: int | None = None
     count = n
@@ -214,6 +222,16 @@ def _reals(
         judged = opened(fake, n=n)
         size, count = int(max(next(judged.batches()).shape[1:3])), judged.count
     return opened(real, n=count, size=size, condition=condition, first=REALS)
+
+
+def _as_the_card_has_it(value: Value, choices: Sequence[Value]) -> Value:
+    """Return the model's own value that a class of the reals stands for: False for "no" or 0."""
+    truths: dict[str, Value] = {"0": False, "no": False, "1": True, "yes": True}
+    spelling = str(value).lower()
+    for choice in choices:
+        if str(choice).lower() == spelling or truths.get(spelling) is choice:
+            return choice
+    return value
 
 
 def _requests(
