@@ -798,3 +798,15 @@ def test_classes_of_a_table_are_the_models_own(tmp_path, words):
     asked = mw.GenerateRequest("phantom-mammogram", seeds=range(20))
     scores = mw.score(asked, real=tmp_path, labels="mass", metrics=["kid"], cache=False)
     assert "False 10%, True 90%" in scores.prepared["synthetic"].how
+
+
+@pytest.mark.parametrize(("size", "slices"), [((8, 16), 10), ((9, 9), 3)])
+def test_a_mask_that_does_not_lie_on_its_image_is_refused_in_words(tmp_path, size, slices):
+    for k in range(2):
+        image = np.random.default_rng(k).normal(size=(9, 9, 10))
+        nibabel.save(nibabel.Nifti1Image(image, np.diag([1, 1, 2, 1])), tmp_path / f"{k}.nii")
+        mask = nibabel.Nifti1Image(np.ones((*size, slices), np.uint8), np.diag([1, 1, 2, 1]))
+        nibabel.save(mask, tmp_path / f"{k}_mask.nii")
+    data = mw.read_images(tmp_path, test=0)
+    with pytest.raises(DataError, match=r"pixel by pixel|no slice"):
+        _ = data.masks

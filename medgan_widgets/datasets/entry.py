@@ -363,10 +363,9 @@ class FilesBelow:
         mask = self.masks.get(name)
         for one in open_it(data, whole, rows):
             if mask and isinstance(one, ImageRecord):
-                part = one.name.removeprefix(name).lstrip("#")
-                one = replace(
-                    one, mask=partial(self._mask, mask, int(part or 0), one.pixels.aspect)
-                )
+                part = int(one.name.removeprefix(name).lstrip("#") or 0)
+                size = one.pixels.values.shape[:2]
+                one = replace(one, mask=partial(self._mask, mask, part, one.pixels.aspect, size))
             yield one
 
     def _picture(
@@ -438,7 +437,12 @@ class FilesBelow:
         return len(kept_slices(open_nifti(data, name).slices(self.reading.plane)))
 
     def _mask(
-        self, names: Sequence[str], part: int, aspect: float, prepared: Preprocessing
+        self,
+        names: Sequence[str],
+        part: int,
+        aspect: float,
+        size: tuple[int, int],
+        prepared: Preprocessing,
     ) -> NDArray[np.uint8]:
         """Return the mask of an image; of several the largest value at each place."""
         read = []
@@ -454,6 +458,11 @@ class FilesBelow:
                 values = open_dicom(data, name).frame(part).values
             else:
                 values = decode_picture(data, name).values
+            if values.shape[:2] != size:
+                raise DataError(
+                    f"{name} is {values.shape[1]} x {values.shape[0]} pixels and its image is "
+                    f"{size[1]} x {size[0]}; a mask must lie on its image pixel by pixel."
+                )
             read.append(values if values.ndim == 2 else values.max(axis=2))
         return prepared.mask_pixels(np.maximum.reduce(read), aspect)
 
