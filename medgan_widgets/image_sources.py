@@ -25,7 +25,7 @@ from medgan_widgets.datasets.records import ImageRecord, Refused, Waiting, in_wo
 from medgan_widgets.engine import Engine, shared_engine
 from medgan_widgets.errors import DataError, RequestError
 from medgan_widgets.images import checked_pixels, to_levels, top_of
-from medgan_widgets.phantoms import KINDS, LARGEST, SMALLEST, draw_phantoms
+from medgan_widgets.phantoms import KINDS, LARGEST, SMALLEST, draw_phantoms, phantom_labels
 from medgan_widgets.requests import GenerateRequest
 from medgan_widgets.seeds import SEED_LIMIT, Value, labels_from_seeds, whole_number
 from medgan_widgets.training import images_of_run
@@ -298,7 +298,7 @@ def _of_phantoms(
 
     said = "".join(f", {k} {v}" for k, v in condition.items())
     what = f"{kind} phantoms{said}"
-    labels = labels_from_seeds(range(first, first + count), KINDS[kind].factors, condition)
+    labels = phantom_labels(kind, range(first, first + count), condition)
     others = ImageSource(what, count, partial(drawn, OTHERS), "drawn", phantom=True)
     return ImageSource(
         what, count, partial(drawn, first), "drawn", labels=labels, phantom=True, others=others

@@ -54,6 +54,10 @@ class Usage:
     host_bytes: int = 0  # the most in use after a batch
     device_bytes: int | None = None  # None on a CPU
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return asdict(self)
+
 
 @dataclass
 class _Model:

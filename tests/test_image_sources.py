@@ -219,6 +219,14 @@ def test_a_window_of_each_file_is_not_guessed_where_files_have_none(tmp_path):
             read_images(source, like=images, test=0)
 
 
+@pytest.mark.parametrize("kind", ["brain_mri", "chest_xray", "mammogram"])
+def test_the_classes_of_phantoms_are_those_they_were_drawn_by(kind):
+    source = open_images(f"phantom:{kind}", n=80, size=32, first=500)
+    drawn = mw.draw_phantoms(kind, range(500, 580), size=32)
+    assert (source.array()[..., 0] == drawn.images.reshape(80, 32, 32)).all()
+    assert source.labels == drawn.labels
+
+
 @pytest.mark.parametrize(
     ("model", "reals"),
     [

@@ -17,7 +17,7 @@ twentieth of the image.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,13 +131,22 @@ def check_kind(kind: object) -> None:
         raise RequestError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}.")
 
 
-def _draw_chunk(kind: Kind, seeds: list[int], size: int, wanted: dict[str, Value]) -> Phantoms:
-    draws = Draws(seeds, kind.stream)
+def phantom_labels(kind: str, seeds: Sequence[int], condition: Mapping[str, Value]) -> Labels:
+    """Return the labels that `draw_phantoms` draws by, without drawing."""
+    return _labels(KINDS[kind], Draws(seeds, KINDS[kind].stream), condition)
+
+
+def _labels(kind: Kind, draws: Draws, wanted: Mapping[str, Value]) -> Labels:
     drawn = {name: draws.pick(values) for name, values in kind.factors.items()}
-    labels = {
-        name: (wanted[name],) * len(seeds) if name in wanted else values
+    return {
+        name: (wanted[name],) * draws.count if name in wanted else values
         for name, values in drawn.items()
     }
+
+
+def _draw_chunk(kind: Kind, seeds: list[int], size: int, wanted: dict[str, Value]) -> Phantoms:
+    draws = Draws(seeds, kind.stream)
+    labels = _labels(kind, draws, wanted)
     images, masks, truth = kind.draw(draws, size, labels)
     if not np.isfinite(images).all():
         raise DataError("a phantom came out with values that are not finite; please report it.")
