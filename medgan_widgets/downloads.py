@@ -151,10 +151,10 @@ def megabytes(count: float) -> str:
     Examples
     --------
     >>> megabytes(51_234_567), megabytes(691e6), megabytes(900)
-    ('51.2 MB', '691 MB', '0.9 kB')
+    ('51.2 MB', '691 MB', '1 kB')
     """
     if count < 1e5:
-        return f"{count / 1e3:,.1f} kB"
+        return f"{count / 1e3:,.0f} kB"
     return f"{count / 1e6:,.0f} MB" if count >= 1e8 else f"{count / 1e6:,.1f} MB"
 
 
