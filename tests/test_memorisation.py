@@ -236,7 +236,7 @@ def test_images_so_plain_that_all_look_alike_are_not_assessed():
 def test_flat_images_other_sizes_and_colours_are_taken(memory):
     _, known, looked = memory
     large = np.stack([cv2.resize(image, (96, 96)) for image in known[:3]])
-    rgb = np.repeat(large[..., None], 3, axis=3)
+    rgb = large if large.ndim == 4 else np.repeat(large[..., None], 3, axis=3)
     report = looked.check([np.zeros((2, 64, 64), np.uint8), rgb])
     assert report.n_flat == 2
     found = [pair for pair in report.copies if pair.training == pair.index - 2]
