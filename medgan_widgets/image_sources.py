@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from medgan_widgets.cards import ModelCard
 from medgan_widgets.datasets import TrainingImages, read_images
 from medgan_widgets.datasets.classes import one_kind
-from medgan_widgets.datasets.entry import FilesBelow, files_of, like_of
+from medgan_widgets.datasets.entry import like_of
+from medgan_widgets.datasets.files_below import FilesBelow, files_of
 from medgan_widgets.datasets.phantom import phantom_named
 from medgan_widgets.datasets.preprocessing import Preprocessing
 from medgan_widgets.datasets.reading import ALL_VALUES, percentiles_of

@@ -14,7 +14,7 @@ from medgan_widgets.datasets import phantom_images
 from medgan_widgets.errors import TrainingError
 from medgan_widgets.presets import PRESETS
 from medgan_widgets.runs import Tick, alarms, run_state
-from medgan_widgets.training import desk, train
+from medgan_widgets.training import run_writer, train
 from medgan_widgets.training.alarms import Watch
 from medgan_widgets.training.probe import Probe
 
@@ -58,14 +58,14 @@ def test_numbers_that_are_none_stop_it_and_the_good_checkpoint_stays(
     next(ticks)
     ticks.close()
     good = (tmp_path / "checkpoint" / "generator.safetensors").read_bytes()
-    real = desk.Desk.__init__
+    real = run_writer.RunWriter.__init__
 
     def hurt(self, folder, state, *rest):
         real(self, folder, state, *rest)
         with torch.no_grad():
             next(state.discriminator.parameters()).fill_(float("inf"))
 
-    monkeypatch.setattr(desk.Desk, "__init__", hurt)
+    monkeypatch.setattr(run_writer.RunWriter, "__init__", hurt)
     with pytest.raises(TrainingError, match=r"diverged.*the one of 0.064 kimg is kept"):
         list(train(tmp_path, resume=True))
     (alarm,) = alarms(tmp_path)

@@ -733,10 +733,11 @@ def test_numbers_in_a_table_mean_numbers(tmp_path, numbers):
 # ---------------------------------------------------------------- what used to go unsaid
 
 
-def test_images_of_another_scale_than_most_are_told(tmp_path):
+@pytest.mark.parametrize("scale", [1, 1 / 4095])
+def test_images_of_another_scale_than_most_are_told(tmp_path, scale):
     for k in range(6):
-        scale = 16 if k < 3 else 1
-        tifffile.imwrite(tmp_path / f"{k}.tif", (RISING * scale).astype(np.float32))
+        values = RISING * np.float32(16 if k < 3 else scale)
+        tifffile.imwrite(tmp_path / f"{k}.tif", values, photometric="minisblack")
     notes = mw.read_images(tmp_path, test=0).notes
     assert any("3 of 6 images stay dark" in note for note in notes), notes
 
@@ -810,3 +811,22 @@ def test_a_mask_that_does_not_lie_on_its_image_is_refused_in_words(tmp_path, siz
     data = mw.read_images(tmp_path, test=0)
     with pytest.raises(DataError, match=r"pixel by pixel|no slice"):
         _ = data.masks
+
+
+def test_a_patient_whose_folder_is_in_train_and_test_is_one(tmp_path):
+    for side, kind, k in ((s, a, k) for s in ("train", "test") for a in "AB" for k in range(2)):
+        save(tmp_path / side / kind / "pat0001" / f"{k}.png", noise(k))
+        save(tmp_path / side / kind / f"pat{side}" / f"{k}.png", noise(9 + k))
+    with pytest.raises(DataError, match="2 groups of the images stand on both sides"):
+        mw.read_images(tmp_path, group="folder")
+    assert len(set(mw.read_images(tmp_path, group="folder", test=0).groups)) == 6
+
+
+def test_a_picture_of_a_document_is_left_out_and_told(tmp_path):
+    for name in ("a", "b", "README", "license.1"):
+        save(tmp_path / f"{name}.png", noise(len(name)))
+    data = mw.read_images(tmp_path, test=0)
+    assert data.names == ("a.png", "b.png")
+    assert [one.reason for one in data.left_out] == [
+        f"{name}: a picture of a document, by its name" for name in ("README.png", "license.1.png")
+    ]

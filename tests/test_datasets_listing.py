@@ -13,13 +13,11 @@ from PIL import Image
 from medgan_widgets.datasets import read_images
 from medgan_widgets.datasets.classes import check_class_value, one_kind
 from medgan_widgets.datasets.listing import (
-    FolderLabels,
     Listing,
-    folder_labels,
     kind_of,
     list_files,
-    own_split,
 )
+from medgan_widgets.datasets.naming import FolderLabels, folder_labels, own_split
 from medgan_widgets.datasets.table import read_table
 from medgan_widgets.errors import DataError, RequestError
 from medgan_widgets.seeds import labels_from_seeds

@@ -49,7 +49,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("MEDGAN_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("MEDGAN_UNATTENDED", "0")
-    monkeypatch.setattr("medgan_widgets.catalogue.shelf.bundled", lambda: tmp_path / "bundled")
+    monkeypatch.setattr(
+        "medgan_widgets.catalogue.model_folders.bundled", lambda: tmp_path / "bundled"
+    )
     model(tmp_path / "mine", "phantom-brain-mri")
     return tmp_path / "home"
 
@@ -257,7 +259,7 @@ def test_two_clicks_start_one_download(online: ModelExplorer, site: Site, mirror
 def test_downloads_come_one_after_the_other(
     online: ModelExplorer, site: Site, mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medgan_widgets.panels._fetches.SOON", 0.0)
+    monkeypatch.setattr("medgan_widgets.panels._downloads.SOON", 0.0)
     site.reply = trickles((mirror / f"{MODEL}.zip").read_bytes(), 5_000)
     first = online.download()
     until(lambda: "%" in online.view.transfers[MODEL]["text"])

@@ -204,14 +204,14 @@ def test_another_engine_is_shown_at_the_next_look(plot, engine):
 
 
 def test_nothing_is_sent_to_a_page_that_nobody_sees(plot, engine):
-    plot.beacon.visible = True
-    plot.beacon.visible = False
+    plot.visibility.visible = True
+    plot.visibility.visible = False
     sent = [curves.sent for curves in plot._live.values()]
     for _ in range(5):
         work(engine, "a")
         plot.refresh()
     assert [curves.sent for curves in plot._live.values()] == sent
-    plot.beacon.visible = True
+    plot.visibility.visible = True
     deadline = time.monotonic() + 5
     while plot._live["latency"].sent == sent[0] and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -19,7 +19,7 @@ from medgan_widgets.errors import DataError, RequestError, WeightsError
 from medgan_widgets.networks import GENERATORS
 from medgan_widgets.presets import PRESETS, Preset
 from medgan_widgets.runs import ask, asked, held, pictures, read_run, run_state
-from medgan_widgets.training import desk, estimate_training, prepare_run, train
+from medgan_widgets.training import estimate_training, prepare_run, run_writer, train
 from medgan_widgets.training.state import checkpoints
 
 SMALL = {"data": "brain_mri", "size": 32, "pool": 64}
@@ -304,7 +304,7 @@ def test_a_table_and_functions_for_labels_are_there_again_at_a_resume(
 def test_a_full_disk_stops_nothing_and_the_last_good_checkpoint_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(desk, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(run_writer, "CHECKPOINT_SECONDS", 0.0)
     ticks = train(tmp_path, **SMALL, kimg=0.16, tick_kimg=0.032)
     next(ticks)
     good = checkpoints(tmp_path)[-1].read_bytes()

@@ -41,7 +41,7 @@ class Wire:
 
     def __init__(self, monitor: TrainingMonitor) -> None:
         self.updates: list[dict[str, Any]] = []
-        for widget in (monitor.desk, monitor.timeline, monitor.head):
+        for widget in (monitor.controls, monitor.timeline, monitor.head):
             widget._send = self._catch
         for curves in monitor._curves.values():
             for widget in (curves._caption, curves._x, curves._y, *curves._marks.values()):
@@ -94,18 +94,18 @@ def training(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
 
 
 def press(monitor: TrainingMonitor, kind: str, **content: Any) -> None:
-    monitor.desk._handle_custom_msg({"kind": kind, **content}, [])
+    monitor.controls._handle_custom_msg({"kind": kind, **content}, [])
 
 
 def button(monitor: TrainingMonitor, do: str) -> dict[str, Any]:
-    return next(one for one in monitor.desk.shown["buttons"] if one["do"] == do)
+    return next(one for one in monitor.controls.shown["buttons"] if one["do"] == do)
 
 
 # ------------------------------------------------------------ what it shows
 
 
 def test_a_finished_run_is_shown_whole(monitor: TrainingMonitor) -> None:
-    shown = monitor.desk.shown
+    shown = monitor.controls.shown
     assert shown["data"] == "500 images (phantoms)"
     assert shown["preset"] == "residual"
     assert (shown["share"], shown["progress"]) == (1.0, "40.0 of 40 kimg")
@@ -126,7 +126,7 @@ def test_a_live_run_says_who_and_how_long(live: Path) -> None:
     assert monitor.state.alive
     line = monitor.timeline.state_line
     assert line == "running, pid 4711, checkpoint 10 s ago, 1 h 04 left"
-    assert monitor.desk.shown["progress"] == "40.0 of 80 kimg · 1 h 04 left"
+    assert monitor.controls.shown["progress"] == "40.0 of 80 kimg · 1 h 04 left"
     monitor.close()
 
 
@@ -165,7 +165,7 @@ def test_several_runs_lie_over_each_other_in_colours_of_their_own(run: Path) -> 
     assert [one.name for one in losses.lines] == ["knee", "", "hip", ""]
     assert len({one.colour for one in losses.lines}) == 2
     assert [len(one.x) for one in losses.lines] == [20, 20, 8, 8]
-    assert monitor.desk.shown["with"] == ["runs/hip"]
+    assert monitor.controls.shown["with"] == ["runs/hip"]
     press(monitor, "attach", runs=["runs/hip"])
     assert monitor.run == other
     assert [one.name for one in losses.lines] == ["generator", "discriminator"]
@@ -192,7 +192,7 @@ def test_without_a_name_the_newest_run_is_found_when_somebody_looks(run: Path) -
     assert monitor.run is None, "a Studio that nobody opens at Train reads nothing"
     monitor.refresh()
     assert monitor.run == Path("runs/deep/hip")
-    names = {name: state for _, name, state in monitor.desk.runs}
+    names = {name: state for _, name, state in monitor.controls.runs}
     assert names == {"deep/hip": "killed", "knee": "finished"}
     monitor.close()
 
@@ -200,7 +200,7 @@ def test_without_a_name_the_newest_run_is_found_when_somebody_looks(run: Path) -
 def test_with_no_run_at_all_the_form_is_offered() -> None:
     monitor = TrainingMonitor()
     monitor.refresh()
-    assert monitor.desk.shown["run"] == ""
+    assert monitor.controls.shown["run"] == ""
     assert "start a training" in monitor.status
     assert monitor.snapshot().image.width > 0
     with pytest.raises(RequestError, match="no run is attached"):
@@ -282,7 +282,7 @@ def test_the_end_of_a_training_is_said(live: Path) -> None:
     write_state(live, RunState("finished", 4711, 80.0, 80.0, 0.0, 80.0, time.time()))
     monitor.refresh()
     assert monitor.status == "runs/knee: finished."
-    assert monitor.desk.shown["share"] == 1.0
+    assert monitor.controls.shown["share"] == 1.0
     monitor.close()
 
 
@@ -337,7 +337,7 @@ def test_the_form_starts_a_training_and_shows_it(
 ) -> None:
     press(monitor, "start", form=FORM)
     press(monitor, "start", form=FORM)
-    until(lambda: not monitor.desk.busy)
+    until(lambda: not monitor.controls.busy)
     folder = Path("runs/hip")
     asked = {"data": "brain_mri", "preset": "residual", "size": 32, "kimg": 4.0}
     assert prepared == [{"run_dir": folder, **asked}, {"began": folder}], "two presses, one start"
@@ -375,7 +375,7 @@ def test_what_training_refuses_is_said_in_its_words(
     with pytest.raises(DataError):
         monitor.start("hip", data="nowhere/").wait(30)
     assert monitor.error == "nothing there is an image; name another folder."
-    assert monitor.desk.busy == ""
+    assert monitor.controls.busy == ""
 
 
 def test_an_estimate_is_a_sentence(monitor: TrainingMonitor, training: types.ModuleType) -> None:
@@ -390,8 +390,8 @@ def test_an_estimate_is_a_sentence(monitor: TrainingMonitor, training: types.Mod
 
     training.estimate_training = estimated
     press(monitor, "estimate", form=FORM)
-    until(lambda: monitor.desk.estimate)
-    assert monitor.desk.estimate == "about 3 min, 410 images/s"
+    until(lambda: monitor.controls.estimate)
+    assert monitor.controls.estimate == "about 3 min, 410 images/s"
     assert asked == [("brain_mri", {"preset": "residual", "size": 32, "kimg": 4.0})]
 
 
@@ -405,8 +405,8 @@ def test_make_it_a_model_tells_whoever_wants_to_know(
     cards: list[Any] = []
     monkeypatch.setattr(forms, "make", lambda *given: asked.append(given) or Card())
     monitor = TrainingMonitor(run, on_model=cards.append)
-    assert monitor.desk.shown["model"]["model_id"] == "phantom-knee"
-    form = {**monitor.desk.shown["model"], "licence": "MIT", "statement_source": "drawn"}
+    assert monitor.controls.shown["model"]["model_id"] == "phantom-knee"
+    form = {**monitor.controls.shown["model"], "licence": "MIT", "statement_source": "drawn"}
     press(monitor, "model", form=form)
     until(lambda: cards)
     ((where, given, models),) = asked
@@ -418,7 +418,7 @@ def test_make_it_a_model_tells_whoever_wants_to_know(
         "phantom-knee is among the models now; open Explore. "
         "'kidny' is kept as it is; did you mean 'kidney'?"
     )
-    assert monitor.desk.made == "phantom-knee"
+    assert monitor.controls.made == "phantom-knee"
     press(monitor, "model", form={"model_id": "../evil"})
     assert "a model's id" in monitor.error
     monitor.close()
@@ -430,10 +430,10 @@ def test_make_it_a_model_tells_whoever_wants_to_know(
 def test_hidden_it_sends_nothing_and_visible_again_all_of_it(
     monitor: TrainingMonitor, run: Path
 ) -> None:
-    monitor.beacon.visible = True
+    monitor.visibility.visible = True
     record_tick(run, tick(42.0))
     until(lambda: monitor.look.kimg == 42.0)
-    monitor.beacon.visible = False
+    monitor.visibility.visible = False
     time.sleep(0.1)  # a look that had begun may end
     wire = Wire(monitor)
     for n in range(5):
@@ -443,19 +443,19 @@ def test_hidden_it_sends_nothing_and_visible_again_all_of_it(
     assert wire.updates == []
     monitor.refresh()
     assert not any("y" in state for state in wire.updates), "curves wait even when asked to look"
-    monitor.beacon.visible = True
+    monitor.visibility.visible = True
     until(lambda: any("y" in state for state in wire.updates))
     assert monitor._curves["losses"].lines[0].x[-1] == 48.0
     assert monitor.timeline.at == 48.0
 
 
 def test_a_finished_run_is_looked_at_in_silence(monitor: TrainingMonitor) -> None:
-    monitor.beacon.visible = True
-    until(lambda: monitor.desk.runs)
+    monitor.visibility.visible = True
+    until(lambda: monitor.controls.runs)
     time.sleep(0.3)
     wire = Wire(monitor)
     looks: list[int] = []
-    watcher = monitor._watcher
+    watcher = monitor._poller
     plain = watcher._look
     watcher._look = lambda: (looks.append(1), plain())
     until(lambda: len(looks) >= 5)
@@ -465,8 +465,8 @@ def test_a_finished_run_is_looked_at_in_silence(monitor: TrainingMonitor) -> Non
 def test_closing_ends_the_thread(run: Path) -> None:
     before = {one for one in threading.enumerate() if one.name == "medgan-watch"}
     monitor = TrainingMonitor(run, every=0.02)
-    monitor.beacon.visible = True
-    until(lambda: monitor._watcher.alive)
+    monitor.visibility.visible = True
+    until(lambda: monitor._poller.alive)
     monitor.close()
     monitor.close()
     until(lambda: {o for o in threading.enumerate() if o.name == "medgan-watch"} == before)
@@ -501,7 +501,7 @@ def test_a_long_run_is_read_and_sent_in_a_bounded_way(run: Path) -> None:
 def test_what_is_no_run_is_said_and_may_become_one(run: Path, path: str) -> None:
     monitor = TrainingMonitor(path)
     assert f"{path} is not a run directory" in monitor.error
-    assert [one["on"] for one in monitor.desk.shown["buttons"]] == [False] * 4
+    assert [one["on"] for one in monitor.controls.shown["buttons"]] == [False] * 4
     if path == "nowhere":
         write_run(Path("nowhere"), ticks=2)
         monitor.refresh()
@@ -515,7 +515,7 @@ def test_a_run_that_has_only_begun_is_shown() -> None:
     (run / "data.json").unlink()
     monitor = TrainingMonitor(run)
     assert monitor.error == ""
-    assert monitor.desk.shown["data"] == "brain_mri"
+    assert monitor.controls.shown["data"] == "brain_mri"
     assert monitor.timeline.state_line.startswith("not started yet")
     assert not button(monitor, "model")["on"]
     monitor.close()
@@ -548,7 +548,7 @@ def test_a_damaged_file_is_named_and_the_rest_is_shown(
     assert words in monitor.error
     assert monitor.error.count(".") >= 1
     if name not in ("config.json",):
-        assert monitor.desk.shown["preset"] == "residual"
+        assert monitor.controls.shown["preset"] == "residual"
     monitor.refresh()
     assert words in monitor.error
     monitor.close()
@@ -608,7 +608,7 @@ def test_who_hears_of_a_model_may_fail(run: Path, monkeypatch: pytest.MonkeyPatc
     monitor = TrainingMonitor(run, on_model=lambda card: 1 / 0)
     monitor.make_model("phantom-knee").wait(10)
     assert "ZeroDivisionError" in monitor.error
-    assert monitor.desk.busy == ""
+    assert monitor.controls.busy == ""
     monitor.close()
 
 
@@ -632,7 +632,7 @@ def test_a_job_that_ends_after_the_panel_is_not_heard(
 
 def test_strange_messages_change_nothing(monitor: TrainingMonitor) -> None:
     for content in ({}, {"kind": "format"}, {"kind": 3}):
-        monitor.desk._handle_custom_msg(content, [])
+        monitor.controls._handle_custom_msg(content, [])
     assert monitor.error == ""
     for runs in (None, [], [3], ["a"] * 9, ""):
         press(monitor, "attach", runs=runs)

@@ -27,9 +27,9 @@ SMALL = {"data": "brain_mri", "size": 32, "pool": 64, "seed": 3, "preset": PRESE
 FORKER = """
 import os, sys, tempfile, torch
 torch.set_num_threads(1)
-from medgan_widgets.training import desk, train
+from medgan_widgets.training import run_writer, train
 from medgan_widgets.training.__main__ import main
-desk.CHECKPOINT_SECONDS = 0.15
+run_writer.CHECKPOINT_SECONDS = 0.15
 list(train(tempfile.mkdtemp(), data="brain_mri", size=32, pool=32, kimg=0.016))
 print("ready", flush=True)
 for line in sys.stdin:

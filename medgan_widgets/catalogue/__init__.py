@@ -1,8 +1,8 @@
-"""Every model known here: where cards lie (shelf), how they are found (words), how they compare."""
+"""Every model known here: where cards lie, how they are found, how they compare."""
 
 from medgan_widgets.catalogue._catalogue import FACETS, Catalogue, Nearest
 from medgan_widgets.catalogue.figures import Metric, size_text
-from medgan_widgets.catalogue.shelf import Broken, RunsHere, Shadowed, bundled
+from medgan_widgets.catalogue.model_folders import Broken, RunsHere, Shadowed, bundled
 
 __all__ = [
     "FACETS",

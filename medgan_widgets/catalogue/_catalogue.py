@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from medgan_widgets.cards import ModelCard
-from medgan_widgets.catalogue import shelf, words
+from medgan_widgets.catalogue import model_folders, words
 from medgan_widgets.catalogue.figures import Metric, metrics_of, row_of, size_text
-from medgan_widgets.catalogue.shelf import Broken, RunsHere, Shadowed
+from medgan_widgets.catalogue.model_folders import Broken, RunsHere, Shadowed
 from medgan_widgets.catalogue.values import How, Value, asked, matching, nearest, ranked
 from medgan_widgets.errors import ModelNotFoundError
 from medgan_widgets.medigan.behaviour import promised
@@ -62,8 +62,8 @@ class Catalogue:
     ) -> None:
         self._folder = folder
         self.mirror = mirror or os.environ.get("MEDGAN_MIRROR") or None
-        self._shelf = shelf.load(folder, self.mirror)
-        self._ids: tuple[str, ...] = tuple(self._shelf.cards)
+        self._models = model_folders.load(folder, self.mirror)
+        self._ids: tuple[str, ...] = tuple(self._models.cards)
         self._whole = True
         self.nearest: Nearest | None = None
 
@@ -71,13 +71,13 @@ class Catalogue:
         return len(self._ids)
 
     def __iter__(self) -> Iterator[ModelCard]:
-        return iter([promised(self._shelf.cards[name]) for name in self._ids])
+        return iter([promised(self._models.cards[name]) for name in self._ids])
 
     def __contains__(self, model_id: object) -> bool:
         return model_id in self._ids
 
     def __repr__(self) -> str:
-        return f"Catalogue({len(self)} of {len(self._shelf.cards)} models)"
+        return f"Catalogue({len(self)} of {len(self._models.cards)} models)"
 
     def __getitem__(self, model_id: str | int) -> ModelCard:
         """Return a card by its id, by the beginning of it, or by medigan's number.
@@ -87,7 +87,7 @@ class Catalogue:
         ModelNotFoundError
             When no model has that id, naming the nearest, or when several begin so.
         """
-        return promised(self._shelf.cards[self._find(model_id)])
+        return promised(self._models.cards[self._find(model_id)])
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -97,12 +97,12 @@ class Catalogue:
     @property
     def broken(self) -> tuple[Broken, ...]:
         """The cards and folders that could not be read: (path, reason)."""
-        return self._shelf.broken
+        return self._models.broken
 
     @property
     def shadowed(self) -> tuple[Shadowed, ...]:
         """The models hidden by one of the same id found earlier: (id, path, used)."""
-        return self._shelf.shadowed
+        return self._models.shadowed
 
     @property
     def folder(self) -> Path | None:
@@ -111,8 +111,8 @@ class Catalogue:
 
     def refresh(self) -> Catalogue:
         """Read all folders again and return this catalogue; models gone meanwhile are left out."""
-        self._shelf = shelf.load(self._folder, self.mirror)
-        known = self._shelf.cards
+        self._models = model_folders.load(self._folder, self.mirror)
+        known = self._models.cards
         kept = known if self._whole else (name for name in self._ids if name in known)
         self._ids = tuple(kept)
         return self
@@ -126,7 +126,7 @@ class Catalogue:
             When there is no such model, it has no folder here, or the folder is gone.
         """
         name = self._find(model_id)
-        folder = self._shelf.folders.get(name)
+        folder = self._models.folders.get(name)
         if folder is None:
             raise ModelNotFoundError(f"{name} is known by its facts alone; it has no folder here.")
         if not folder.is_dir():
@@ -144,17 +144,17 @@ class Catalogue:
             When there is no such model, or it is no package of medigan's.
         """
         name = self._find(model_id)
-        if self._shelf.cards[name].origin != "medigan":
+        if self._models.cards[name].origin != "medigan":
             raise ModelNotFoundError(f"{name} is a model of this machine, no package of medigan's.")
-        return self._shelf.specs[name]
+        return self._models.specs[name]
 
     def runs_here(self, model: str | int | ModelCard) -> RunsHere:
         """Return whether a model can generate on this machine now, and if not, what it needs."""
         name = model.id if isinstance(model, ModelCard) else self._find(model)
-        card = self._shelf.cards.get(name)
+        card = self._models.cards.get(name)
         if card is None:
             raise ModelNotFoundError(f"there is no model {name!r} in this catalogue.")
-        return shelf.runs_here(card, self._shelf)
+        return model_folders.runs_here(card, self._models)
 
     def search(self, text: str) -> Catalogue:
         """Return the models that fit every word, as people type them; best hits first.
@@ -247,7 +247,7 @@ class Catalogue:
         import pandas as pd
 
         names = list(dict.fromkeys(self._find(one) for one in ids))
-        columns = {name: row_of(self._shelf.cards[name], self.runs_here(name)) for name in names}
+        columns = {name: row_of(self._models.cards[name], self.runs_here(name)) for name in names}
         rows = dict.fromkeys(key for column in columns.values() for key in column)
         table = {name: [column.get(row) for row in rows] for name, column in columns.items()}
         return pd.DataFrame(table, index=pd.Index(list(rows), name="fact"), dtype=object)
@@ -262,7 +262,7 @@ class Catalogue:
 
     def _some(self, names: Iterable[str], nearest: Nearest | None = None) -> Catalogue:
         part = object.__new__(Catalogue)
-        part._folder, part._shelf, part._whole = self._folder, self._shelf, False
+        part._folder, part._models, part._whole = self._folder, self._models, False
         part.mirror = self.mirror
         part._ids, part.nearest = tuple(names), nearest
         return part
@@ -291,7 +291,7 @@ class Catalogue:
         return first if len(self) else ""
 
     def _values(self, name: str, facet: str) -> tuple[str, ...]:
-        card = self._shelf.cards[name]
+        card = self._models.cards[name]
         if facet == "runs_here":
             return (self.runs_here(card).kind,)
         if facet == "outputs":
@@ -322,12 +322,12 @@ class Catalogue:
         return Nearest("", (), "No model has all of these; take some filters away.")
 
     def _fit(self, name: str, wanted: Sequence[str]) -> float:
-        return words.fit(wanted, self._shelf.words[name])
+        return words.fit(wanted, self._models.words[name])
 
     def _near(self, text: str, wanted: Sequence[str]) -> Nearest:
         """Mend mistyped words, then leave out the fewest words until something fits."""
         text = text if len(text) <= 60 else text[:57] + "..."
-        known = {word for name in self._ids for word in self._shelf.words[name]}
+        known = {word for name in self._ids for word in self._models.words[name]}
         mended = [words.mend(word, known) for word in wanted]
         for kept in words.fewer([word for word in mended if word]):
             ids = tuple(name for name in self._ids if self._fit(name, kept))

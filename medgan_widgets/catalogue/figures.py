@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from medgan_widgets.cards import ModelCard, ScoreCard
-from medgan_widgets.catalogue.shelf import RunsHere
+from medgan_widgets.catalogue.model_folders import RunsHere
 from medgan_widgets.errors import RequestError
 
 _LOWER = ("FD", "FID", "FID_RadImageNet", "KID", "MSE", "Dice loss")

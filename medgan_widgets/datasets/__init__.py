@@ -3,6 +3,7 @@
 ::
 
     entry.py            read_images: one door for all of them
+    files_below.py      the files of a folder, each opened once
     listing.py table.py what lies in a place, told from names and tables alone
     pictures.py dicom.py nifti.py npz.py memory.py phantom.py    one kind a file
     pixels.py records.py    one image as its file holds it; files before they are opened

@@ -13,18 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from medgan_widgets.datasets.naming import (
-    FolderLabels as FolderLabels,
-)
-from medgan_widgets.datasets.naming import (
-    folder_labels as folder_labels,
-)
-from medgan_widgets.datasets.naming import (
-    masks_among,
-)
-from medgan_widgets.datasets.naming import (
-    own_split as own_split,
-)
+from medgan_widgets.datasets.naming import masks_among
 from medgan_widgets.errors import DataError
 
 KINDS = {
@@ -280,8 +269,11 @@ def _leftover(name: str) -> str | None:
     """Return what a name tells that is no image; None for a name that may be one."""
     if name.startswith("._"):
         return "what macOS adds to a file"
-    hidden = "hidden, as its name begins with a dot" if name.startswith(".") else None
-    return _SYSTEM.get(name.lower(), hidden)
+    if name.startswith("."):
+        return _SYSTEM.get(name.lower(), "hidden, as its name begins with a dot")
+    if name.upper().partition(".")[0] in DOCUMENT_NAMES and stem_of(name) != name:
+        return "a picture of a document, by its name"
+    return _SYSTEM.get(name.lower())
 
 
 def _is_document(name: str) -> bool:

@@ -319,6 +319,23 @@ def _side_of(folder: str) -> tuple[str, tuple[str, ...]] | None:
     return "test" if told[0][2] else "train", _without(rest, _MASK, _IMAGE)
 
 
+def folders_of(names: Iterable[str]) -> dict[str, str]:
+    """Return the folder that keeps each image's company, its train or test left out.
+
+    A patient's folder is one, also where half of it lies below ``train`` and half below
+    ``test``. An image in no other folder stands for itself.
+    """
+    sides = _sides(names := list(names))
+    found = {}
+    for name in names:
+        parts = name.split("/")[:-1]
+        at = sides[name][0] if name in sides else len(parts)
+        if parts[at:] and not _ANY_DIGIT.fullmatch(parts[at]):  # BraTS20_Training_001 is a patient
+            del parts[at]
+        found[name] = "/".join(parts) or name
+    return found
+
+
 def _folders(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Return the folders of each image that may tell its class, composed."""
     sides = _sides(names)

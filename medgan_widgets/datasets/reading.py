@@ -143,7 +143,7 @@ def images_from(
         inside = pixels.inside
         least, most = float(inside.min()), float(inside.max())
         low, high = min(low, least), max(high, most)
-        dark += images[place].max() < DARK < most - least
+        dark += least < most and images[place].max() < DARK
         some = (inside.ravel()[::STEP], inside)  # nearly always the first tells
         binary += least < most and all(((v == least) | (v == most)).all() for v in some)
     if dark and preprocessing.range is not None and preprocessing.window is None:

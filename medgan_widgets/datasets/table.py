@@ -14,7 +14,8 @@ from functools import cache
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
-from medgan_widgets.datasets.listing import TABLES, folder_labels, stem_of
+from medgan_widgets.datasets.listing import TABLES, stem_of
+from medgan_widgets.datasets.naming import folder_labels, folders_of
 from medgan_widgets.datasets.records import MOST_LISTED, Refused
 from medgan_widgets.errors import DataError
 from medgan_widgets.seeds import Value, number_of
@@ -120,6 +121,7 @@ class Annotations:
         names = list(names)
         self._table, self._labels, self._group = table.fitted(names), labels, group
         self._folders = folder_labels(names) if labels == FOLDER else None
+        self._company = folders_of(names) if group == FOLDER else {}
         self.strays = self._folders.strays if self._folders else []
         self.notes = [
             one for one in (self._table.note, self._folders and self._folders.note) if one
@@ -157,8 +159,8 @@ class Annotations:
             if value is None:
                 return Refused(name, f"{name} has no {self._labels!r} in {self._table.name}.")
             labels = {self._labels: value}
-        if self._group == FOLDER:  # a file in no folder stands for itself
-            group = PurePosixPath(name).parent.as_posix() if "/" in name else name
+        if self._group == FOLDER:
+            group = self._company[name]
         elif self._group is not None:
             group = plain_value((row or {}).get(self._group))
             if group is None:

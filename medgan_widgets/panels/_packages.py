@@ -21,7 +21,7 @@ from medgan_widgets.errors import ConsentError, MedganError, RequestError
 from medgan_widgets.medigan import actions, dependencies
 from medgan_widgets.medigan import trust as consents
 from medgan_widgets.medigan.workers import end_workers, shared_workers
-from medgan_widgets.panels._fetches import Downloads, Ended
+from medgan_widgets.panels._downloads import Downloads, Ended
 
 
 class Packages:

@@ -32,7 +32,7 @@ BELOW = joined("_monitor_base.js", "_monitor_timeline.js")
 NEWEST = -1.0
 
 
-class Desk(anywidget.AnyWidget):
+class RunControls(anywidget.AnyWidget):
     """The page's upper half: run, buttons, progress and forms."""
 
     _esm = SCRIPT
@@ -89,15 +89,17 @@ class Timeline(anywidget.AnyWidget):
             self.problem = str(error) if isinstance(error, DataError) else f"{path} is gone."
 
 
-def show_desk(desk: Desk, looks: Sequence[Look], known: Mapping[Path, str], runs: Path) -> None:
+def show_controls(
+    controls: RunControls, looks: Sequence[Look], known: Mapping[Path, str], runs: Path
+) -> None:
     """Tell the upper half which runs there are and what can be done with the first one."""
     states = {**known, **{look.run: look.state.state for look in looks}}
-    with desk.hold_sync():
-        desk.runs = [
+    with controls.hold_sync():
+        controls.runs = [
             [str(run), str(run.relative_to(runs)) if run.is_relative_to(runs) else str(run), state]
             for run, state in states.items()
         ]
-        desk.shown = _shown(looks, runs)
+        controls.shown = _shown(looks, runs)
 
 
 def _shown(looks: Sequence[Look], runs: Path) -> dict[str, Any]:

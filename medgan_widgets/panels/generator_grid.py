@@ -20,8 +20,8 @@ from medgan_widgets.errors import MedganError, NotRunnableError, RequestError
 from medgan_widgets.images import contact_sheet, padded
 from medgan_widgets.jobs import Job, submit
 from medgan_widgets.panels._choices import MOST_COLUMNS, choice, request_of, runnable
-from medgan_widgets.panels._downloads import Saves
 from medgan_widgets.panels._panel import Panel
+from medgan_widgets.panels._saves import Saves
 from medgan_widgets.panels._scripts import joined
 from medgan_widgets.panels._sources import Sources, checked_paths
 from medgan_widgets.panels._tiles import Feed, Pictures, on_paper

@@ -16,7 +16,6 @@ from PIL import Image
 from medgan_widgets.errors import RequestError
 from medgan_widgets.evaluation.scores import Scores
 from medgan_widgets.files import write_whole
-from medgan_widgets.panels._beacon import Beacon, watched
 from medgan_widgets.panels._metrics_lines import (
     AXES,
     COUNTED,
@@ -37,6 +36,7 @@ from medgan_widgets.panels._panel import Panel
 from medgan_widgets.panels._plots import Curves, side_by_side
 from medgan_widgets.panels._run_looks import Looker
 from medgan_widgets.panels._scripts import joined
+from medgan_widgets.panels._visibility import Visibility, watched
 from medgan_widgets.requests import Measured
 from medgan_widgets.telemetry import Telemetry
 
@@ -123,7 +123,7 @@ class MetricsPlot(Panel):
         self._of_runs: list[Measured] = []
         self._plots: dict[Group, Curves] = {}
         self._seen_version: object = None
-        self.beacon = Beacon()
+        self.visibility = Visibility()
         self.speed_table = _Table(
             title="speed and memory", what="speed", columns=list(SPEED),
             numbers=list(range(2, len(SPEED))), log=log,
@@ -137,9 +137,9 @@ class MetricsPlot(Panel):
         parts = [self.speed_table, self._work, self.score_table, self._quality]
         self._box = ipywidgets.VBox(parts)
         self._box.add_class("mg-metrics-box")
-        super().__init__("Metrics", [self.beacon, self._box])
+        super().__init__("Metrics", [self.visibility, self._box])
         self.add_class("mg-metrics-panel")
-        self._watcher = watched(self.beacon, self.refresh, every, lambda: self._all_curves)
+        self._poller = watched(self.visibility, self.refresh, every, lambda: self._all_curves)
         self.speed_table.observe(self._relog_speed, "log")
         self.score_table.observe(self._relog_scores, "log")
         self.speed_table.on_msg(lambda t, content, _: self._answer(t, content, self.usage_frame))
@@ -250,7 +250,7 @@ class MetricsPlot(Panel):
     @property
     def _asleep(self) -> bool:
         """A page has shown it and does not now; before the first one everything is prepared."""
-        return self._watcher.alive and not self.beacon.visible
+        return self._poller.alive and not self.visibility.visible
 
     def _read_runs(self) -> None:
         if not self._lookers:
@@ -329,7 +329,7 @@ class MetricsPlot(Panel):
         return sheet(plots) if plots else None
 
     def _release(self) -> None:
-        self._watcher.close()
+        self._poller.close()
         with self._lock:
             for curves in self._all_curves:
                 curves.close()

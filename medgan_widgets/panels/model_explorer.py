@@ -13,7 +13,7 @@ from PIL import Image
 from medgan_widgets.catalogue import FACETS, Catalogue, Metric
 from medgan_widgets.errors import MedganError, NotRunnableError, RequestError
 from medgan_widgets.panels import _model_details as details
-from medgan_widgets.panels._fetches import Download
+from medgan_widgets.panels._downloads import Download
 from medgan_widgets.panels._packages import Packages, listing, step
 from medgan_widgets.panels._panel import Panel
 from medgan_widgets.panels._scripts import joined

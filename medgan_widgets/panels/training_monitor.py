@@ -20,11 +20,11 @@ from medgan_widgets.catalogue.words import known_as
 from medgan_widgets.errors import JobCancelled, RequestError
 from medgan_widgets.jobs import Job, submit
 from medgan_widgets.panels import _run_forms as forms
-from medgan_widgets.panels._beacon import Beacon, watched
 from medgan_widgets.panels._panel import Panel
 from medgan_widgets.panels._run_lines import PLOTS, shown
 from medgan_widgets.panels._run_looks import Look, Looker, first_run, known_runs
-from medgan_widgets.panels._run_page import Desk, Timeline, paper, show_desk
+from medgan_widgets.panels._run_page import RunControls, Timeline, paper, show_controls
+from medgan_widgets.panels._visibility import Visibility, watched
 from medgan_widgets.runs import Ask, RunState, ask, asked, run_state, start_process
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class TrainingMonitor(Panel):
     ----------
     on_model
         As above.
-    beacon
+    visibility
         Its ``visible`` says whether somebody can see the panel.
 
     Examples
@@ -87,15 +87,16 @@ class TrainingMonitor(Panel):
         self._acted = ""  # what went wrong with an action; stays until the next one
         self._curves: dict[str, Any] = {}
         self._jobs: dict[str, Job[Any]] = {}  # the last one of each kind
-        self.beacon, self.desk, self.timeline = Beacon(), Desk(choices=forms.choices()), Timeline()
+        self.visibility, self.timeline = Visibility(), Timeline()
+        self.controls = RunControls(choices=forms.choices())
         self._plots = ipywidgets.Box([])
-        self._box = ipywidgets.VBox([self.desk, self.timeline, self._plots])
-        super().__init__("Training", [self.beacon, self._box])
+        self._box = ipywidgets.VBox([self.controls, self.timeline, self._plots])
+        super().__init__("Training", [self.visibility, self._box])
         self.add_class("mg-monitor-panel")
         self._box.add_class("mg-monitor-box")
         self._plots.add_class("mg-monitor-plots")
-        self._watcher = watched(self.beacon, self.refresh, every, lambda: self._curves.values())
-        self.desk.on_msg(self._message)
+        self._poller = watched(self.visibility, self.refresh, every, lambda: self._curves.values())
+        self.controls.on_msg(self._message)
         self.timeline.observe(self._asked_picture, "asked")
         if run is not None:
             self.attach(run)
@@ -289,7 +290,7 @@ class TrainingMonitor(Panel):
             with self._lock:
                 if self._closed:
                     return
-                self.desk.busy = ""
+                self.controls.busy = ""
                 if job.state == "done":
                     self._guard(lambda: done(job.items[0]))
                 else:
@@ -301,7 +302,7 @@ class TrainingMonitor(Panel):
             if before is not None and not before.done:
                 return before
             self._acted, self.error, self.status = "", "", said
-            self.desk.busy = kind
+            self.controls.busy = kind
             job = submit(lambda: iter([work()]), owner=(id(self), kind), on_done=over)
             self._jobs[kind] = job
             return job
@@ -312,14 +313,14 @@ class TrainingMonitor(Panel):
         self.status = f"{folder} is trained by process {self.state.pid}."
 
     def _told(self, text: str) -> None:
-        self.desk.estimate = text
+        self.controls.estimate = text
         self.status = f"This training would take {text}."
 
     def _made(self, card: ModelCard) -> None:
         said = [f"{card.id} is among the models now; open Explore."]
         words = ((card.modality, MODALITIES), (card.organ, ORGANS))
         self.status = " ".join([*said, *filter(None, (known_as(*word)[1] for word in words))])
-        self.desk.made = card.id
+        self.controls.made = card.id
         if self.on_model is not None:
             self.on_model(card)
 
@@ -363,7 +364,7 @@ class TrainingMonitor(Panel):
     def _show(self) -> None:
         """Send what has changed; traits that are the same again send nothing."""
         self._show_curves()
-        show_desk(self.desk, self._looks, self._known, self.runs)
+        show_controls(self.controls, self._looks, self._known, self.runs)
         self.timeline.show(self.look)
         self._complain()
 
@@ -401,12 +402,12 @@ class TrainingMonitor(Panel):
         return paper(self._looks, self.timeline.picture) if self._looks else None
 
     def _release(self) -> None:
-        self._watcher.close()
+        self._poller.close()
         for curves in self._curves.values():
             curves.close()
         for box in self._plots.children:
             box.layout.close()
             box.close()
-        for widget in (self.desk, self._plots, self.timeline):
+        for widget in (self.controls, self._plots, self.timeline):
             widget.layout.close()
             widget.close()

@@ -14,8 +14,8 @@ import torch
 from medgan_widgets.devices import checked_device, free_bytes
 from medgan_widgets.presets import Preset, preset_of
 from medgan_widgets.training._train import check_enough, network_settings, read_from
-from medgan_widgets.training.desk import memory_mb
 from medgan_widgets.training.loop import one_step
+from medgan_widgets.training.run_writer import memory_mb
 from medgan_widgets.training.state import first_state, write_checkpoint
 
 WARM, MEASURED = 2, 8

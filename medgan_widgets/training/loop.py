@@ -16,8 +16,8 @@ from medgan_widgets.datasets import TrainingImages
 from medgan_widgets.presets import SIDED, Preset
 from medgan_widgets.runs import Tick
 from medgan_widgets.training.augment import augmented
-from medgan_widgets.training.desk import Desk
 from medgan_widgets.training.probe import Probe, to_tensor
+from medgan_widgets.training.run_writer import RunWriter
 from medgan_widgets.training.start import start_weights
 from medgan_widgets.training.state import TrainingState, first_state, read_checkpoint
 
@@ -47,25 +47,25 @@ def steps(
         log.info("going on from %.3f kimg", state.shown / 1000)
     leaks = [kind for kind in config["augmentations"] if kind in SIDED]
     probe = Probe(training, learned.held_out, conditional=preset.conditional, leaks=leaks)
-    desk = Desk(folder, state, config, marks, probe, training, since)
+    writer = RunWriter(folder, state, config, marks, probe, training, since)
     try:
-        while desk.goes_on():
-            one_step(state, training, preset, device, desk.done, frozen)
-            tick = desk.tick()
+        while writer.goes_on():
+            one_step(state, training, preset, device, writer.done, frozen)
+            tick = writer.tick()
             if tick is not None:
                 yield tick
     except GeneratorExit:  # whoever stepped it has enough, between two steps
-        desk.stopped = True
-        desk.finish()
+        writer.stopped = True
+        writer.finish()
         raise
     except KeyboardInterrupt:  # in the middle of a step: what that left is not kept
-        desk.interrupted()
+        writer.interrupted()
         raise
     except BaseException as error:
-        desk.fail(error)
+        writer.fail(error)
         raise
     else:
-        desk.finish()
+        writer.finish()
 
 
 def one_step(

@@ -78,7 +78,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("MEDGAN_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("medgan_widgets.catalogue.shelf.bundled", lambda: tmp_path / "bundled")
+    monkeypatch.setattr(
+        "medgan_widgets.catalogue.model_folders.bundled", lambda: tmp_path / "bundled"
+    )
     folder = tmp_path / "mine"
     brain = model(folder, "phantom-brain-mri", size=[16, 16])
     grey = np.repeat(np.arange(8, dtype=np.uint8) * 30, 16)[None].repeat(16, 0)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from medgan_widgets.panels import TrainingMonitor
-from medgan_widgets.panels import _beacon as beacon
+from medgan_widgets.panels import _visibility as visibility
 from medgan_widgets.panels._plots import _CAPTION_JS
 from medgan_widgets.panels._run_page import BELOW, FOLDER, SCRIPT
 from medgan_widgets.panels._scripts import joined
@@ -94,7 +94,7 @@ def monitor(run: Path) -> Iterator[TrainingMonitor]:
 
 @pytest.fixture
 def desk(bare: Callable[..., BareWidget], monitor: TrainingMonitor) -> Iterator[Session]:
-    one = Session(bare, monitor.desk, SCRIPT, DESK)
+    one = Session(bare, monitor.controls, SCRIPT, DESK)
     yield one
     assert one.widget.errors() == []
 
@@ -292,7 +292,7 @@ def test_names_from_a_disk_stay_text(bare: Callable[..., BareWidget]) -> None:
     folder = write_run(Path(f"runs/{NASTY.replace('/', '')}"), ticks=1, data=NASTY, preset=NASTY)
     (folder / "data.json").unlink()
     monitor = TrainingMonitor(folder)
-    desk = Session(bare, monitor.desk, SCRIPT, DESK)
+    desk = Session(bare, monitor.controls, SCRIPT, DESK)
     caption = bare(_CAPTION_JS, {"title": NASTY, "legend": [[NASTY, "#f00", "solid", NASTY]],
                                  "note": NASTY})  # fmt: skip
     for widget in (desk.widget, caption):
@@ -309,11 +309,11 @@ def test_nothing_is_wider_than_its_cell(
     bare: Callable[..., BareWidget], monitor: TrainingMonitor, width: int, dark: bool
 ) -> None:
     for half, script, names in (
-        (monitor.desk, SCRIPT, DESK),
+        (monitor.controls, SCRIPT, DESK),
         (monitor.timeline, BELOW, BELOW_TRAITS),
     ):
         one = Session(bare, half, script, names, width=width, dark=dark)
-        if half is monitor.desk:
+        if half is monitor.controls:
             one.page.get_by_text("New training").click()
             one.page.get_by_role("button", name="Make it a model").click()
         assert one.page.evaluate(WIDER) <= width
@@ -355,7 +355,7 @@ def test_curves_stand_in_rows_and_in_line(
 def test_without_a_run_the_form_is_open(bare: Callable[..., BareWidget]) -> None:
     monitor = TrainingMonitor(runs="none")
     monitor.refresh()
-    desk = Session(bare, monitor.desk, SCRIPT, DESK)
+    desk = Session(bare, monitor.controls, SCRIPT, DESK)
     assert desk.page.get_by_role("form", name="new training").is_visible()
     assert desk.page.get_by_label("run", exact=True).is_hidden()
     assert desk.page.get_by_role("button", name="Pause").count() == 0
@@ -367,7 +367,7 @@ def test_without_a_run_the_form_is_open(bare: Callable[..., BareWidget]) -> None
 
 
 def test_the_light_goes_out_when_nobody_looks(bare: Callable[..., BareWidget]) -> None:
-    script = beacon._JS.replace("document.visibilityState", "window.state")
+    script = visibility._JS.replace("document.visibilityState", "window.state")
     widget = bare(script, {"visible": False}, css=".mg-panel { height: 100px }")
     page = widget.page
     page.evaluate("() => { window.state = 'visible'; document.body.classList.add('mg-panel'); }")

@@ -121,12 +121,12 @@ def bundled() -> Path:
     return inside if inside.is_dir() else package.parent / "models"
 
 
-def runs_here(card: ModelCard, shelf: Shelf) -> RunsHere:
+def runs_here(card: ModelCard, known: Shelf) -> RunsHere:
     """Return what stands between a card and its images on this machine."""
     if card.origin == "local":
-        missing = [package for package in card.needs.packages if package in shelf.missing]
-        return _local_runs(card, shelf.folders.get(card.id), missing)
-    return _medigan_runs(card, shelf.specs[card.id])
+        missing = [package for package in card.needs.packages if package in known.missing]
+        return _local_runs(card, known.folders.get(card.id), missing)
+    return _medigan_runs(card, known.specs[card.id])
 
 
 def _medigan_runs(card: ModelCard, spec: PackageSpec) -> RunsHere:

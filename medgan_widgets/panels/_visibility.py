@@ -30,7 +30,7 @@ export default () => {
     let inside = false;
     let stopped = false;
     let tries = 0;
-    el.classList.add('mg-beacon');
+    el.classList.add('mg-visibility');
     const tell = () => {
       seen.set(el, inside && document.visibilityState !== 'hidden');
       const visible = [...seen.values()].some(Boolean);
@@ -66,15 +66,15 @@ export default () => {
 """
 
 
-class Beacon(anywidget.AnyWidget):
+class Visibility(anywidget.AnyWidget):
     """Tells the kernel whether its panel can be seen: ``visible``, False until a page says so."""
 
     _esm = _JS
-    _css = ".mg-beacon { position: absolute; width: 0; height: 0; overflow: hidden; }"
+    _css = ".mg-visibility { position: absolute; width: 0; height: 0; overflow: hidden; }"
     visible = traitlets.Bool(False).tag(sync=True)
 
 
-class Watcher:
+class Poller:
     """Calls ``look`` at once and then every ``every`` seconds, between `wake` and `rest`."""
 
     def __init__(self, look: Callable[[], object], every: float) -> None:
@@ -134,19 +134,22 @@ class Watcher:
 
 
 def watched(
-    beacon: Beacon, look: Callable[[], object], every: float, curves: Callable[[], Iterable[Curves]]
-) -> Watcher:
-    """Return a watcher that looks, and lets these curves be sent, only while the light is on."""
-    watcher = Watcher(lambda: beacon.visible and look(), every)
+    visibility: Visibility,
+    look: Callable[[], object],
+    every: float,
+    curves: Callable[[], Iterable[Curves]],
+) -> Poller:
+    """Return a poller that looks, and lets these curves be sent, only while the panel is seen."""
+    poller = Poller(lambda: visibility.visible and look(), every)
 
     def seen(change: Mapping[str, Any]) -> None:
         """Stop at once: a hidden page keeps all that it is sent."""
         for one in list(curves()):
             one.paused = not change["new"]
         if change["new"]:
-            watcher.wake()
+            poller.wake()
         else:
-            watcher.rest()
+            poller.rest()
 
-    beacon.observe(seen, "visible")
-    return watcher
+    visibility.observe(seen, "visible")
+    return poller

@@ -40,7 +40,7 @@ CONTROL_SECONDS = 0.3  # between two looks at what somebody asks for
 SCORE_SECONDS = 60.0  # between two quality scores, at least
 
 
-class Desk:
+class RunWriter:
     """What happens around the steps: limits, wishes, ticks, checkpoints and files."""
 
     def __init__(

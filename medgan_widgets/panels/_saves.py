@@ -1,0 +1,90 @@
+"""What the page's save buttons get: the bytes of a file, or a recipe as text."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from medgan_widgets.cards import ModelCard
+from medgan_widgets.errors import MedganError, RequestError
+from medgan_widgets.export import file_name, image_recipe, png_with_recipe, zip_bytes
+from medgan_widgets.export.gate import looked_through, memory_of
+from medgan_widgets.export.png import outputs_of
+from medgan_widgets.memorisation import Memory, Report
+from medgan_widgets.panels._tiles import Pictures
+
+
+class Saves:
+    """Makes files of images that were looked at for copies, as `export` does.
+
+    The training images of the last model stay ready, so that only its first file takes long.
+    """
+
+    def __init__(self, catalogue: Any) -> None:
+        self._catalogue = catalogue
+        self._ready: tuple[ModelCard, Memory] | None = None
+        self._looking = threading.Lock()  # one at a time: the next finds the images ready
+
+    def saved(
+        self, pictures: Pictures, what: str, places: Sequence[int]
+    ) -> Iterator[str | tuple[dict[str, Any], list[bytes]]]:
+        """Yield sentences on how it goes, empty ones too; last the message and the buffers.
+
+        ``what`` is ``"png"`` or ``"recipe"``, of the first place, or ``"zip"`` of all.
+        """
+        if what not in ("png", "recipe", "zip"):
+            raise RequestError(f"what to save must be png, recipe or zip, got {what!r}.")
+        known = [place for place in places if 0 <= place < len(pictures.images)]
+        if not known:
+            raise RequestError("none of these images is made yet; wait for them, then save again.")
+        known = known if what == "zip" else known[:1]
+        recipe, seeds, labels = pictures.recipe or {}, pictures.request.seeds, pictures.labels
+        recipes = [image_recipe(recipe, seeds[n], labels[n], n) for n in known]
+        if what == "recipe":
+            text = json.dumps(recipes[0], indent=2, ensure_ascii=False, default=str)
+            yield {"kind": "text", "text": text}, []
+            return
+        images = [pictures.images[place] for place in known]
+        while not self._looking.acquire(timeout=0.1):
+            yield ""
+        try:
+            yield "Reading the training images, to look for copies of them before saving."
+            memory = self._memory_of(pictures.request.model_id)
+            for step, found in enumerate(looked_through(memory, images, recipes)):
+                yield f"Looking for copies of training images before saving: step {step + 1}."
+                if found is not None:
+                    report, recipes = found
+        finally:
+            self._looking.release()
+        name, mime = file_name(recipes[0]), "image/png"
+        if what == "png":
+            data = png_with_recipe(images[0], recipes[0])
+        else:
+            name = f"{name.split('_seed')[0]}_{len(images)}_images_synthetic.zip"
+            mime = "application/zip"
+            outputs = [outputs_of(pictures.extras[place]) for place in known]
+            data = zip_bytes(images, recipes, outputs, report.to_dict())
+        yield f"Saved {name}. {_in_short(report)}"
+        yield {"kind": "file", "mime": mime, "name": name}, [data]
+
+    def _memory_of(self, model_id: str) -> Memory | str:
+        try:
+            card = self._catalogue[model_id]
+        except MedganError:
+            return "the model is no longer here"
+        if self._ready is not None and self._ready[0] == card:
+            return self._ready[1]
+        self._ready = None  # the images of two models may be more than memory holds
+        memory, _ = memory_of(card, None, "runs")
+        if isinstance(memory, Memory):
+            self._ready = card, memory
+        return memory
+
+
+def _in_short(report: Report) -> str:
+    copies, count = len(report.copies), report.n_generated
+    if copies:
+        return f"{copies} of {count} images are copies of training images; the recipes say which."
+    return "No copy of a training image was found." if report.assessed else report.text
