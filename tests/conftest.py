@@ -33,6 +33,8 @@ def root() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # The longest file first, else all but one process would wait for it at the end.
+    items.sort(key=lambda item: item.path.name != "test_notebooks.py")
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if marked and not _has_cuda():
         for item in marked:

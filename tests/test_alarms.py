@@ -25,6 +25,7 @@ def raised(run: Path) -> dict[str, str]:
     return {alarm.name: alarm.evidence for alarm in alarms(run)}
 
 
+@pytest.mark.slow
 def test_an_ordinary_training_raises_none(tmp_path: Path) -> None:
     list(train(tmp_path, data="brain_mri", size=32, pool=300, kimg=1, tick_kimg=0.1))
     assert raised(tmp_path) == {}

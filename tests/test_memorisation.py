@@ -10,7 +10,7 @@ import pytest
 
 import medgan_widgets as mw
 from medgan_widgets.errors import DataError
-from medgan_widgets.memorisation import Memory
+from medgan_widgets.memorisation import Memory, calibration
 from medgan_widgets.phantoms import draw_phantoms
 from medgan_widgets.presets import PRESETS
 
@@ -72,6 +72,13 @@ def clouds(seeds: range, side: int = 64) -> np.ndarray:
         cloud = np.fft.ifft2(noise / across**1.5).real
         made.append(128 + 40 * (cloud - cloud.mean()) / cloud.std())
     return np.clip(np.rint(made), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """A threshold found from fewer images: enough where nothing is said of rates."""
+    monkeypatch.setattr(calibration, "ASKED", 80)
+    monkeypatch.setattr(calibration, "PLANTED", 12 * len(calibration.CHANGES))
 
 
 @pytest.fixture(
@@ -142,7 +149,7 @@ def test_a_generator_trained_on_twenty_images_is_caught_repeating_them(tmp_path)
 
 
 @pytest.mark.parametrize("double", ["the same", "noisy"])
-def test_training_images_with_doubles_hide_no_copy(double):
+def test_training_images_with_doubles_hide_no_copy(few, double):
     known = draw_phantoms("brain_mri", range(80), size=64).images
     more = planted(known[:20], "noisy", seed=9) if double == "noisy" else known[:20]
     looked = Memory(np.concatenate([known, more]))
@@ -154,7 +161,7 @@ def test_training_images_with_doubles_hide_no_copy(double):
     assert looked.check(fresh).copy_rate <= 0.02
 
 
-def test_crops_of_large_images_are_found_whatever_enlarged_them():
+def test_crops_of_large_images_are_found_whatever_enlarged_them(few):
     known = draw_phantoms("brain_mri", range(5000, 5060), size=160).images
     looked = Memory(known)
     for kernel in (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4):
@@ -167,7 +174,7 @@ def test_crops_of_large_images_are_found_whatever_enlarged_them():
     assert looked.check(fresh).copy_rate <= 0.02
 
 
-def test_training_images_that_show_nothing_prove_nothing():
+def test_training_images_that_show_nothing_prove_nothing(few):
     generated = draw_phantoms("mammogram", range(4), size=32).images
     report = Memory(np.full((30, 32, 32), 5, np.uint8)).check(generated)
     assert not report.assessed
@@ -177,7 +184,7 @@ def test_training_images_that_show_nothing_prove_nothing():
     assert Memory(some).check(known[:, ::-1]).copy_rate == 1.0
 
 
-def test_where_copies_made_on_purpose_are_missed_nothing_is_assessed():
+def test_where_copies_made_on_purpose_are_missed_nothing_is_assessed(few):
     """Four grey levels next to each other: noise of five, and nobody knows them again."""
     known = np.random.default_rng(0).integers(100, 104, (40, 24, 24)).astype(np.uint8)
     report = Memory(known).check(known[:, ::-1].copy())
@@ -195,7 +202,7 @@ def test_without_enough_to_compare_nothing_is_said_to_be_clean():
     assert "5 of 5 are copies all the same" in same.text
 
 
-def test_images_of_one_patient_do_not_say_what_is_alike_by_chance():
+def test_images_of_one_patient_do_not_say_what_is_alike_by_chance(few):
     known = draw_phantoms("mammogram", range(40), size=32).images
     fresh = draw_phantoms("mammogram", range(900, 912), size=32).images
     for groups in (["p"] * 40, ["p"] * 39 + ["q"]):
@@ -210,7 +217,7 @@ def test_images_of_one_patient_do_not_say_what_is_alike_by_chance():
     assert len(held.copies) == 40, "held-out images say it as well"
 
 
-def test_images_of_twelve_bits_are_seen_in_all_their_greys():
+def test_images_of_twelve_bits_are_seen_in_all_their_greys(few):
     known = clouds(range(60)).astype(np.uint16) * 16 + 7
     fresh = clouds(range(500, 560)).astype(np.uint16) * 16 + 7
     copies = np.concatenate([known[:20, ::-1], np.clip(known[20:40], 300, 3900)])
@@ -221,7 +228,7 @@ def test_images_of_twelve_bits_are_seen_in_all_their_greys():
     assert report.shown[0][0].max() > 150, "and pictures that can be looked at"
 
 
-def test_images_so_plain_that_all_look_alike_are_not_assessed():
+def test_images_so_plain_that_all_look_alike_are_not_assessed(few):
     rows, columns = np.mgrid[:64, :64]
     turns = np.random.default_rng(0).uniform(0, np.pi, 160)
     waves = [np.sin((np.cos(t) * rows + np.sin(t) * columns) / 3) for t in turns]
@@ -257,7 +264,7 @@ def test_one_colour_image_is_not_taken_for_many(memory):
         Memory("some/folder")
 
 
-def test_held_out_images_are_not_looked_through_and_that_is_said():
+def test_held_out_images_are_not_looked_through_and_that_is_said(few):
     images = draw_phantoms("mammogram", range(60), size=32).images
     data = mw.read_images(images, labels=False)
     assert data.held_out is not None

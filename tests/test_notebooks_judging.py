@@ -66,6 +66,7 @@ def test_a_folder_is_evaluated_against_a_folder_and_its_copies_are_found(root, f
     assert table["rows"][0][3] == f"{expected.value:.4g}"
 
 
+@pytest.mark.slow
 def test_a_model_is_evaluated_at_its_class_and_truncation(root, tmp_path):
     done = run(
         root / "notebooks" / "04_evaluate.ipynb", tmp_path / "out.ipynb",
@@ -81,6 +82,7 @@ def test_a_model_is_evaluated_at_its_class_and_truncation(root, tmp_path):
     assert '"truncation_psi": 0.6' in text
 
 
+@pytest.mark.slow
 def test_quality_against_truncation_is_a_benchmark(root, tmp_path):
     done = run(
         root / "notebooks" / "05_benchmark.ipynb", tmp_path / "out.ipynb",

@@ -133,6 +133,7 @@ def test_a_source_stands_beside_its_result_and_is_not_called_synthetic(widget):
     assert "<i>benign</i>" in page.locator(".mg-side dl").inner_text()
 
 
+@pytest.mark.slow
 def test_every_tile_has_its_own_shape_and_a_large_mask_is_no_trouble(widget):
     large = np.zeros((1, 900, 600), np.uint8)
     large[:, 200:400, 100:300] = 255

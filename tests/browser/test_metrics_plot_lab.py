@@ -29,6 +29,7 @@ WIDER = """() => {
 
 
 @pytest.mark.parametrize("width", [1000])
+@pytest.mark.slow
 def test_it_moves_while_images_are_made_and_says_what_the_engine_measured(lab, width):
     notebook = lab.open(lab.write("judged.ipynb", STUDIO, SCORES), width=width)
     page = notebook.page

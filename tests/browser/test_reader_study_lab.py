@@ -6,6 +6,7 @@ import base64
 import os
 
 import numpy as np
+import pytest
 
 from medgan_widgets.reader_study import open_study
 
@@ -65,6 +66,7 @@ def read(page, study, numbers: range, right: set[int]) -> None:
         page.keyboard.press("Enter")
 
 
+@pytest.mark.slow
 def test_twenty_trials_with_the_keyboard_alone_closed_half_way(lab):
     name = lab.write("reading.ipynb", SETUP)
     notebook = lab.open(name, width=1000, height=1000)

@@ -175,6 +175,7 @@ def test_jupyters_shortcuts_do_not_reach_out_of_the_studio(lab):
     assert opened.page.locator(".mg-studio").count() == 1
 
 
+@pytest.mark.slow
 def test_two_studios_do_not_mix(lab, engine):
     other = "second = mw.Studio(seed=100, images=4)\nsecond.top.selected = 1\nsecond"
     opened = lab.open(lab.write("two.ipynb", GENERATE, other), height=2000)
@@ -188,6 +189,7 @@ def test_two_studios_do_not_mix(lab, engine):
     assert np.array_equal(painted(page, 4, 1), expected(engine, 100, 4))
 
 
+@pytest.mark.slow
 def test_fifty_clicks_and_a_restarted_kernel_lose_nothing(lab, engine):
     opened = lab.open(lab.write("fifty.ipynb", GENERATE, "7 * 6"))
     page = opened.page
@@ -214,6 +216,7 @@ def test_fifty_clicks_and_a_restarted_kernel_lose_nothing(lab, engine):
     assert len(said) == 1, "one sentence, not a broken link on every widget"
 
 
+@pytest.mark.slow
 def test_nothing_is_cut_or_overlaps(lab, tmp_path):
     """Beside Lab's file browser too; the pictures stay in pytest's folder for a person to look."""
     opened = lab.open(lab.write("look.ipynb", STUDIO))
