@@ -52,7 +52,8 @@ def remarks(fake: Side, real: Side, extractor: Any) -> Iterator[str]:
     for side, name in ((fake, "synthetic"), (real, "real")):
         if left := side.images.left_out:
             shown = "; ".join(one.reason.rstrip(".") for one in left[:3])
-            yield f"{len(left):,} files are left out of the {name} images: {shown}."
+            many = "1 file is" if len(left) == 1 else f"{len(left):,} files are"
+            yield f"{many} left out of the {name} images: {shown}."
         if len(side.shapes) > 1:
             yield f"{len(side.shapes)} sizes are mixed among the {name} images."
         if side.masks:
