@@ -89,7 +89,14 @@ KEEPS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", KEEPS)
+# One that keeps, one that takes turns and one of whole calls run always; the rest run beside.
+ALWAYS = {"noise kept in a global", "two of one class", "levels of the whole call"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in ALWAYS else pytest.mark.slow) for name in KEEPS],
+)
 def test_a_seed_is_its_image_whatever_a_package_keeps(bench, name):
     model = bench.add("95000_KEEPS", KEEPS[name], latent=8, weights=weights())
     first = bench.images(model, seeds=range(6))

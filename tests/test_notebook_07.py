@@ -35,6 +35,7 @@ def notebook(root):
     return root / "notebooks" / "07_reader_study.ipynb"
 
 
+@pytest.mark.slow
 def test_somebodys_folders_read_one_of_four(notebook, tmp_path):
     for number in range(60):
         side = tmp_path / ("real" if number < 15 else "fake")

@@ -42,6 +42,7 @@ def folders(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_folder_is_evaluated_against_a_folder_and_its_copies_are_found(root, folders, tmp_path):
     done = run(
         root / "notebooks" / "04_evaluate.ipynb", tmp_path / "out.ipynb",
