@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import threading
 from functools import cache
@@ -45,7 +46,28 @@ def checked_device(device: str) -> torch.device:
         ) from error
     if found.type == "meta":
         raise RequestError("device 'meta' holds no numbers; use 'auto', 'cpu' or a real device.")
-    return found
+    # One name for one device: its lock goes by it.
+    if found == torch.device("cuda"):
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device(found.type) if found.type in ("cpu", "mps") else found
+
+
+def visible_number(device: str) -> str:
+    """Return what ``CUDA_VISIBLE_DEVICES`` has to be for a process to see this device alone.
+
+    torch counts what this process may see, so a number is looked up in its own list, which
+    may hold other numbers or UUIDs; for the CPU it is empty: no GPU at all.
+
+    Examples
+    --------
+    >>> visible_number("cpu")
+    ''
+    """
+    index = device.partition(":")[2]
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if not index or listed is None:
+        return index
+    return listed.split(",")[int(index)].strip()
 
 
 def free_bytes(device: torch.device) -> int:

@@ -14,6 +14,7 @@ one byte is unpacked.
 
 from __future__ import annotations
 
+import glob
 import json
 import logging
 import os
@@ -339,9 +340,10 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
 def _scratch(folder: Path) -> Iterator[Path]:
     """Yield a folder beside the package's place; what killed runs left there goes first."""
     with _in_words("the cache cannot be written"):
-        for left in folder.parent.glob(f".{folder.name}.*"):
+        # A tilde ends the name: after a dot, "a" would clear away what "a.b" is fetching.
+        for left in folder.parent.glob(f".{glob.escape(folder.name)}~*"):
             shutil.rmtree(left, ignore_errors=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}~", dir=folder.parent))
     try:
         yield scratch
     finally:

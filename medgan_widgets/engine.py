@@ -126,7 +126,7 @@ class Engine:
         if card.origin == "medigan":
             spec = self.catalogue.package_of(card.id)
             threads = torch.get_num_threads()
-            stream = MediganStream(card, spec, request, str(self._device), threads)
+            stream = MediganStream(card, spec, request, self._package_device, threads)
             return _Watched(stream, self, card.id)
         began, known = time.perf_counter(), self._residents.holds(card, request.mode)
         self._with_room(card, partial(self._ready, card, request.mode))
@@ -195,7 +195,8 @@ class Engine:
         card = self._checked_card(request)
         if card.origin == "medigan":
             spec = self.catalogue.package_of(card.id)
-            return medigan_recipe(card, spec, request, self._device.type, torch.get_num_threads())
+            device = self._package_device.partition(":")[0]
+            return medigan_recipe(card, spec, request, device, torch.get_num_threads())
         return {
             **request.to_dict(),
             "weights_sha256": card.weights.sha256 if card.weights else None,
@@ -212,6 +213,11 @@ class Engine:
     def device(self) -> str:
         """The device, as torch names it."""
         return str(self._device)
+
+    @property
+    def _package_device(self) -> str:
+        """Where medigan's packages compute: they know CUDA and the CPU."""
+        return str(self._device) if self._device.type == "cuda" else "cpu"
 
     @property
     def device_name(self) -> str:
@@ -251,10 +257,13 @@ class Engine:
                 raise RequestError(f"{card.id} takes no {name}; leave it out.")
         return card
 
-    def tell(self, model_id: str, batch: Batch) -> None:
-        """Note a batch in the telemetry, with the memory in use now."""
+    def tell(self, model_id: str, batch: Batch, *, hosted: bool = False) -> None:
+        """Note a batch in the telemetry, with the memory in use now.
+
+        A ``hosted`` model, one of medigan's, holds its own: what it takes of a GPU is not known.
+        """
         host = self._process.memory_info().rss
-        if (worker := shared_workers().pid(model_id)) is not None:
+        if hosted and (worker := shared_workers().pid(model_id)) is not None:
             with contextlib.suppress(psutil.Error):
                 host += psutil.Process(worker).memory_info().rss
         self.telemetry.made(
@@ -262,7 +271,7 @@ class Engine:
             images=len(batch.images),
             seconds=batch.seconds,
             host_bytes=host,
-            device_bytes=used_bytes(self._device),
+            device_bytes=None if hosted else used_bytes(self._device),
         )
 
     def _batches(self, card: ModelCard, request: GenerateRequest, waited: float) -> Iterator[Batch]:
@@ -351,7 +360,8 @@ class Engine:
             return
         if self._idle is not None:
             self._idle.cancel()
-        self._idle = threading.Timer(IDLE_SECONDS, self.release)
+        # Ours alone: medigan's workers have a sweeper of their own, and may be at work.
+        self._idle = threading.Timer(IDLE_SECONDS, self._residents.release)
         self._idle.daemon = True
         self._idle.start()
 
@@ -376,7 +386,7 @@ class _Watched(Iterator[Batch]):
             load = None if self._warm else max(0.0, waited - batch.seconds)
             told.asked(self._id, device=self._engine.device, load_seconds=load)
             told.answered(self._id, waited)
-        self._engine.tell(self._id, batch)
+        self._engine.tell(self._id, batch, hosted=True)
         return batch
 
 

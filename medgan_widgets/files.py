@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 import platformdirs
@@ -33,20 +33,20 @@ def write_whole(path: Path, data: bytes, *, parents: bool = False) -> Path:
     SaveError
         One sentence with the reason; nothing half written is left.
     """
-    temporary: str | None = None
+    temporary: Path | None = None
     try:
         if parents:
             path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
+        beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        with beside.open("xb") as file:  # a new file: the system itself applies the umask
+            temporary = beside
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~umask())
-        Path(temporary).replace(path)
+        beside.replace(path)
     except OSError as error:
         if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
         raise SaveError(
             f"{path.name} was not saved in {path.parent}: {reason}; choose another folder "
@@ -67,10 +67,3 @@ def home_folder() -> Path:
         "medgan_widgets", appauthor=False
     )
     return Path(home).expanduser()
-
-
-def umask() -> int:
-    """Return what new files of this process are not allowed; asking means setting it twice."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

@@ -150,7 +150,8 @@ class Job(Generic[T]):
                 return self._finish("cancelled")
             self._state = "running"
             iterator = self._iterator = iter(self._factory())
-            for item in iterator:
+            # A cancel while the factory ran found no iterator to interrupt.
+            for item in () if self._stop.is_set() else iterator:
                 if self._stop.is_set():
                     break
                 self.items.append(item)
@@ -190,6 +191,7 @@ class _Worker:
         self._queue: dict[Hashable, Job[Any]] = {}
         self._news = threading.Condition()
         self._running: Job[Any] | None = None
+        self._beside: dict[Job[Any], threading.Thread] = {}
         self._closing = False
         self.thread = threading.Thread(target=self._work, name="medgan-jobs", daemon=True)
         self.thread.start()
@@ -206,6 +208,19 @@ class _Worker:
             replaced._stop.set()
             replaced._finish("cancelled")
 
+    def run_beside(self, job: Job[Any]) -> None:
+        """Run a job on a thread of its own."""
+
+        def work() -> None:
+            job._run()
+            with self._news:
+                del self._beside[job]
+
+        thread = threading.Thread(target=work, name="medgan-beside", daemon=True)
+        with self._news:
+            self._beside[job] = thread
+        thread.start()
+
     def drop(self, job: Job[Any]) -> None:
         """Take a job out of the queue if it still waits there."""
         with self._news:
@@ -220,12 +235,15 @@ class _Worker:
         with self._news:
             self._closing = True
             waiting, self._queue = list(self._queue.values()), {}
-            if self._running is not None:
-                self._running._halt()
+            beside = dict(self._beside)
+            for running in (self._running, *beside):
+                if running is not None:
+                    running._halt()
             self._news.notify()
         for job in waiting:
             job._finish("cancelled")
-        self.thread.join(timeout=10)
+        for thread in (self.thread, *beside.values()):
+            thread.join(timeout=10)
 
     def _work(self) -> None:
         while True:
@@ -261,7 +279,7 @@ def submit(
         Called on the worker with each result, and with the job once it is over,
         just before those who wait for it go on.
     aside
-        Work that needs no device gets a thread of its own: it starts at once, holds up
+        Work that makes no images gets a thread of its own: it starts at once, holds up
         nobody, and replaces no other job.
 
     Examples
@@ -271,7 +289,7 @@ def submit(
     """
     job = Job(factory, owner=owner, on_item=on_item, on_done=on_done)
     if aside:
-        threading.Thread(target=job._run, name="medgan-aside", daemon=True).start()
+        _worker().run_beside(job)
     else:
         _worker().put(job)
     return job

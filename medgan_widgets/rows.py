@@ -105,12 +105,17 @@ def some_lines(path: Path, most: int) -> Iterator[bytes]:
         stride = 2 ** int(np.ceil(np.log2(size / most)))
         for place in range(0, size - window, stride):
             file.seek(place)
-            lines = file.read(window).split(b"\n")
+            # A line may be longer than the window: one at least is read to its end.
+            lines = (file.read(window) + file.readline() + file.readline()).split(b"\n")
             whole = lines[:-1] if place == 0 else lines[1:-1]
             yield from whole[:1]
             yield from (line for line in whole[1:] if b'"score": {' in line)
-        file.seek(size - window)
-        yield from file.read(window).split(b"\n")[1:-1]
+        newest: list[bytes] = []
+        while not newest and window < size:
+            file.seek(size - window)
+            newest = file.read(window).split(b"\n")[1:-1]
+            window *= 2
+        yield from newest
 
 
 def row_as(kind: type[T], row: Any, word: str) -> T:

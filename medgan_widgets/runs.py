@@ -2,7 +2,7 @@
 
 ::
 
-    RUN_DIR/config.json      everything the run was started with; never changes
+    RUN_DIR/config.json      everything the run was started with; a resume may move its limit
     RUN_DIR/data.json        fingerprint, counts, classes and preprocessing of its images
     RUN_DIR/files.jsonl      one line a file: SHA-256, keyed hash of the patient, side, images
     RUN_DIR/split.csv        which images train and which judge
@@ -351,16 +351,18 @@ def start_process(run_dir: str | Path) -> int:
     """
     folder = Path(run_dir).absolute()
     run_config(folder)
-    held(folder).release()
-    forget_wish(folder, time.time())
-    with (folder / "log.txt").open("ab") as printed:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "medgan_widgets.training", str(folder)],
-            stdin=subprocess.DEVNULL, stdout=printed, stderr=subprocess.STDOUT,
-            start_new_session=True, cwd=Path.cwd(),
-        )  # fmt: skip
-    if not (folder / "state.json").exists() or run_state(folder).pid != process.pid:
+    lock = held(folder)  # until "starting" is written: whoever trains needs it to say "running"
+    try:
+        forget_wish(folder, time.time())
+        with (folder / "log.txt").open("ab") as printed:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "medgan_widgets.training", str(folder)],
+                stdin=subprocess.DEVNULL, stdout=printed, stderr=subprocess.STDOUT,
+                start_new_session=True, cwd=Path.cwd(),
+            )  # fmt: skip
         write_state(folder, replace(run_state(folder), state="starting", pid=process.pid))
+    finally:
+        lock.release()
     return process.pid
 
 

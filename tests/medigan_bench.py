@@ -71,12 +71,15 @@ class Bench:
         return model_id
 
     def engine(self) -> Engine:
-        return Engine(device="cpu", catalogue=Catalogue(mirror=self.mirror))
+        return self.engine_on("cpu")
+
+    def engine_on(self, device: str) -> Engine:
+        return Engine(device=device, catalogue=Catalogue(mirror=self.mirror))
 
     def ready(self, model_id: str, **consent) -> Engine:
         engine = self.engine()
         download(model_id, catalogue=engine.catalogue)
-        trust(model_id, catalogue=engine.catalogue, asked=True, **consent)
+        trust(model_id, catalogue=engine.catalogue, **consent)
         return engine
 
     def images(self, model_id: str = GOOD, count: int = 2, **request) -> np.ndarray:

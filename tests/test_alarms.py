@@ -169,3 +169,21 @@ def test_held_out_reals_taken_for_synthetic_are_told_also_while_augmentation_ada
     ]
     names = [alarm.name for tick in ticks for alarm in watch.alarms(tick)]
     assert names == ["discriminator overfitting"]
+
+
+def test_the_discriminator_is_asked_in_whole_groups_of_four() -> None:
+    """It compares images within groups: an odd rest would be judged by other rules."""
+    asked: list[int] = []
+
+    class Counts(Indifferent):
+        def __call__(self, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+            asked.append(len(images))
+            assert len(images) == len(classes)
+            return super().__call__(images, classes)
+
+    learned = phantom_images("brain_mri", 32, 103)
+    Probe(learned, learned, conditional=True).look(
+        OneDeadClass(learned.images),
+        Counts(),  # type: ignore[arg-type]
+    )
+    assert set(asked) == {32, 4}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import operator
 import shutil
 import subprocess
 import sys
@@ -468,3 +470,42 @@ def test_a_folder_that_cannot_be_hides_nothing_else(folder):
     catalogue = Catalogue(folder)
     assert len(catalogue) >= 23
     assert catalogue.broken
+
+
+@pytest.mark.parametrize(
+    ("read", "slow"),
+    [
+        (list, "promised"),
+        (lambda models: models.facets(), "model_folders.runs_here"),
+        (lambda models: models.search("mri"), "words.fit"),
+        (lambda models: models.to_frame(), "row_of"),
+        (lambda models: models["phantom-b"], "promised"),
+    ],
+)
+def test_who_reads_while_a_model_goes_sees_the_models_of_one_moment(
+    catalogue: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Any, slow: str
+) -> None:
+    module = "medgan_widgets.catalogue._catalogue"
+    original = operator.attrgetter(slow)(importlib.import_module(module))
+
+    def meanwhile(*given: Any) -> Any:
+        shutil.rmtree(tmp_path / "mine" / "phantom-mammogram", ignore_errors=True)
+        catalogue.refresh()
+        return original(*given)
+
+    count = len(catalogue)
+    monkeypatch.setattr(f"{module}.{slow}", meanwhile)
+    read(catalogue)
+    assert len(catalogue) == count - 1
+
+
+def test_a_catalogue_that_stands_still_is_the_same_after_a_refresh(
+    catalogue: Catalogue, tmp_path: Path
+) -> None:
+    before = catalogue.still()
+    ids = before.ids
+    shutil.rmtree(tmp_path / "mine" / "phantom-mammogram")
+    catalogue.refresh()
+    assert before.ids == tuple(card.id for card in before) == ids
+    assert "phantom-mammogram" in before.search("mammogram")
+    assert "phantom-mammogram" not in catalogue

@@ -268,7 +268,7 @@ def test_a_killed_download_poisons_nothing(site: Site, home: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", script], env={**os.environ})
     scratch = home / "cache" / "packages"
     until = time.monotonic() + 30
-    while not site.hits or not list(scratch.glob(".one.*/archive.zip")):
+    while not site.hits or not list(scratch.glob(".one~*/archive.zip")):
         assert time.monotonic() < until
         time.sleep(0.02)
     child.send_signal(signal.SIGKILL)
@@ -305,3 +305,20 @@ def test_a_cache_that_cannot_be_written_is_said(
     with pytest.raises(DownloadError, match=r"cannot be used; set MEDGAN_HOME"):
         fetch_package("one", site.url)
     assert cached_packages() == []
+
+
+def test_a_model_whose_name_begins_like_anothers_leaves_its_download_alone(tmp_path: Path) -> None:
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    (mirror / "pack.zip").write_bytes(GOOD)
+    other: list[Package] = []
+
+    def meanwhile(done: int, of: int) -> None:
+        if not other:
+            other.append(fetch_package("a", "https://example.org/pack.zip", mirror=mirror))
+
+    package = fetch_package(
+        "a.b", "https://example.org/pack.zip", mirror=mirror, progress=meanwhile
+    )
+    assert [one.model_id for one in cached_packages()] == ["a", "a.b"]
+    assert package.sha256 == other[0].sha256 == HASH

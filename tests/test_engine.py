@@ -17,7 +17,9 @@ import pytest
 import torch
 
 import medgan_widgets as mw
-from medgan_widgets.engine import Engine, device_lock
+from medgan_widgets import devices
+from medgan_widgets.devices import checked_device, device_lock
+from medgan_widgets.engine import Engine
 from medgan_widgets.errors import (
     DeviceMemoryError,
     ModelNotFoundError,
@@ -305,3 +307,11 @@ def test_what_a_model_does_not_take_is_refused(engine: Engine) -> None:
         ask("small-brain", [1], inputs=np.zeros((2, 2)))
     with pytest.raises(RequestError, match="GenerateRequest"):
         engine.generate("small-brain")
+
+
+def test_one_gpu_has_one_lock_whatever_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    monkeypatch.setattr(devices.torch, "empty", lambda *_, **__: None)
+    names = [str(checked_device(name)) for name in ("cuda", "cuda:1", "cuda:0", "cpu:0", "cpu")]
+    assert names == ["cuda:1", "cuda:1", "cuda:0", "cpu", "cpu"]
+    assert device_lock(names[0]) is device_lock(names[1]) is not device_lock(names[2])

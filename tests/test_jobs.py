@@ -85,6 +85,49 @@ def test_cancel_stops_within_one_result_and_closes_the_generator():
     assert job.items == [1], "what came after the cancel is not handed out"
 
 
+@pytest.mark.parametrize("how", ["cancelled", "replaced"])
+def test_stopped_while_its_iterator_is_built_it_makes_no_first_result(how):
+    building, go, stopped, steps = threading.Event(), threading.Event(), threading.Event(), []
+
+    class Package(Iterator[int]):
+        """As one of medigan's models: the first result takes minutes, unless interrupted."""
+
+        def __next__(self) -> int:
+            steps.append(1)
+            stopped.wait(10)
+            raise StopIteration
+
+        def interrupt(self) -> None:
+            stopped.set()
+
+    def build() -> Iterator[int]:
+        building.set()
+        assert go.wait(5)
+        return Package()
+
+    job = submit(build, owner="panel")
+    assert building.wait(5)
+    newer = submit(lambda: [7], owner="panel") if how == "replaced" else None
+    if newer is None:
+        job.cancel()
+    go.set()
+    with pytest.raises(JobCancelled):
+        job.wait(5)
+    assert steps == []
+    assert newer is None or newer.wait(5) == [7]
+
+
+def test_what_runs_beside_holds_up_nobody_and_ends_when_it_is_cancelled():
+    step = Stepper()
+    beside = submit(step, owner="reads a folder", aside=True)
+    until(lambda: beside.state == "running")
+    assert submit(lambda: [1], owner="generates").wait(5) == [1]
+    beside.cancel()
+    step.go.release()
+    until(lambda: beside.done)
+    assert beside.state == "cancelled"
+
+
 def test_a_waiting_job_is_cancelled_at_once():
     step = Stepper()
     running = submit(step, owner="a")
@@ -191,11 +234,13 @@ def test_wait_with_a_timeout_leaves_the_job_alone():
     step.go.release()
 
 
-def test_a_plain_script_ends_while_a_job_runs():
+@pytest.mark.parametrize("aside", [False, True])
+def test_a_plain_script_ends_while_a_job_runs(aside):
     code = (
         "import itertools, time\n"
         "from medgan_widgets.jobs import submit\n"
-        "submit(lambda: (time.sleep(.01) for _ in itertools.count()), owner='x')\n"
+        "steps = lambda: (time.sleep(.01) for _ in itertools.count())\n"
+        f"submit(steps, owner='x', aside={aside})\n"
         "time.sleep(.05)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=30, text=True)

@@ -215,7 +215,7 @@ def test_a_yes_to_pickles_taken_back_counts_at_once(bench):
     engine = bench.ready(model, pickle=True)
     with pytest.raises(MedganError):  # agreed to; what is in it is no torch file
         engine.images(GenerateRequest(model, seeds=[1]))
-    trust(model, catalogue=engine.catalogue, asked=True)
+    trust(model, catalogue=engine.catalogue)
     with pytest.raises(ConsentError, match="pickle=True"):
         engine.images(GenerateRequest(model, seeds=[1]))
 

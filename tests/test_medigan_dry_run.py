@@ -121,7 +121,7 @@ def engine(tmp_path_factory):
 def test_the_real_executor_calls_each_with_its_own_arguments(engine, model_id):
     spec = medigan_packages()[model_id]
     fetch_package(model_id, spec.url, mirror=engine.catalogue.mirror)
-    trust(model_id, catalogue=engine.catalogue, asked=True)
+    trust(model_id, catalogue=engine.catalogue)
     batch = next(iter(engine.generate(GenerateRequest(model_id, seeds=[3]))))
     assert batch.images.shape[0] == 1
     assert int(batch.images.max()) == 9

@@ -28,7 +28,7 @@ def images(model, count=8):
     return hashlib.sha256(made.tobytes()).hexdigest()[:12]
 def ready(model):
     download(model, catalogue=engine.catalogue, progress=lambda done, total: None)
-    trust(model, catalogue=engine.catalogue, asked=True)
+    trust(model, catalogue=engine.catalogue)
 """
 
 

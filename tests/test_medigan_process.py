@@ -15,10 +15,12 @@ import textwrap
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
 import pytest
+import torch
 
 from medgan_widgets import download, trust
 from medgan_widgets.errors import (
@@ -31,6 +33,7 @@ from medgan_widgets.errors import (
     WorkerError,
 )
 from medgan_widgets.jobs import submit
+from medgan_widgets.medigan.process import Worker
 from medgan_widgets.medigan.workers import end_workers, shared_workers
 from medgan_widgets.requests import GenerateRequest
 from tests.medigan_bench import (
@@ -409,7 +412,7 @@ def test_requests_are_checked_before_anything_runs(bench):
     download(GOOD, catalogue=engine.catalogue)
     with pytest.raises(ConsentError, match="nobody agreed"):
         engine.generate(GenerateRequest(GOOD, seeds=[1]))
-    trust(GOOD, catalogue=engine.catalogue, asked=True)
+    trust(GOOD, catalogue=engine.catalogue)
     for wrong, said in [
         ({"options": {"psi": 1}}, "no option 'psi'"),
         ({"truncation_psi": 0.5}, "no truncation_psi"),
@@ -498,3 +501,108 @@ def test_who_asks_what_is_warm_waits_for_nobody(bench, monkeypatch):
     assert time.monotonic() - begun < 5, "a start that takes 20 s must not hold the page"
     release.set()
     assert len(job.wait(timeout=60)) == 1
+
+
+def test_ending_a_worker_that_is_slow_to_die_holds_up_nobody(bench, monkeypatch):
+    engine = bench.ready(GOOD)
+    engine.images(GenerateRequest(GOOD, seeds=[1]))
+    dying, release = threading.Event(), threading.Event()
+    end = Worker.end
+
+    def slow(self):
+        dying.set()
+        assert release.wait(20)
+        end(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Worker, "end", slow)
+        killer = threading.Thread(target=engine.release)
+        killer.start()
+        assert dying.wait(5)
+        asked = submit(lambda: [engine.resident], owner="the page", aside=True)
+        try:
+            assert asked.wait(5) == [()]
+        finally:
+            release.set()
+            killer.join(20)
+
+
+def test_a_worker_may_hold_as_much_at_its_second_call_as_at_its_first(bench, monkeypatch):
+    body = """
+        global HELD
+        HELD = np.ones(50_000_000)  # 400 MB
+        time.sleep(0.5)  # long enough to be looked at
+        return [np.full((32, 32), 7, np.uint8)] * num_samples
+    """
+    model = bench.add("90900_LARGE", generating(body), files={})
+    engine, request = bench.ready(model), GenerateRequest(model, seeds=[1])
+    engine.images(request)
+    held = psutil.Process(engine.worker_pid(model)).memory_info().rss
+
+    def free() -> SimpleNamespace:
+        """What is free on a machine on which this worker just fits."""
+        now = sum(one.memory_info().rss for one in workers_left())
+        return SimpleNamespace(available=int(2.4 * held) - now)
+
+    monkeypatch.setattr("medgan_widgets.medigan.workers.psutil.virtual_memory", free)
+    for _ in range(2):
+        assert engine.images(request).max() == 7
+
+
+@pytest.mark.parametrize(
+    ("device", "listed", "seen"),
+    [("cuda:1", "7,3", 3), ("cuda:1", None, 1), ("cuda:0", "5", 5), ("mps", None, 99),
+     ("cpu", "7,3", 99)],
+)  # fmt: skip
+def test_a_package_sees_the_very_gpu_that_the_engine_means(
+    bench, monkeypatch, device, listed, seen
+):
+    """Torch counts what a process may see; ``CUDA_VISIBLE_DEVICES`` counts what there is."""
+    body = "return [np.full((32, 32), int(os.environ['CUDA_VISIBLE_DEVICES'] or 99), np.uint8)]"
+    model = bench.add("90901_SEES", generating(f"{body} * num_samples"))
+    bench.ready(model)
+    if listed is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
+    monkeypatch.setattr("medgan_widgets.engine.checked_device", torch.device)
+    monkeypatch.setattr("medgan_widgets.engine.free_bytes", lambda _: 10**9)
+    monkeypatch.setattr("medgan_widgets.engine.used_bytes", lambda _: 123)
+    engine = bench.engine_on(device)
+    request = GenerateRequest(model, seeds=[1])
+    assert engine.images(request).max() == seen
+    assert engine.recipe(request)["device"] == ("cuda" if seen < 99 else "cpu")
+    assert engine.telemetry.usage(model).device_bytes is None, "123 is this process's, not its own"
+
+
+def test_on_apple_silicon_a_package_computes_on_the_processor(bench, monkeypatch):
+    expected = bench.images(GOOD)
+    monkeypatch.setattr("medgan_widgets.engine.checked_device", torch.device)
+    made = bench.engine_on("mps").images(GenerateRequest(GOOD, seeds=range(2)))
+    np.testing.assert_array_equal(made, expected)
+
+
+def test_an_idle_gpu_lets_our_models_go_and_leaves_a_package_at_its_work(bench, monkeypatch):
+    engine = bench.ready(GOOD)
+    engine.images(GenerateRequest(GOOD, seeds=[1]))
+    engine.images(GenerateRequest("phantom-mammogram", seeds=[1]))
+    pid = engine.worker_pid(GOOD)
+    monkeypatch.setattr("medgan_widgets.engine.IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(engine, "_device", torch.device("cuda"))
+    engine._arm_idle()
+    wait_for(lambda: engine.resident == (GOOD,))
+    time.sleep(0.1)
+    assert engine.worker_pid(GOOD) == pid
+
+
+def test_without_forks_our_own_models_run(tmp_path):
+    """As on Windows, where nothing of the kind is there."""
+    program = (
+        "import os, medgan_widgets as mw\n"
+        "del os.register_at_fork, os.fork\n"
+        "engine = mw.Engine(device='cpu')\n"
+        "made = engine.images(mw.GenerateRequest('phantom-mammogram', seeds=range(3)))\n"
+        "print(len(made), engine.resident, engine.worker_pid('00001'), engine.release())"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.stdout.strip() == "3 ('phantom-mammogram',) None None", run.stderr

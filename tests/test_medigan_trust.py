@@ -181,3 +181,11 @@ def test_a_home_that_cannot_be_written_is_told(catalogue, tmp_path, monkeypatch)
     for place in (tmp_path / "file" / "models.lock", tmp_path / "home"):
         with pytest.raises((ConsentError, SaveError), match=r"cannot be written|not saved"):
             trust(MODEL, catalogue=catalogue, lock=place)
+
+
+def test_a_script_cannot_say_that_a_person_was_asked(catalogue, monkeypatch):
+    download(MODEL, catalogue=catalogue)
+    monkeypatch.setenv("MEDGAN_UNATTENDED", "1")
+    with pytest.raises(TypeError, match="asked"):
+        trust(MODEL, catalogue=catalogue, asked=True)
+    assert consent_to(MODEL) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -346,3 +347,15 @@ def test_models_of_other_modalities_are_found_by_their_words(root: Path) -> None
         assert explorer.shown == found
     page_sets(explorer, search_text="", filters={"modality": ["US"]})
     assert explorer.shown == ("liver-us",)
+
+
+def test_a_search_opens_no_file(explorer: ModelExplorer) -> None:
+    opened: list[Any] = []
+    hear = True
+    sys.addaudithook(lambda event, args: hear and event == "open" and opened.append(args[0]))
+    page_sets(explorer, search_text="brain")
+    page_sets(explorer, filters={"runs_here": ["now", "download"]})
+    page_sets(explorer, sort=["runs", "descending"])
+    hear = False
+    assert len(explorer.shown) > 3
+    assert opened == []

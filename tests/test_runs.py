@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
+import threading
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -198,3 +199,53 @@ def test_a_home_folder_named_by_a_tilde_is_the_persons_own(
     monkeypatch.setenv("MEDGAN_HOME", "~/mg")
     register(tmp_path / "a", "0" * 32)
     assert (tmp_path / "mg" / "runs" / ("0" * 32)).is_file()
+
+
+def test_lines_longer_than_a_window_are_read_as_well(tmp_path: Path) -> None:
+    """A hundred classes make a line of five kilobytes."""
+    start_run(tmp_path, {})
+    classes = {f"kind={number:032}": 0.5 for number in range(120)}
+    lines = [
+        json.dumps(asdict(replace(TICK, kimg=float(n), class_diversity=classes, score=None)))
+        for n in range(400)
+    ]
+    (tmp_path / "stats.jsonl").write_text("\n".join(lines) + "\n")
+    ticks, damaged = ticks_and_damage(tmp_path)
+    assert damaged == 0
+    assert len(ticks) > 350
+    assert (ticks[0].kimg, ticks[-1].kimg) == (0.0, 399.0)
+    last = json.dumps(asdict(replace(TICK, kimg=400.0, score={"name": "F" * 30_000})))
+    with (tmp_path / "stats.jsonl").open("a") as file:
+        file.write(last + "\n")
+    assert ticks_and_damage(tmp_path)[0][-1].kimg == 400.0
+
+
+def test_a_training_that_is_quick_to_run_is_not_called_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_run(tmp_path, {"data": "brain_mri"})
+    trained = threading.Event()
+
+    class Child:
+        pid = os.getpid()
+
+        def __init__(self, *_: object, **__: object) -> None:
+            self.thread = threading.Thread(target=self.train)
+            self.thread.start()
+
+        def train(self) -> None:
+            lock = held(tmp_path)
+            write_state(tmp_path, RunState("running", self.pid))
+            trained.set()
+            lock.release()
+
+    def late(folder: Path, state: RunState) -> None:
+        if state.state == "starting":  # whoever starts it takes a nap before saying so
+            trained.wait(0.5)
+        write_state(folder, state)
+
+    monkeypatch.setattr(runs, "write_state", late)
+    monkeypatch.setattr(runs.subprocess, "Popen", Child)
+    start_process(tmp_path)
+    assert trained.wait(5)
+    assert json.loads((tmp_path / "state.json").read_text())["state"] == "running"

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from medgan_widgets.errors import DataError, MedganError, RequestError
+from medgan_widgets.jobs import submit
 from medgan_widgets.panels import Studio, TrainingMonitor
 from medgan_widgets.panels import _run_forms as forms
 from medgan_widgets.panels._run_looks import Looker, known_runs
@@ -245,21 +246,17 @@ def test_a_resumed_run_is_not_asked_to_stop_by_what_stopped_it(
     write_state(run, RunState("stopped", 4711, 12.0, 24.0, None, 12.0, time.time()))
     ask(run, "stop")
     monitor = TrainingMonitor(run)
-    held_by_us = []
-
-    def process(*_: object, **__: object) -> Any:
-        held_by_us.append(held(run))
-        return SimpleNamespace(pid=os.getpid())
-
-    monkeypatch.setattr(subprocess, "Popen", process)
+    child = SimpleNamespace(pid=os.getpid())
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: child)
     press(monitor, "resume")
+    lock = held(run)
     assert monitor.error == ""
     assert monitor.state.state == "starting"
     assert button(monitor, "stop")["label"] == "Stop"
     assert "asked to stop" not in monitor.timeline.state_line
     press(monitor, "stop")
     assert asked(run) == "stop", "and it can be stopped again"
-    held_by_us[0].release()
+    lock.release()
     monitor.close()
 
 
@@ -422,6 +419,33 @@ def test_make_it_a_model_tells_whoever_wants_to_know(
     press(monitor, "model", form={"model_id": "../evil"})
     assert "a model's id" in monitor.error
     monitor.close()
+
+
+@pytest.mark.parametrize("what", ["start", "estimate", "model"])
+def test_its_long_actions_hold_up_no_image(
+    monitor: TrainingMonitor,
+    training: types.ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def slow(*_: Any, **__: Any) -> None:
+        begun.set()
+        assert go.wait(20)
+        raise DataError("enough")
+
+    training.prepare_run = training.estimate_training = slow
+    monkeypatch.setattr(forms, "make", slow)
+    press(monitor, what, form={**FORM, "model_id": "knee"})
+    assert begun.wait(5)
+    try:
+        assert submit(lambda: ["an image"], owner="a grid").wait(5) == ["an image"]
+        assert monitor.controls.busy == what
+    finally:
+        go.set()
+    until(lambda: not monitor.controls.busy)
+    assert monitor.error == "enough"
 
 
 # ------------------------------------------------------------ when it looks

@@ -10,14 +10,15 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from medgan_widgets.cards import ModelCard
 from medgan_widgets.catalogue import model_folders, words
 from medgan_widgets.catalogue.figures import Metric, metrics_of, row_of, size_text
-from medgan_widgets.catalogue.model_folders import Broken, RunsHere, Shadowed
+from medgan_widgets.catalogue.model_folders import Broken, RunsHere, Shadowed, Shelf
 from medgan_widgets.catalogue.values import How, Value, asked, matching, nearest, ranked
 from medgan_widgets.errors import ModelNotFoundError
 from medgan_widgets.medigan.behaviour import promised
@@ -25,6 +26,9 @@ from medgan_widgets.medigan.packages import PackageSpec
 
 if TYPE_CHECKING:
     import pandas as pd
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 FACETS = ("modality", "organ", "outputs", "function", "licence", "size", "origin", "runs_here")
 
@@ -35,6 +39,23 @@ class Nearest(NamedTuple):
     search: str
     ids: tuple[str, ...]
     sentence: str
+
+
+def _at_one_moment(
+    method: Callable[Concatenate[Catalogue, P], T],
+) -> Callable[Concatenate[Catalogue, P], T]:
+    """Let a method see the folders as they were when it began, whoever refreshes meanwhile."""
+
+    @wraps(method)
+    def still(self: Catalogue, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        if self._asked is not None:
+            return method(self, *args, **kwargs)
+        found = method(self.still(), *args, **kwargs)
+        if isinstance(found, Catalogue):
+            found._asked = None
+        return found
+
+    return still
 
 
 class Catalogue:
@@ -62,16 +83,18 @@ class Catalogue:
     ) -> None:
         self._folder = folder
         self.mirror = mirror or os.environ.get("MEDGAN_MIRROR") or None
-        self._models = model_folders.load(folder, self.mirror)
-        self._ids: tuple[str, ...] = tuple(self._models.cards)
+        models = model_folders.load(folder, self.mirror)
+        self._state: tuple[Shelf, tuple[str, ...]] = models, tuple(models.cards)
+        self._asked: dict[tuple[str, str], Any] | None = None  # answers of one that stands still
         self._whole = True
         self.nearest: Nearest | None = None
 
     def __len__(self) -> int:
         return len(self._ids)
 
+    @_at_one_moment
     def __iter__(self) -> Iterator[ModelCard]:
-        return iter([promised(self._models.cards[name]) for name in self._ids])
+        return iter([self._card(name) for name in self._ids])
 
     def __contains__(self, model_id: object) -> bool:
         return model_id in self._ids
@@ -79,6 +102,7 @@ class Catalogue:
     def __repr__(self) -> str:
         return f"Catalogue({len(self)} of {len(self._models.cards)} models)"
 
+    @_at_one_moment
     def __getitem__(self, model_id: str | int) -> ModelCard:
         """Return a card by its id, by the beginning of it, or by medigan's number.
 
@@ -87,7 +111,7 @@ class Catalogue:
         ModelNotFoundError
             When no model has that id, naming the nearest, or when several begin so.
         """
-        return promised(self._models.cards[self._find(model_id)])
+        return self._card(self._find(model_id))
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -111,12 +135,22 @@ class Catalogue:
 
     def refresh(self) -> Catalogue:
         """Read all folders again and return this catalogue; models gone meanwhile are left out."""
-        self._models = model_folders.load(self._folder, self.mirror)
-        known = self._models.cards
+        models = model_folders.load(self._folder, self.mirror)
+        known = models.cards
         kept = known if self._whole else (name for name in self._ids if name in known)
-        self._ids = tuple(kept)
+        self._state = models, tuple(kept)  # in one step: other threads are reading
         return self
 
+    def still(self) -> Catalogue:
+        """Return these models as they are now: nothing that happens later shows in it.
+
+        What a model needs to run is looked up once, so whoever asks often asks this one.
+        """
+        part = self._some(())
+        part._state, part._asked, part.nearest = self._state, {}, self.nearest
+        return part
+
+    @_at_one_moment
     def folder_of(self, model_id: str | int) -> Path:
         """Return the folder of a local model.
 
@@ -135,6 +169,7 @@ class Catalogue:
             )
         return folder
 
+    @_at_one_moment
     def package_of(self, model_id: str | int) -> PackageSpec:
         """Return how the package of one of medigan's models is found and called.
 
@@ -148,14 +183,19 @@ class Catalogue:
             raise ModelNotFoundError(f"{name} is a model of this machine, no package of medigan's.")
         return self._models.specs[name]
 
+    @_at_one_moment
     def runs_here(self, model: str | int | ModelCard) -> RunsHere:
         """Return whether a model can generate on this machine now, and if not, what it needs."""
         name = model.id if isinstance(model, ModelCard) else self._find(model)
         card = self._models.cards.get(name)
         if card is None:
             raise ModelNotFoundError(f"there is no model {name!r} in this catalogue.")
-        return model_folders.runs_here(card, self._models)
+        found: RunsHere = self._once(
+            "runs", name, lambda: model_folders.runs_here(card, self._models)
+        )
+        return found
 
+    @_at_one_moment
     def search(self, text: str) -> Catalogue:
         """Return the models that fit every word, as people type them; best hits first.
 
@@ -173,6 +213,7 @@ class Catalogue:
             return self.search(apart)
         return self._some(found, None if found else self._near(str(text), wanted))
 
+    @_at_one_moment
     def filter(
         self,
         *,
@@ -198,6 +239,7 @@ class Catalogue:
         ]
         return self._some(found, None if found else self._without(wanted))
 
+    @_at_one_moment
     def matching(self, values: Iterable[Value], *, how: How = "all") -> Catalogue:
         """Return the models that have all (or any) of some exact values, whatever their case.
 
@@ -217,6 +259,7 @@ class Catalogue:
         found = matching(self, wanted, how)
         return self._some(found, None if found else Nearest("", *nearest(list(self), wanted)))
 
+    @_at_one_moment
     def facets(self) -> dict[str, dict[str, int]]:
         """Return how many models of this catalogue have each value: {facet: {value: count}}."""
         counts: dict[str, dict[str, int]] = {}
@@ -225,10 +268,12 @@ class Catalogue:
             counts[facet] = dict(sorted(counter.items(), key=lambda item: (-item[1], item[0])))
         return counts
 
+    @_at_one_moment
     def metrics(self) -> list[Metric]:
         """Return what these models can be ranked by, most reported first."""
         return metrics_of(self)
 
+    @_at_one_moment
     def rank(self, name: str, *, extractor: str | None = None) -> Catalogue:
         """Return the same models, best first by a figure; those without it come last.
 
@@ -242,6 +287,7 @@ class Catalogue:
         """
         return self._some(ranked(list(self), name, extractor))
 
+    @_at_one_moment
     def compare(self, ids: Iterable[str | int]) -> pd.DataFrame:
         """Return some models side by side: a row for each fact or figure, a column each model."""
         import pandas as pd
@@ -252,6 +298,7 @@ class Catalogue:
         table = {name: [column.get(row) for row in rows] for name, column in columns.items()}
         return pd.DataFrame(table, index=pd.Index(list(rows), name="fact"), dtype=object)
 
+    @_at_one_moment
     def to_frame(self) -> pd.DataFrame:
         """Return these models as a table, a row each; figures of two extractors in two columns."""
         import pandas as pd
@@ -262,10 +309,30 @@ class Catalogue:
 
     def _some(self, names: Iterable[str], nearest: Nearest | None = None) -> Catalogue:
         part = object.__new__(Catalogue)
-        part._folder, part._models, part._whole = self._folder, self._models, False
-        part.mirror = self.mirror
-        part._ids, part.nearest = tuple(names), nearest
+        part._folder, part.mirror, part._whole = self._folder, self.mirror, False
+        part._state, part._asked = (self._models, tuple(names)), self._asked
+        part.nearest = nearest
         return part
+
+    @property
+    def _models(self) -> Shelf:
+        return self._state[0]
+
+    @property
+    def _ids(self) -> tuple[str, ...]:
+        return self._state[1]
+
+    def _card(self, name: str) -> ModelCard:
+        card: ModelCard = self._once("card", name, lambda: promised(self._models.cards[name]))
+        return card
+
+    def _once(self, what: str, name: str, look: Callable[[], Any]) -> Any:
+        """Look something up; one that stands still remembers the answer."""
+        if self._asked is None:
+            return look()
+        if (what, name) not in self._asked:
+            self._asked[what, name] = look()
+        return self._asked[what, name]
 
     def _find(self, model_id: str | int) -> str:
         name = _as_id(model_id)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
+import secrets
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from medgan_widgets.errors import RequestError, SaveError
 from medgan_widgets.export.gate import Gate, keep_report, looked_through, memory_of
 from medgan_widgets.export.png import file_name, image_recipe, outputs_of, png_with_recipe
 from medgan_widgets.export.zip import distinct, save_zip
-from medgan_widgets.files import umask, write_whole
+from medgan_widgets.files import write_whole
 from medgan_widgets.memorisation import Memory, Report
 from medgan_widgets.requests import GenerateRequest
 
@@ -163,16 +164,16 @@ def _save_pngs(
 ) -> None:
     """Write all files into a new folder beside, and give it its name when it is whole."""
     names = distinct([file_name(recipe) for recipe in recipes])
+    half = folder.with_name(f".half_{secrets.token_hex(4)}")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".half_") as half:
-            for name, image, recipe, further in zip(names, images, recipes, outputs, strict=True):
-                write_whole(Path(half) / name, png_with_recipe(image, recipe))
-                for what, picture in further.items():
-                    path = Path(half) / f"{name.removesuffix('.png')}_{what}.png"
-                    write_whole(path, png_with_recipe(picture, {**recipe, "output": what}))
-            Path(half).chmod(0o777 & ~umask())
-            Path(half).replace(folder)
-            Path(half).mkdir()  # what is tidied up
+        half.mkdir(parents=True)
+        for name, image, recipe, further in zip(names, images, recipes, outputs, strict=True):
+            write_whole(half / name, png_with_recipe(image, recipe))
+            for what, picture in further.items():
+                path = half / f"{name.removesuffix('.png')}_{what}.png"
+                write_whole(path, png_with_recipe(picture, {**recipe, "output": what}))
+        half.replace(folder)
     except OSError as error:
         raise SaveError(f"{folder} cannot be written: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(half, ignore_errors=True)

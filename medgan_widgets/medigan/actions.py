@@ -90,7 +90,6 @@ def trust(
     sha256: str | None = None,
     lock: str | Path | None = None,
     catalogue: Catalogue | None = None,
-    asked: bool = False,
 ) -> Consent:
     """Say yes to running the code of a downloaded package: these bytes, no others.
 
@@ -106,8 +105,6 @@ def trust(
         What the archive must hash to; needed in unattended runs unless ``models.lock`` lists it.
     lock
         A lock file to pin it in as well.
-    asked
-        That a person has just been asked, as the panel does.
 
     Raises
     ------
@@ -121,7 +118,7 @@ def trust(
     if package is None:
         raise NotRunnableError(f'{card.id} is not downloaded yet; call download("{card.id}").')
     return consents.give_consent(
-        spec, package, pickle=pickle, python=python, sha256=sha256, lock=lock, asked=asked
+        spec, package, pickle=pickle, python=python, sha256=sha256, lock=lock
     )
 
 

@@ -84,24 +84,25 @@ class Worker:
         arrays: Iterable[NDArray[Any]] = (),
         *,
         stop: threading.Event,
-        limit: int,
+        limit: Callable[[int], int],
         expect: str = "rows",
     ) -> tuple[dict[str, Any], list[NDArray[Any]]]:
         """Send a message and return the answer; whatever goes wrong ends the process.
 
-        That is an error of the package, its death, more than ``limit`` bytes, a long
-        silence, or ``stop``.
+        That is an error of the package, its death, more bytes than ``limit`` allows a
+        process that holds so many, a long silence, or ``stop``.
         """
         self.used = began = time.monotonic()
+        most = limit(_rss(self._process))
 
         def wait(*, writing: bool = False) -> None:
             """Come back once the wire is ready; look at cancel, memory and time meanwhile."""
             looks = 0
             while not _ready(self._end, LOOK, writing=writing):
                 looks += 1  # to look for its children means to look at every process there is
-                if (self.rss if looks % 20 == 0 else _rss(self._process)) > limit:
+                if (self.rss if looks % 20 == 0 else _rss(self._process)) > most:
                     raise WorkerError(
-                        f"it took more than the {limit / 1e9:.1f} GB its process may have and was "
+                        f"it took more than the {most / 1e9:.1f} GB its process may have and was "
                         "ended; ask for fewer images, or set MEDGAN_WORKER_MB"
                     )
                 if time.monotonic() - began > PATIENCE:
@@ -296,7 +297,7 @@ class Zygote:
         """Whether it can still fork."""
         return self._process.poll() is None
 
-    def close(self) -> None:
+    def end(self) -> None:
         """End it and all of its workers."""
         with contextlib.suppress(OSError):
             self._control.shutdown(socket.SHUT_RDWR)

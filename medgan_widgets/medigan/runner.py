@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from medgan_widgets.cards import ModelCard
 from medgan_widgets.datasets.keys import patient_hash, patient_key
+from medgan_widgets.devices import visible_number
 from medgan_widgets.downloads import Package, cached_package
 from medgan_widgets.errors import (
     ConsentError,
@@ -287,7 +288,7 @@ class MediganStream(Iterator[Batch]):
         }  # fmt: skip
         opening = {
             "do": "open", "spec": plain, "work": str(worker.folder), "device": self._device,
-            "pickle": self._consent.pickle, "visible": self._device.partition(":")[2],
+            "pickle": self._consent.pickle, "visible": visible_number(self._device),
             "threads": self._threads,
         }  # fmt: skip
         answer, _ = self._tell(worker, opening, expect="ready")
@@ -378,9 +379,7 @@ class MediganStream(Iterator[Batch]):
         expect: str = "rows",
     ) -> tuple[dict[str, Any], list[NDArray[Any]]]:
         try:
-            return worker.call(
-                message, arrays, stop=self._stop, limit=memory_limit(), expect=expect
-            )
+            return worker.call(message, arrays, stop=self._stop, limit=memory_limit, expect=expect)
         except WorkerGone:
             raise
         except PackageError as error:

@@ -98,11 +98,10 @@ def give_consent(
     python: str | None = None,
     sha256: str | None = None,
     lock: str | Path | None = None,
-    asked: bool = False,
 ) -> Consent:
     """Note a yes to a package, for these bytes alone; see `actions.trust`.
 
-    In an unattended run it needs the hash, or that a person was ``asked`` just now.
+    In an unattended run it needs the hash: nobody is there to look.
     """
     if sha256 is not None and sha256.lower() != package.sha256:
         raise ConsentError(
@@ -111,7 +110,7 @@ def give_consent(
         )
     pinned = read_lock(lock_file()).get(spec.model_id)
     known = pinned is not None and pinned.sha256 == package.sha256
-    if unattended() and not (asked or sha256 or known):
+    if unattended() and not (sha256 or known):
         raise ConsentError(
             f"nobody is here to agree to the code of {spec.model_id}: pin it in {LOCK_FILE} from "
             f'an interactive session, or name its hash: trust("{spec.model_id}", sha256="…").'

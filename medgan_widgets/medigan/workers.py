@@ -23,10 +23,13 @@ log = logging.getLogger(__name__)
 IDLE_SECONDS = 300.0
 
 
-def memory_limit() -> int:
-    """Return how many bytes workers may hold: ``MEDGAN_WORKER_MB``, else half of what is free."""
+def memory_limit(held: int = 0) -> int:
+    """Return how many bytes workers may hold: ``MEDGAN_WORKER_MB``, else half of what is free.
+
+    What they hold already, ``held``, would be free without them.
+    """
     said = os.environ.get("MEDGAN_WORKER_MB", "")
-    return int(said) * 10**6 if said.isdigit() else psutil.virtual_memory().available // 2
+    return int(said) * 10**6 if said.isdigit() else (psutil.virtual_memory().available + held) // 2
 
 
 class Workers:
@@ -42,7 +45,8 @@ class Workers:
         self._owner = os.getpid()
         self.over = False  # whether the interpreter is ending
         atexit.register(self._exit)
-        os.register_at_fork(after_in_child=self._abandon)
+        if hasattr(os, "register_at_fork"):  # not on Windows
+            os.register_at_fork(after_in_child=self._abandon)
 
     def get(self, key: tuple[Any, ...], python: str | None, stop: threading.Event) -> Worker:
         """Return the worker of a package; a new one has to be opened by who asks.
@@ -58,15 +62,14 @@ class Workers:
         try:
             with self._lock:
                 worker = self._held.get(key)
-                if worker is not None and worker.broken:
-                    worker.end()
-                if worker is not None and not worker.dead:
+                if worker is not None and not (worker.dead or worker.broken):
                     self._held.move_to_end(key)
                     return worker
                 if self.over:
                     raise JobCancelled("the interpreter is ending.")
-            with self._lock:
-                self._make_room()
+            if worker is not None:
+                worker.end()
+            self._make_room()
             worker = self.zygote(python).fork(stop)
             with self._lock:
                 self._held[key] = worker
@@ -113,10 +116,12 @@ class Workers:
             return tuple(dict.fromkeys(k[0] for k, one in self._held.items() if not one.dead))
 
     def end(self, model_id: str | None = None) -> None:
-        """End the workers of one model, or all."""
+        """End the workers of one model, or all; it may take seconds, and holds up nobody."""
         with self._lock:
-            for key in [key for key in self._held if model_id in (None, key[0])]:
-                self._held.pop(key).end()
+            keys = [key for key in self._held if model_id in (None, key[0])]
+            ending = [self._held.pop(key) for key in keys]
+        for worker in ending:
+            worker.end()
 
     def _abandon(self) -> None:
         """Let go, in a fork of the kernel: it owns none of this, and would keep it alive."""
@@ -138,22 +143,24 @@ class Workers:
         with self._lock:
             if self._timer is not None:
                 self._timer.cancel()
-            self.end()
             zygotes, self._zygotes = list(self._zygotes.values()), {}
+        self.end()
         for zygote in zygotes:
-            zygote.close()
+            zygote.end()
 
     def _make_room(self) -> None:
-        limit = memory_limit()
-        for key, worker in list(self._held.items()):
-            if worker.dead:
-                del self._held[key]
-        while len(self._held) > 1 and sum(one.rss for one in self._held.values()) > limit:
-            idle = next((k for k, one in self._held.items() if not one.lock.locked()), None)
-            if idle is None:
-                return
+        """End the idle workers used least recently, until the others may hold what they hold."""
+        while True:
+            with self._lock:
+                for key in [key for key, worker in self._held.items() if worker.dead]:
+                    del self._held[key]
+                held = sum(one.rss for one in self._held.values())
+                idle = next((k for k, one in self._held.items() if not one.lock.locked()), None)
+                if len(self._held) < 2 or held <= memory_limit(held) or idle is None:
+                    return
+                leaving = self._held.pop(idle)
             log.info("the worker of %s ended to make room.", idle[0])
-            self._held.pop(idle).end()
+            leaving.end()
 
     def _arm(self) -> None:
         if self._timer is not None:
@@ -166,16 +173,18 @@ class Workers:
         """End what nobody has used for a while; with the last worker goes its zygote."""
         with self._lock:
             now = time.monotonic()
+            ending: list[Worker | Zygote] = []
             for key, worker in list(self._held.items()):
                 idle = now - worker.used > IDLE_SECONDS and not worker.lock.locked()
                 if worker.dead or idle:
-                    self._held.pop(key).end()
+                    ending.append(self._held.pop(key))
             if self._held:
                 self._arm()
-                return
-            zygotes, self._zygotes = list(self._zygotes.values()), {}
-        for zygote in zygotes:
-            zygote.close()
+            else:
+                ending += self._zygotes.values()
+                self._zygotes = {}
+        for one in ending:
+            one.end()
 
 
 @cache

@@ -52,8 +52,8 @@ class Packages:
         elif kind == "trust":
             agreed = str(content.get("sha256", ""))  # a yes counts for what was shown, alone
             pickle = content.get("pickle") is True
-            self._start(name, "Checking what was downloaded…", lambda: self.trust(
-                name, pickle=pickle, sha256=agreed, asked=True))  # fmt: skip
+            checking = "Checking what was downloaded…"
+            self._start(name, checking, lambda: self.trust(name, pickle=pickle, sha256=agreed))
         elif kind == "withdraw":
             self._start(name, "Withdrawing your yes…", lambda: self.withdraw(name))
         elif kind == "remove":

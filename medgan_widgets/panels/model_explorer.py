@@ -189,7 +189,8 @@ class ModelExplorer(Panel):
 
     def _read(self) -> None:
         """Tell the page of every model; keep the selection if it is still there."""
-        known, view = self.catalogue, self.view
+        self._known = known = self.catalogue.still()
+        view = self.view
         view.rows = {card.id: details.row(card, known.runs_here(card)) for card in known}
         self._metrics = {details.label(metric): metric for metric in known.metrics()}
         view.metrics = list(self._metrics)
@@ -207,16 +208,16 @@ class ModelExplorer(Panel):
     def _update(self, *, keep: bool = False) -> None:
         """Answer the page: which models fit, in which order, and how many each facet has."""
         with self._lock:
-            searched = self.catalogue.search(self.search_text)
+            searched = self._known.search(self.search_text)
             chosen = {f: v for f, v in self.filters.items() if f in FACETS and v}
             hits = searched.filter(**chosen)
             metric = self._metrics.get(self.rank_by)
             ids = self._ordered(hits, metric)
             self.view.found = {
                 "ids": ids,
-                "facets": details.counts(self.catalogue, searched, chosen),
+                "facets": details.counts(self._known, searched, chosen),
                 "nearest": details.nearest(searched, hits),
-                "scores": {n: details.score_cell(self.catalogue[n], metric) for n in ids},
+                "scores": {n: details.score_cell(self._known[n], metric) for n in ids},
                 "higher": bool(metric and metric.higher_is_better),
                 "note": details.note(metric),
                 "answer": self.view.asked,
@@ -226,7 +227,7 @@ class ModelExplorer(Panel):
             self._say(ids)
 
     def _say(self, ids: list[str]) -> None:
-        count = f"{len(ids)} of {len(self.catalogue)} models"
+        count = f"{len(ids)} of {len(self._known)} models"
         now = sum(bool(self.view.rows[name]["now"]) for name in ids)
         run = {0: "none of them runs here now", 1: "1 runs here now"}.get(
             now, f"{now} run here now"
@@ -247,11 +248,11 @@ class ModelExplorer(Panel):
         return ids
 
     def _cell(self, name: str, column: str) -> Any:
-        card = self.catalogue[name]
+        card = self._known[name]
         if column == "size":
             return card.size[0] * card.size[1]
         if column == "runs":
-            return _RUNS_ORDER.index(self.catalogue.runs_here(card).kind)
+            return _RUNS_ORDER.index(self._known.runs_here(card).kind)
         return str(self.view.rows[name]["name" if column == "id" else column]).lower()
 
     def _asked(self, _: object) -> None:
@@ -278,9 +279,10 @@ class ModelExplorer(Panel):
         with self._lock:
             if self._closed:
                 return
-            if name in self.catalogue:
-                card = self.catalogue[name]
-                cells = details.row(card, self.catalogue.runs_here(card))
+            self._known = self.catalogue.still()
+            if name in self._known:
+                card = self._known[name]
+                cells = details.row(card, self._known.runs_here(card))
                 self.view.rows = {**self.view.rows, card.id: cells}
                 self._update(keep=True)  # a model that leaves a filter is still looked at
                 if card.id == self.selected:

@@ -284,7 +284,7 @@ class TrainingMonitor(Panel):
     def _do(
         self, kind: str, said: str, work: Callable[[], Any], done: Callable[[Any], None]
     ) -> Job[Any]:
-        """Queue one of the long actions, unless one of its kind runs already."""
+        """Begin one of the long actions, unless one of its kind runs already."""
 
         def over(job: Job[Any]) -> None:
             with self._lock:
@@ -303,7 +303,7 @@ class TrainingMonitor(Panel):
                 return before
             self._acted, self.error, self.status = "", "", said
             self.controls.busy = kind
-            job = submit(lambda: iter([work()]), owner=(id(self), kind), on_done=over)
+            job = submit(lambda: iter([work()]), owner=(id(self), kind), on_done=over, aside=True)
             self._jobs[kind] = job
             return job
 

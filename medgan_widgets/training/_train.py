@@ -281,7 +281,7 @@ def _prepared(
         "tick_kimg": tick_kimg,
         "start_from": parent,
         "freeze_d": whole_number(freeze_d, "freeze_d", 0, 1000),
-        "device": checked_device(device).type,
+        "device": str(checked_device(device)),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
@@ -330,6 +330,7 @@ def _resumed(
             f"{config['fingerprint'][:12]}…, that of the images now {learned.fingerprint[:12]}…; "
             "resume with the same images, or begin a new run with start_from=."
         )
+    config["device"] = str(_there_now(config["device"]))
     if config["device"] == "cpu" and config["threads"] != torch.get_num_threads():
         log.warning(
             "the run was begun with %d threads and goes on with %d; the last bits may differ.",
@@ -410,6 +411,14 @@ def _build_once(preset: Preset, settings: dict[str, int]) -> None:
         raise RequestError(
             f"the {preset.network} network cannot be built for these images: {error}"
         ) from error
+
+
+def _there_now(device: str) -> torch.device:
+    """Return a run's device, or another of its kind where that number is not here."""
+    try:
+        return checked_device(device)
+    except RequestError:
+        return checked_device(device.partition(":")[0])
 
 
 def _limit(value: float | None, name: str) -> float | None:

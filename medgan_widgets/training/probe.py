@@ -224,6 +224,7 @@ def _mean_logit(
 ) -> float:
     device = next(discriminator.parameters()).device
     usable = len(images) // 4 * 4  # whole groups for the minibatch deviation
+    images, classes = images[:usable], classes[:usable]
     logits = [
         discriminator(
             to_tensor(images[start : start + CHUNK], device),

@@ -51,7 +51,7 @@ def engine(mirror, tmp_path_factory):
         engine = Engine(device="cpu", catalogue=Catalogue(mirror=mirror))
         for name in (CHEST, BRAIN_MASKS, BRAIN_T1_T2):
             download(name, catalogue=engine.catalogue)
-            trust(name, catalogue=engine.catalogue, asked=True)
+            trust(name, catalogue=engine.catalogue)
         yield engine
         end_workers()
 
