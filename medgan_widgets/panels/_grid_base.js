@@ -7,8 +7,6 @@ function h(tag, props = {}, ...kids) {
     if (key.startsWith('on')) node.addEventListener(key.slice(2), value);
     else if (value !== undefined && value !== null) node.setAttribute(key, value);
   }
-  // Jupyter asks the focused element itself: without this, `d d` deletes the cell.
-  if (/^(button|input|select|summary)$/.test(tag) || 'tabindex' in props) node.dataset.lmSuppressShortcuts = 'true';
   node.append(...kids);
   return node;
 }

@@ -114,7 +114,7 @@ function makeControls(model, store, note) {
       psi: card()?.truncation ? Number(psi.value) : null, mix: mixing.read(), options: own });
     clearTimeout(silent);
     silent = setTimeout(() => note.say('The kernel has not answered yet: '
-      + 'it is busy with a cell, or gone; then run the cell again.'), SILENT);
+      + 'it is busy with a cell, or gone; then run the cells above and this one again.'), SILENT);
   }
   function show() {
     const wanted = model.get('controls');

@@ -139,8 +139,9 @@ function makeSources(model, store, note) {
     } });
   const choose = h('button', { type: 'button', onclick: () => files.click() }, 'Choose images…');
   files.tabIndex = -1;
+  const take = () => path.value.trim() && !note.disconnected() && model.send({ kind: 'sources', path: path.value.trim() });
   const path = h('input', { type: 'text', placeholder: 'or a folder or file path', 'aria-label': 'folder or image on the kernel\'s machine',
-    onchange: () => path.value.trim() && !note.disconnected() && model.send({ kind: 'sources', path: path.value.trim() }) });
+    onchange: take, onkeydown: (event) => event.key === 'Enter' && take() });
   const clear = h('button', { type: 'button', onclick: () => model.send({ kind: 'sources' }) }, 'Clear');
   const text = h('span', { class: 'mg-quiet', role: 'status' });
   const node = h('div', { class: 'mg-sources', role: 'group', 'aria-label': 'source images' },

@@ -32,7 +32,7 @@ function makeSide(store, look, act) {
   const canvas = h('canvas', { class: 'mg-pixels' });
   const half = h('span', { class: 'mg-half' }, canvas);
   const further = h('div', { class: 'mg-others' });
-  const frame = h('div', { class: 'mg-large', role: 'img' }, half, h('span', { class: 'mg-mark' }, 'SYNTHETIC'));
+  const frame = h('div', { class: 'mg-large', role: 'img', tabindex: 0 }, half, h('span', { class: 'mg-mark' }, 'SYNTHETIC'));
   const facts = h('dl');
   const chart = h('div', { class: 'mg-histogram', 'aria-hidden': 'true' });
   const slider = (name, key, max) => h('input', { type: 'range', min: name === 'window' ? 1 : 0, max,

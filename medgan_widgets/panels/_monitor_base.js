@@ -6,8 +6,6 @@ function h(tag, props = {}, ...kids) {
     if (key.startsWith('on')) node.addEventListener(key.slice(2), value);
     else if (value !== undefined && value !== null && value !== false) node.setAttribute(key, value);
   }
-  // Jupyter asks the focused element itself: without this, `d d` deletes the cell.
-  if (/^(button|input|select|summary)$/.test(tag)) node.dataset.lmSuppressShortcuts = 'true';
   node.append(...kids.filter((kid) => kid !== null && kid !== undefined));
   return node;
 }

@@ -17,6 +17,11 @@ function newForm(name, rows, submit) {
   const values = () => Object.fromEntries(Object.entries(inputs).map(([key, input]) => [key, input.value]));
   const node = h('form', { class: 'mg-form', 'aria-label': name, novalidate: true }, h('div', { class: 'mg-fields' }, ...fields));
   node.addEventListener('submit', (event) => { event.preventDefault(); submit(values()); });
+  node.addEventListener('keydown', (event) => { // in a cell, JupyterLab keeps Enter from doing it
+    if (event.key !== 'Enter' || event.isComposing || event.target.tagName === 'BUTTON') return;
+    event.preventDefault();
+    node.requestSubmit();
+  });
   return { node, inputs, values };
 }
 

@@ -2,7 +2,7 @@
 
 The head is a widget of its own: screen readers announce a live region only when it stays
 in the page while its text changes, and ``textContent`` can never become markup. It also
-keeps Jupyter's shortcuts away: ``d d`` on a focused button would delete the cell.
+keeps Jupyter's shortcuts away, the panel in the saved file, and says when the kernel is gone.
 """
 
 from __future__ import annotations
@@ -25,17 +25,42 @@ from medgan_widgets.images import captioned
 log = logging.getLogger(__name__)
 
 _HEAD_JS = """
-const FOCUSABLE = 'a, button, input, select, textarea, summary, [tabindex], [contenteditable]';
-
+// No plain key pressed inside reaches the notebook, where `m` turns the panel's cell into text and
+// `d d` deletes it; Ctrl+S and the like do. Jupyter leaves alone what happens below an element
+// with this mark, but asks at the document, first of all: so it is set or taken at the window.
 function guard(root) {
-  // Lumino asks the focused element itself, so every single one carries the mark.
-  const mark = () => root.querySelectorAll(FOCUSABLE).forEach((node) => {
-    if (!node.dataset.lmSuppressShortcuts) node.dataset.lmSuppressShortcuts = 'true';
+  root.tabIndex = -1; // a click anywhere inside keeps the focus inside
+  const mark = (event) => {
+    if (!root.contains(event.target)) return;
+    const passes = (event.ctrlKey || event.metaKey) && event.key !== 'Enter'; // which runs the cell
+    root.toggleAttribute('data-lm-suppress-shortcuts', !passes);
+  };
+  window.addEventListener('keydown', mark, true);
+  return () => window.removeEventListener('keydown', mark, true);
+}
+
+// JupyterLab keeps a panel in the file only where a setting says so, and without it the reopened
+// notebook says "model not found" in its place. Other front ends have no such context.
+function keep(manager) {
+  const { context } = manager;
+  if (context.mgKept) return;
+  context.mgKept = true;
+  context.saveState.connect((_, now) => {
+    if (now !== 'started') return;
+    const kept = manager.get_state_sync({ drop_defaults: true });
+    if (!Object.keys(kept.state).length) return; // without a kernel: what is in the file stays
+    context.model.setMetadata?.('widgets', { 'application/vnd.jupyter.widget-state+json': kept });
   });
-  mark();
-  const watch = new MutationObserver(mark);
-  watch.observe(root, { childList: true, subtree: true });
-  return () => watch.disconnect();
+}
+
+// A kernel that is shut down takes the panel's other half with it; Jupyter marks a restart alone.
+function watchKernel(manager, root) {
+  const session = manager.context.sessionContext;
+  const hear = (_, { newValue }) => {
+    if (!newValue) root.classList.add('jupyter-widgets-disconnected');
+  };
+  session.kernelChanged.connect(hear);
+  return () => session.kernelChanged.disconnect(hear);
 }
 
 function render({ model, el }) {
@@ -61,8 +86,15 @@ function render({ model, el }) {
   let tries = 0;
   const find = () => {
     const root = el.closest('.mg-panel');
-    if (root) stop.push(guard(root));
-    else if (tries++ < 100) setTimeout(find, 50);
+    if (!root) {
+      if (tries++ < 100) setTimeout(find, 50);
+      return;
+    }
+    stop.push(guard(root));
+    const manager = model.widget_manager;
+    if (!manager?.context?.sessionContext) return;
+    keep(manager);
+    stop.push(watchKernel(manager, root));
   };
   find();
   return () => stop.forEach((end) => end());
@@ -73,7 +105,7 @@ export default { render };
 _HEAD_CSS = """
 .mg-panel { color: var(--jp-ui-font-color1, var(--vscode-foreground, #212121));
   font-family: var(--jp-ui-font-family, system-ui, sans-serif);
-  font-size: var(--jp-ui-font-size1, 13px); max-width: 100%; overflow: visible; }
+  font-size: var(--jp-ui-font-size1, 13px); max-width: 100%; overflow: visible; outline: none; }
 .mg-head { display: flex; flex-wrap: wrap; gap: 2px 12px; align-items: baseline; width: 100%;
   padding: 6px 2px; box-sizing: border-box; }
 .mg-title { font-weight: 600; font-size: 1.1em; }
@@ -89,11 +121,25 @@ _HEAD_CSS = """
 .mg-panel .jupyter-widgets-disconnected::before { content: none; }
 .mg-panel.jupyter-widgets-disconnected > .mg-head::before { flex-basis: 100%; padding: 4px 14px;
   box-sizing: border-box; font: inherit; line-height: inherit; color: inherit;
-  content: 'A saved view, without a kernel: run this cell to use it.';
+  content: 'A saved view, without a kernel: run the cells above, then this one, to use it.';
   border-left: 3px solid var(--jp-warn-color1, #b26a00);
   background: var(--jp-layout-color2, transparent); }
 .mg-panel .mg-panel.jupyter-widgets-disconnected > .mg-head::before { content: none; }
 """
+
+
+def welcome(widget: anywidget.AnyWidget) -> None:
+    """Answer a page's first word from where it was heard.
+
+    JupyterLab hands a widget's messages to a thread beside the running cell once the widget
+    has answered from there; without this, the first click would wait for the cell.
+    """
+
+    def hear(widget: anywidget.AnyWidget, content: object, _: object) -> None:
+        if isinstance(content, Mapping) and content.get("kind") == "hello":
+            widget.send({"kind": "welcome"})
+
+    widget.on_msg(hear)
 
 
 class Head(anywidget.AnyWidget):

@@ -22,6 +22,8 @@ import traitlets
 from PIL import Image
 
 from medgan_widgets.panels._lines import Dash, Line, X, axes_of, drawn, latest, thinned
+from medgan_widgets.panels._panel import welcome
+from medgan_widgets.panels._scripts import joined
 
 _MARGIN = {"top": 8, "bottom": 22, "left": 46}
 _LETTER = 7  # pixels, of what x is, beside the end of its axis
@@ -50,7 +52,6 @@ function render({ model, el }) {
       entry.title = hidden.has(name) ? 'show this curve' : 'hide this curve';
       entry.setAttribute('aria-pressed', String(!hidden.has(name)));
       entry.dataset.name = name;
-      entry.dataset.lmSuppressShortcuts = 'true';
       entry.addEventListener('click', () => {
         if (hidden.has(name)) hidden.delete(name); else hidden.add(name);
         model.set('hidden', [...hidden]);
@@ -66,6 +67,7 @@ function render({ model, el }) {
     entries.find((entry) => entry.dataset.name === focused)?.focus();
   };
   model.on('change', show);
+  hello(model);
   show();
   return () => model.off('change', show);
 }
@@ -76,7 +78,7 @@ export default { render };
 class _Caption(anywidget.AnyWidget):
     """Title, legend with the newest values, and a note; text stays text."""
 
-    _esm = _CAPTION_JS
+    _esm = joined("_hello.js") + _CAPTION_JS
     _css = Path(__file__).with_name("_plots.css")
     title = traitlets.Unicode("").tag(sync=True)
     legend: traitlets.List[Any] = traitlets.List().tag(sync=True)
@@ -136,6 +138,7 @@ class Curves:
             layout=ipywidgets.Layout(width="100%", height=f"{height}px", min_width="0"),
         )
         self._caption.observe(self._hide, "hidden")
+        welcome(self._caption)
         self.widget = ipywidgets.VBox([self._caption, self._figure])
         self.widget.add_class("mg-curves")
 

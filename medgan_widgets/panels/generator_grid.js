@@ -8,7 +8,7 @@ function makeView(model, el, store) {
     say: (text) => { noteText.textContent = text; },
     disconnected: () => {
       const gone = Boolean(el.closest('.jupyter-widgets-disconnected'));
-      if (gone) note.say('The kernel is gone; the images stay. Run the cell again to make new ones.');
+      if (gone) note.say('No kernel is behind these images: run the cells above, then this one, to make new ones.');
       return gone;
     },
   };
@@ -65,7 +65,7 @@ function makeView(model, el, store) {
   const foot = h('div', { class: 'mg-foot', role: 'group', 'aria-label': 'save' }, chosen,
     button('PNG', 'one image with its recipe inside', () => act.save('png')),
     button('Zip', 'the selected images, or all, each with its recipe', () => act.save('zip')), masks, timing);
-  const root = h('div', { class: 'mg-grid' }, controls.node,
+  const root = h('div', { class: 'mg-grid', tabindex: -1 }, controls.node,
     h('div', { class: 'mg-progress' }, ...controls.buttons, bar, count, noteText),
     h('div', { class: 'mg-body' }, cells, side.node), foot);
 
@@ -141,12 +141,14 @@ function makeView(model, el, store) {
     Home: -look.active, End: nodes.length - 1 - look.active });
   root.addEventListener('keydown', (event) => {
     if (event.key === 'Escape' && look.open !== null) { act.open(null); event.stopPropagation(); return; }
-    if (!cells.contains(event.target) || event.ctrlKey || event.metaKey || event.altKey) return;
+    const onTile = cells.contains(event.target);
+    if (!(onTile || event.target === root || event.target === side.frame)) return; // a field, a button
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
     const by = step()[event.key];
     if (by !== undefined) {
       if (nodes[look.active + by]) look.active += by;
       mark();
-      nodes[look.active]?.focus();
+      if (onTile) nodes[look.active]?.focus();
       if (look.open !== null && store.tiles.has(look.active)) act.open(look.active);
     } else if (event.key === ' ') act.choose(look.active);
     else if (event.key === 'Enter') act.open(look.active);

@@ -19,7 +19,7 @@ function render({ model, el }) {
   const body = h('tbody');
   const head = h('tr', {}, ...columns.map((name, place) => cell('th', place, 'col', name)));
   const region = h('div', {
-    class: 'mg-metrics-table', tabindex: '0', role: 'region', 'aria-label': title, 'data-lm-suppress-shortcuts': 'true',
+    class: 'mg-metrics-table', tabindex: '0', role: 'region', 'aria-label': title,
   }, h('table', {}, h('thead', {}, head), body));
   const note = h('p', { class: 'mg-metrics-note' });
   const place = h('section', { class: 'mg-metrics-section' },
@@ -62,6 +62,7 @@ function render({ model, el }) {
     say('saved');
   };
   model.on('msg:custom', answer);
+  hello(model);
   const stop = follow(model, ['rows', 'log', 'more'], draw);
   return () => {
     stop();

@@ -14,10 +14,6 @@ function h(tag, props = {}, ...kids) {
     if (key.startsWith('on')) node.addEventListener(key.slice(2), value);
     else if (value !== undefined && value !== null && value !== false) node.setAttribute(key, value);
   }
-  // Jupyter asks the focused element itself: without this, `d d` deletes the cell.
-  if (/^(button|input|select|summary|a)$/.test(tag) || 'tabindex' in props) {
-    node.dataset.lmSuppressShortcuts = 'true';
-  }
   node.append(...kids.filter((kid) => kid !== null && kid !== undefined));
   return node;
 }
@@ -335,6 +331,7 @@ function render({ model, el }) {
     .flatMap(([names, act]) => names.split(' ').map((name) => [`change:${name}`, act]));
   heard.forEach(([name, act]) => model.on(name, act));
   el.append(root);
+  hello(model);
   found();
   [chosen, detail.paint, comparison.draw, broken.draw, shelf.draw].forEach((draw) => draw());
   return () => {

@@ -24,8 +24,7 @@ function render({ model, el }) {
     list, hint);
 
   const tabs = model.get('tabs').map((name, index) => {
-    const tab = h('button', { type: 'button', role: 'tab', id: `${own}-tab-${index}`, class: 'mg-tab',
-      'data-lm-suppress-shortcuts': 'true' }, name);
+    const tab = h('button', { type: 'button', role: 'tab', id: `${own}-tab-${index}`, class: 'mg-tab' }, name);
     tab.addEventListener('click', () => choose(index));
     list.append(tab);
     return tab;
