@@ -14,8 +14,6 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.feature import graycomatrix, graycoprops
-from skimage.filters import threshold_otsu
 from torch import Tensor
 
 SIDE = 128
@@ -103,6 +101,8 @@ def _moments(image: Floats) -> Floats:
 
 
 def _textures(image: Floats) -> Floats:
+    from skimage.feature import graycomatrix, graycoprops  # slow to load
+
     levels = np.minimum((image * LEVELS).astype(np.uint8), LEVELS - 1)
     pairs = graycomatrix(levels, STEPS, ANGLES, LEVELS, symmetric=True, normed=True)  # type: ignore[no-untyped-call]
     found = {one: graycoprops(pairs, one).mean(axis=1) for one in TEXTURES}  # type: ignore[no-untyped-call]
@@ -134,6 +134,8 @@ def _rings() -> tuple[Floats, NDArray[np.intp], Floats]:
 
 
 def _shapes(image: Floats) -> Floats:
+    from skimage.filters import threshold_otsu  # slow to load
+
     down, across = np.gradient(image)
     edges = np.hypot(down, across)
     level = threshold_otsu(image) if image.min() < image.max() else 1.0  # type: ignore[no-untyped-call]
