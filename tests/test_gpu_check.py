@@ -87,7 +87,7 @@ def test_every_part_runs_and_the_file_grows_with_each(
     assert 0 < brain["at_best_per_s"] < 1e9
     assert written["room"]["same_where_short"]
     assert written["features"]["FD"] < 1e-9
-    assert written["training"]["residual"]["resume_equal_bytes"]
+    assert written["training"]["residual"]["resume_equal"]
     assert written["training"]["residual"]["images_per_s"] > 0
     assert written["tests"]["pytest"] == ["2 passed"]
 

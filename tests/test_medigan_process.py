@@ -361,12 +361,12 @@ def test_nothing_outlives_a_kernel_that_is_killed(bench):
 
 
 def test_workers_that_do_not_fit_end_least_recently_used_first(bench, monkeypatch):
-    monkeypatch.setattr("medgan_widgets.medigan.workers.memory_limit", lambda: 10**9)
+    monkeypatch.setattr("medgan_widgets.medigan.workers.memory_limit", lambda _=0: 10**9)
     other = bench.add("90208_OTHER", NET, latent=8, weights=weights())
     third = bench.add("90209_THIRD", NET, latent=8, weights=weights())
     for model in (GOOD, other, GOOD):
         bench.images(model)
-    monkeypatch.setattr("medgan_widgets.medigan.workers.memory_limit", lambda: 1)
+    monkeypatch.setattr("medgan_widgets.medigan.workers.memory_limit", lambda _=0: 1)
     bench.ready(third)
     worker = shared_workers()
     worker._make_room()
@@ -529,8 +529,8 @@ def test_ending_a_worker_that_is_slow_to_die_holds_up_nobody(bench, monkeypatch)
 
 def test_a_worker_may_hold_as_much_at_its_second_call_as_at_its_first(bench, monkeypatch):
     body = """
-        global HELD
-        HELD = np.ones(50_000_000)  # 400 MB
+        if "HELD" not in globals():
+            globals()["HELD"] = np.ones(50_000_000)  # 400 MB
         time.sleep(0.5)  # long enough to be looked at
         return [np.full((32, 32), 7, np.uint8)] * num_samples
     """
@@ -598,7 +598,7 @@ def test_an_idle_gpu_lets_our_models_go_and_leaves_a_package_at_its_work(bench, 
 def test_without_forks_our_own_models_run(tmp_path):
     """As on Windows, where nothing of the kind is there."""
     program = (
-        "import os, medgan_widgets as mw\n"
+        "import os, torch, medgan_widgets as mw\n"
         "del os.register_at_fork, os.fork\n"
         "engine = mw.Engine(device='cpu')\n"
         "made = engine.images(mw.GenerateRequest('phantom-mammogram', seeds=range(3)))\n"

@@ -26,14 +26,14 @@ log = logging.getLogger(__name__)
 
 _HEAD_JS = """
 // No plain key pressed inside reaches the notebook, where `m` turns the panel's cell into text and
-// `d d` deletes it; Ctrl+S and the like do. Jupyter leaves alone what happens below an element
-// with this mark, but asks at the document, first of all: so it is set or taken at the window.
+// `d d` deletes it; Ctrl+S and the like do. Jupyter passes over an element with this mark; it asks
+// the focused one itself, at the document, first of all: so it is set or taken at the window.
 function guard(root) {
   root.tabIndex = -1; // a click anywhere inside keeps the focus inside
   const mark = (event) => {
     if (!root.contains(event.target)) return;
     const passes = (event.ctrlKey || event.metaKey) && event.key !== 'Enter'; // which runs the cell
-    root.toggleAttribute('data-lm-suppress-shortcuts', !passes);
+    event.target.toggleAttribute('data-lm-suppress-shortcuts', !passes);
   };
   window.addEventListener('keydown', mark, true);
   return () => window.removeEventListener('keydown', mark, true);
@@ -126,20 +126,6 @@ _HEAD_CSS = """
   background: var(--jp-layout-color2, transparent); }
 .mg-panel .mg-panel.jupyter-widgets-disconnected > .mg-head::before { content: none; }
 """
-
-
-def welcome(widget: anywidget.AnyWidget) -> None:
-    """Answer a page's first word from where it was heard.
-
-    JupyterLab hands a widget's messages to a thread beside the running cell once the widget
-    has answered from there; without this, the first click would wait for the cell.
-    """
-
-    def hear(widget: anywidget.AnyWidget, content: object, _: object) -> None:
-        if isinstance(content, Mapping) and content.get("kind") == "hello":
-            widget.send({"kind": "welcome"})
-
-    widget.on_msg(hear)
 
 
 class Head(anywidget.AnyWidget):

@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import anywidget
 import bqplot
 import ipywidgets
 import numpy as np
@@ -22,7 +21,7 @@ import traitlets
 from PIL import Image
 
 from medgan_widgets.panels._lines import Dash, Line, X, axes_of, drawn, latest, thinned
-from medgan_widgets.panels._panel import welcome
+from medgan_widgets.panels._page import Page
 from medgan_widgets.panels._scripts import joined
 
 _MARGIN = {"top": 8, "bottom": 22, "left": 46}
@@ -67,7 +66,7 @@ function render({ model, el }) {
     entries.find((entry) => entry.dataset.name === focused)?.focus();
   };
   model.on('change', show);
-  hello(model);
+  greet(model);
   show();
   return () => model.off('change', show);
 }
@@ -75,10 +74,10 @@ export default { render };
 """
 
 
-class _Caption(anywidget.AnyWidget):
+class _Caption(Page):
     """Title, legend with the newest values, and a note; text stays text."""
 
-    _esm = joined("_hello.js") + _CAPTION_JS
+    _esm = joined("_greet.js") + _CAPTION_JS
     _css = Path(__file__).with_name("_plots.css")
     title = traitlets.Unicode("").tag(sync=True)
     legend: traitlets.List[Any] = traitlets.List().tag(sync=True)
@@ -138,7 +137,6 @@ class Curves:
             layout=ipywidgets.Layout(width="100%", height=f"{height}px", min_width="0"),
         )
         self._caption.observe(self._hide, "hidden")
-        welcome(self._caption)
         self.widget = ipywidgets.VBox([self._caption, self._figure])
         self.widget.add_class("mg-curves")
 

@@ -8,12 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import anywidget
 import traitlets
 from PIL import Image
 
 from medgan_widgets.errors import DataError
 from medgan_widgets.panels._metrics_lines import sheet
+from medgan_widgets.panels._page import Page
 from medgan_widgets.panels._run_forms import model_defaults
 from medgan_widgets.panels._run_lines import shown
 from medgan_widgets.panels._run_looks import (
@@ -27,12 +27,12 @@ from medgan_widgets.panels._run_looks import (
 from medgan_widgets.panels._scripts import joined
 
 FOLDER = Path(__file__).parent
-SCRIPT = joined("_hello.js", "_monitor_base.js", "_monitor_forms.js", "training_monitor.js")
-BELOW = joined("_hello.js", "_monitor_base.js", "_monitor_timeline.js")
+SCRIPT = joined("_greet.js", "_monitor_base.js", "_monitor_forms.js", "training_monitor.js")
+BELOW = joined("_greet.js", "_monitor_base.js", "_monitor_timeline.js")
 NEWEST = -1.0
 
 
-class RunControls(anywidget.AnyWidget):
+class RunControls(Page):
     """The page's upper half: run, buttons, progress and forms."""
 
     _esm = SCRIPT
@@ -45,7 +45,7 @@ class RunControls(anywidget.AnyWidget):
     made = traitlets.Unicode("").tag(sync=True)  # the model made last
 
 
-class Timeline(anywidget.AnyWidget):
+class Timeline(Page):
     """The page's lower half: pictures through time, alarms, and who trains."""
 
     _esm = BELOW

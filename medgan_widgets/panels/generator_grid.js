@@ -81,10 +81,12 @@ function makeView(model, el, store) {
       h('span', { class: 'mg-mark' }, h('b', {}, 'SYNTHETIC'), h('span', {}))));
     const rows = [];
     for (let n = 0; n < total; n += columns) rows.push(h('div', { role: 'row' }, ...nodes.slice(n, n + columns)));
+    const focused = cells.contains(document.activeElement);
     cells.replaceChildren(...rows);
     look.active = Math.min(look.active, Math.max(0, total - 1));
     store.tiles.forEach((_, place) => draw(place));
     mark();
+    if (focused) nodes[look.active]?.focus({ preventScroll: true });
   }
   function draw(place) {
     const [node, tile] = [nodes[place], store.tiles.get(place)];
@@ -193,6 +195,7 @@ export default () => {
   return {
     initialize({ model }) {
       store = newStore(model);
+      greet(model);
       model.on('msg:custom', store.receive);
       model.on('change:picture', store.restore);
       store.restore().catch(() => {}).finally(store.hello);

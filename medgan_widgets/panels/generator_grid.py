@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import anywidget
 import numpy as np
 import traitlets
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from medgan_widgets.errors import MedganError, NotRunnableError, RequestError
 from medgan_widgets.images import contact_sheet, padded
 from medgan_widgets.jobs import Job, submit
 from medgan_widgets.panels._choices import MOST_COLUMNS, choice, request_of, runnable
+from medgan_widgets.panels._page import Page
 from medgan_widgets.panels._panel import Panel
 from medgan_widgets.panels._saves import Saves
 from medgan_widgets.panels._scripts import joined
@@ -31,12 +31,12 @@ from medgan_widgets.seeds import Value, labels_from_seeds, whole_number
 log = logging.getLogger(__name__)
 
 SCRIPT = joined(
-    *("_clipboard.js", "_grid_base.js", "_grid_store.js", "_grid_extras.js", "_grid_controls.js"),
-    *("_large_view.js", "generator_grid.js"),
+    *("_greet.js", "_clipboard.js", "_grid_base.js", "_grid_store.js", "_grid_extras.js"),
+    *("_grid_controls.js", "_large_view.js", "generator_grid.js"),
 )
 
 
-class _Canvas(anywidget.AnyWidget):
+class _Canvas(Page):
     """The page's half: controls, tiles and the large view."""
 
     _esm = SCRIPT
@@ -276,8 +276,6 @@ class GeneratorGrid(Panel):
         kind = content.get("kind") if isinstance(content, Mapping) else None
         try:
             if kind == "hello":
-                # This answer goes out from here, so that the kernel hears us while a cell runs.
-                self.canvas.send({"kind": "welcome"})
                 self._feed.hello(int(content.get("id", 0)), content.get("have", ()))
             elif kind == "painted":
                 self._feed.painted(int(content.get("frame", 0)))

@@ -62,7 +62,7 @@ function render({ model, el }) {
     say('saved');
   };
   model.on('msg:custom', answer);
-  hello(model);
+  greet(model);
   const stop = follow(model, ['rows', 'log', 'more'], draw);
   return () => {
     stop();

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import anywidget
 import ipywidgets
 import pandas as pd
 import traitlets
@@ -32,7 +31,8 @@ from medgan_widgets.panels._metrics_lines import (
     sheet,
     usage_row,
 )
-from medgan_widgets.panels._panel import Panel, welcome
+from medgan_widgets.panels._page import Page
+from medgan_widgets.panels._panel import Panel
 from medgan_widgets.panels._plots import Curves, side_by_side
 from medgan_widgets.panels._run_looks import Looker
 from medgan_widgets.panels._scripts import joined
@@ -48,10 +48,10 @@ LOGS = ("latency", "speed")  # of the live plots; memory begins at 0
 Runs = str | Path | Sequence[str | Path]
 
 
-class _Table(anywidget.AnyWidget):
+class _Table(Page):
     """A table under its title and buttons; what it is told is set as text."""
 
-    _esm = joined("_hello.js", "_monitor_base.js", "_clipboard.js", "metrics_plot.js")
+    _esm = joined("_greet.js", "_monitor_base.js", "_clipboard.js", "metrics_plot.js")
     _css = joined("_colours.css", "metrics_plot.css")
     title = traitlets.Unicode().tag(sync=True)
     what = traitlets.Unicode().tag(sync=True)  # the name of its file
@@ -144,8 +144,6 @@ class MetricsPlot(Panel):
         self.score_table.observe(self._relog_scores, "log")
         self.speed_table.on_msg(lambda t, content, _: self._answer(t, content, self.usage_frame))
         self.score_table.on_msg(lambda t, content, _: self._answer(t, content, self.to_frame))
-        welcome(self.speed_table)
-        welcome(self.score_table)
         self.add(scores)
 
     # ------------------------------------------------------------ what it shows

@@ -331,7 +331,7 @@ function render({ model, el }) {
     .flatMap(([names, act]) => names.split(' ').map((name) => [`change:${name}`, act]));
   heard.forEach(([name, act]) => model.on(name, act));
   el.append(root);
-  hello(model);
+  greet(model);
   found();
   [chosen, detail.paint, comparison.draw, broken.draw, shelf.draw].forEach((draw) => draw());
   return () => {

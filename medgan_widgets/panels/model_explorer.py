@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import anywidget
 import traitlets
 from PIL import Image
 
@@ -15,16 +14,17 @@ from medgan_widgets.errors import MedganError, NotRunnableError, RequestError
 from medgan_widgets.panels import _model_details as details
 from medgan_widgets.panels._downloads import Download
 from medgan_widgets.panels._packages import Packages, listing, step
-from medgan_widgets.panels._panel import Panel, welcome
+from medgan_widgets.panels._page import Page
+from medgan_widgets.panels._panel import Panel
 from medgan_widgets.panels._scripts import joined
 
 MOST_COMPARED = 6
 PREVIEW_LIMIT = 4_000_000  # bytes; a row of eight tiles has some hundred thousand
-SCRIPT = joined("_hello.js", "_clipboard.js", "_explorer_packages.js", "model_explorer.js")
+SCRIPT = joined("_greet.js", "_clipboard.js", "_explorer_packages.js", "model_explorer.js")
 _RUNS_ORDER = tuple(details.RUNS)
 
 
-class _View(anywidget.AnyWidget):
+class _View(Page):
     """The page's half: what was asked, and the answer."""
 
     _esm = SCRIPT
@@ -85,7 +85,6 @@ class ModelExplorer(Panel):
         self.view.observe(self._asked, "asked")
         self.view.observe(self._chosen, "selected")
         self.view.on_msg(self._message)
-        welcome(self.view)
 
     @property
     def search_text(self) -> str:
@@ -314,7 +313,7 @@ class ModelExplorer(Panel):
             self._guard(self.refresh)
         elif kind == "compare":
             self._guard(lambda: self.compare(content.get("ids", [])))
-        elif kind != "hello":
+        elif kind != "greet":
             self._guard(lambda: self._packages.heard(content))
 
     def _facts(self) -> Mapping[str, object]:

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import anywidget
 from PIL import Image
 
 from medgan_widgets.errors import MedganError, RequestError, SaveError
+from medgan_widgets.panels._page import Page
 from medgan_widgets.panels._panel import Panel
 from medgan_widgets.panels._review import PER_PAGE, marks_of, review_sheet, reviewed, thumbnails
 from medgan_widgets.panels._scripts import joined
@@ -23,10 +23,10 @@ from medgan_widgets.reader_study.words import banner, question, reading_words, s
 log = logging.getLogger(__name__)
 
 
-class _Page(anywidget.AnyWidget):
+class _Page(Page):
     """The page's half. It has no traits: a saved notebook must hold neither pixels nor truth."""
 
-    _esm = joined("_grid_base.js", "reader_study.js")
+    _esm = joined("_greet.js", "_grid_base.js", "reader_study.js")
     _css = joined("_colours.css", "reader_study.css")
 
 

@@ -89,7 +89,7 @@ function render({ model, el }) {
   });
   const controls = h('div', { class: 'mg-controls' }, picker.field, picker.compare, data, preset, buttons.node);
   el.append(controls, track, making, fresh);
-  hello(model);
+  greet(model);
 
   let run = null;
   const draw = () => {

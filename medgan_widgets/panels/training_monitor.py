@@ -20,7 +20,7 @@ from medgan_widgets.catalogue.words import known_as
 from medgan_widgets.errors import JobCancelled, RequestError
 from medgan_widgets.jobs import Job, submit
 from medgan_widgets.panels import _run_forms as forms
-from medgan_widgets.panels._panel import Panel, welcome
+from medgan_widgets.panels._panel import Panel
 from medgan_widgets.panels._run_lines import PLOTS, shown
 from medgan_widgets.panels._run_looks import Look, Looker, first_run, known_runs
 from medgan_widgets.panels._run_page import RunControls, Timeline, paper, show_controls
@@ -97,8 +97,6 @@ class TrainingMonitor(Panel):
         self._plots.add_class("mg-monitor-plots")
         self._poller = watched(self.visibility, self.refresh, every, lambda: self._curves.values())
         self.controls.on_msg(self._message)
-        welcome(self.controls)
-        welcome(self.timeline)
         self.timeline.observe(self._asked_picture, "asked")
         if run is not None:
             self.attach(run)
@@ -330,7 +328,7 @@ class TrainingMonitor(Panel):
         """Hear the page, on whatever thread."""
         acts: dict[str, Callable[[], object]] = {
             "pause": self.pause, "go on": self.go_on, "stop": self.stop, "resume": self.resume,
-            "refresh": self.refresh, "hello": lambda: None,
+            "refresh": self.refresh, "greet": lambda: None,
             "attach": lambda: self.attach(forms.runs_of(content)),
             "start": lambda: self._start_form(forms.form_of(content)),
             "estimate": lambda: self.estimate(forms.form_of(content)),

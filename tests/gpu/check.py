@@ -21,6 +21,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -43,7 +44,6 @@ from medgan_widgets.phantoms import draw_phantoms  # noqa: E402
 from medgan_widgets.presets import PRESETS  # noqa: E402
 from medgan_widgets.requests import GenerateRequest  # noqa: E402
 from medgan_widgets.training import train  # noqa: E402
-from medgan_widgets.training.state import checkpoints  # noqa: E402
 
 Found = dict[str, Any]
 SEEDS = [3, 1, 4, 1, 5, 9, 2, 6, 2**64 - 1]
@@ -245,10 +245,8 @@ class Check:
 
     def medigan(self) -> Found:
         """One package in its process on the card: a seed is its image, alone and in a batch."""
-        try:
-            import medigan  # noqa: F401
-        except ImportError as error:
-            return {"skipped": f"medigan is not installed here ({error})"}
+        if find_spec("medigan") is None:
+            return {"skipped": "medigan is not installed here"}
         from medgan_widgets.medigan.workers import end_workers
         from tests.medigan_bench import GOOD, Bench
 
@@ -278,7 +276,7 @@ class Check:
             "features": float(max(np.abs(a - b).max() / np.abs(a).max()
                                   for a, b in zip(here, there, strict=True))),
             "FD": _relative(frechet_distance(*here), frechet_distance(*there)),
-            "KID": _relative(kernel_distance(*here)[0], kernel_distance(*there)[0]),
+            "KID": _relative(kernel_distance(*here), kernel_distance(*there)),
         }  # fmt: skip
         for name, apart in found.items():
             self.expect(apart < 1e-4, f"{name}: {apart:.2g} from the processor")
@@ -308,12 +306,11 @@ class Check:
                     break
             for _ in train(half, resume=True):
                 pass
-            same = checkpoints(whole)[-1].read_bytes() == checkpoints(half)[-1].read_bytes()
             apart = _weights_apart(whole, half)
             self.expect(apart < 1e-3, f"{preset}: a resumed run is {apart:.2g} away")
             self.card.most(anew=True)
             rates = []
-            for step in train(root / "long", **about, kimg=1e6, tick_kimg=50 * batch / 1000):
+            for step in train(root / "long", **about, kimg=1e6, tick_kimg=16 * batch / 1000):
                 rates.append(step.images_per_second)
                 if time.monotonic() - began > seconds:
                     break
@@ -321,7 +318,7 @@ class Check:
             "images_per_s": float(np.median(rates[1:] or rates)),
             "kimg": step.kimg,
             "most_bytes": self.card.most(),
-            "resume_equal_bytes": same,
+            "resume_equal": apart == 0,
             "resume_weights_apart": apart,
         }
 
