@@ -210,16 +210,11 @@ class _Worker:
 
     def run_beside(self, job: Job[Any]) -> None:
         """Run a job on a thread of its own."""
-
-        def work() -> None:
-            job._run()
-            with self._news:
-                del self._beside[job]
-
-        thread = threading.Thread(target=work, name="medgan-beside", daemon=True)
+        thread = threading.Thread(target=job._run, name="medgan-beside", daemon=True)
         with self._news:
+            self._beside = {one: its for one, its in self._beside.items() if its.is_alive()}
             self._beside[job] = thread
-        thread.start()
+            thread.start()
 
     def drop(self, job: Job[Any]) -> None:
         """Take a job out of the queue if it still waits there."""

@@ -141,11 +141,6 @@ def list_files(root: Path) -> Listing:
     return Listing(files, {name: kinds[name] for name in files}, masks, left_out, notes)
 
 
-def named_files(root: str | Path) -> dict[str, Path]:
-    """Return the files below a place by their path in it, without documents and tables."""
-    return list_files(Path(root)).files
-
-
 def kind_of(place: Path | Listing, kind: str | None = None) -> str:
     """Return the kind of data in a place: ``"folder"``, ``"dicom"``, ``"nifti"`` or ``"npz"``.
 
@@ -189,25 +184,6 @@ def kind_of_file(path: Path) -> str | None:
     """Return the kind of one file, by its suffix or else its first bytes; None if unknown."""
     known = SUFFIXES.get(path.name[len(stem_of(path.name)) :].lower())
     return known or ("dicom" if _begins_as_dicom(path) else None)
-
-
-def only_array(place: Path) -> Path:
-    """Return the one file of arrays in a place.
-
-    Raises
-    ------
-    DataError
-        When there are none or several.
-    """
-    listing = list_files(place)
-    found = [
-        path
-        for name, path in listing.files.items()
-        if listing.kinds[name] == "npz" and name not in listing.masks
-    ]
-    if len(found) != 1:
-        raise DataError(f"{place} holds {len(found)} files of arrays; give the path of one.")
-    return found[0]
 
 
 def stem_of(name: str) -> str:

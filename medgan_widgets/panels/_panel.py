@@ -21,118 +21,16 @@ from PIL import Image
 
 from medgan_widgets.errors import MedganError
 from medgan_widgets.images import captioned
+from medgan_widgets.panels._scripts import joined
 
 log = logging.getLogger(__name__)
-
-_HEAD_JS = """
-// No plain key pressed inside reaches the notebook, where `m` turns the panel's cell into text and
-// `d d` deletes it; Ctrl+S and the like do. Jupyter passes over an element with this mark; it asks
-// the focused one itself, at the document, first of all: so it is set or taken at the window.
-function guard(root) {
-  root.tabIndex = -1; // a click anywhere inside keeps the focus inside
-  const mark = (event) => {
-    if (!root.contains(event.target)) return;
-    const passes = (event.ctrlKey || event.metaKey) && event.key !== 'Enter'; // which runs the cell
-    event.target.toggleAttribute('data-lm-suppress-shortcuts', !passes);
-  };
-  window.addEventListener('keydown', mark, true);
-  return () => window.removeEventListener('keydown', mark, true);
-}
-
-// JupyterLab keeps a panel in the file only where a setting says so, and without it the reopened
-// notebook says "model not found" in its place. Other front ends have no such context.
-function keep(manager) {
-  const { context } = manager;
-  if (context.mgKept) return;
-  context.mgKept = true;
-  context.saveState.connect((_, now) => {
-    if (now !== 'started') return;
-    const kept = manager.get_state_sync({ drop_defaults: true });
-    if (!Object.keys(kept.state).length) return; // without a kernel: what is in the file stays
-    context.model.setMetadata?.('widgets', { 'application/vnd.jupyter.widget-state+json': kept });
-  });
-}
-
-// A kernel that is shut down takes the panel's other half with it; Jupyter marks a restart alone.
-function watchKernel(manager, root) {
-  const session = manager.context.sessionContext;
-  const hear = (_, { newValue }) => {
-    if (!newValue) root.classList.add('jupyter-widgets-disconnected');
-  };
-  session.kernelChanged.connect(hear);
-  return () => session.kernelChanged.disconnect(hear);
-}
-
-function render({ model, el }) {
-  el.classList.add('mg-head');
-  const line = (tag, name, attributes) => {
-    const node = document.createElement(tag);
-    node.className = `mg-${name}`;
-    Object.entries(attributes).forEach(([key, value]) => node.setAttribute(key, value));
-    const show = () => {
-      node.textContent = model.get(name);
-      node.classList.toggle('mg-empty', !model.get(name));
-    };
-    model.on(`change:${name}`, show);
-    show();
-    el.append(node);
-    return () => model.off(`change:${name}`, show);
-  };
-  const stop = [
-    line('div', 'title', { role: 'heading', 'aria-level': '3' }),
-    line('div', 'status', { role: 'status', 'aria-live': 'polite' }),
-    line('div', 'error', { role: 'alert', 'aria-live': 'assertive' }),
-  ];
-  let tries = 0;
-  const find = () => {
-    const root = el.closest('.mg-panel');
-    if (!root) {
-      if (tries++ < 100) setTimeout(find, 50);
-      return;
-    }
-    stop.push(guard(root));
-    const manager = model.widget_manager;
-    if (!manager?.context?.sessionContext) return;
-    keep(manager);
-    stop.push(watchKernel(manager, root));
-  };
-  find();
-  return () => stop.forEach((end) => end());
-}
-export default { render };
-"""
-
-_HEAD_CSS = """
-.mg-panel { color: var(--jp-ui-font-color1, var(--vscode-foreground, #212121));
-  font-family: var(--jp-ui-font-family, system-ui, sans-serif);
-  font-size: var(--jp-ui-font-size1, 13px); max-width: 100%; overflow: visible; outline: none; }
-.mg-head { display: flex; flex-wrap: wrap; gap: 2px 12px; align-items: baseline; width: 100%;
-  padding: 6px 2px; box-sizing: border-box; }
-.mg-title { font-weight: 600; font-size: 1.1em; }
-.mg-status { color: var(--jp-ui-font-color2, var(--vscode-descriptionForeground, #616161)); }
-.mg-error { flex-basis: 100%; padding: 4px 8px; border-left: 3px solid
-  var(--jp-error-color1, #d32f2f); background: var(--jp-layout-color2, transparent);
-  overflow-wrap: anywhere; }
-.mg-error.mg-empty { position: absolute; width: 0; height: 0; padding: 0; border: 0;
-  overflow: hidden; }
-.mg-panel .mg-panel .mg-title { display: none; }
-/* Without a kernel ipywidgets marks every widget with a broken link; a sentence says it better. */
-.mg-panel.jupyter-widgets-disconnected::before,
-.mg-panel .jupyter-widgets-disconnected::before { content: none; }
-.mg-panel.jupyter-widgets-disconnected > .mg-head::before { flex-basis: 100%; padding: 4px 14px;
-  box-sizing: border-box; font: inherit; line-height: inherit; color: inherit;
-  content: 'A saved view, without a kernel: run the cells above, then this one, to use it.';
-  border-left: 3px solid var(--jp-warn-color1, #b26a00);
-  background: var(--jp-layout-color2, transparent); }
-.mg-panel .mg-panel.jupyter-widgets-disconnected > .mg-head::before { content: none; }
-"""
 
 
 class Head(anywidget.AnyWidget):
     """The lines at the top of a panel, as plain text."""
 
-    _esm = _HEAD_JS
-    _css = _HEAD_CSS
+    _esm = joined("_head.js")
+    _css = joined("_head.css")
     title = traitlets.Unicode("").tag(sync=True)
     status = traitlets.Unicode("").tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
