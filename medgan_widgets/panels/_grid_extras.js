@@ -139,7 +139,13 @@ function makeSources(model, store, note) {
     } });
   const choose = h('button', { type: 'button', onclick: () => files.click() }, 'Choose images…');
   files.tabIndex = -1;
-  const take = () => path.value.trim() && !note.disconnected() && model.send({ kind: 'sources', path: path.value.trim() });
+  let taken = ''; // Enter, then the change that it makes
+  const take = () => {
+    const wanted = path.value.trim();
+    if (!wanted || wanted === taken || note.disconnected()) return;
+    taken = wanted;
+    model.send({ kind: 'sources', path: wanted });
+  };
   const path = h('input', { type: 'text', placeholder: 'or a folder or file path', 'aria-label': 'folder or image on the kernel\'s machine',
     onchange: take, onkeydown: (event) => event.key === 'Enter' && take() });
   const clear = h('button', { type: 'button', onclick: () => model.send({ kind: 'sources' }) }, 'Clear');
@@ -154,7 +160,7 @@ function makeSources(model, store, note) {
       text.textContent = count ? `${count} image${count > 1 ? 's' : ''} of yours` : 'samples that come with the model';
       text.title = names;
       clear.hidden = !count;
-      if (!count) path.value = '';
+      if (!count) path.value = taken = '';
     },
   };
 }

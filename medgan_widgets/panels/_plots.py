@@ -28,7 +28,9 @@ _MARGIN = {"top": 8, "bottom": 22, "left": 46}
 _LETTER = 7  # pixels, of what x is, beside the end of its axis
 _DASHES: tuple[Dash, ...] = ("solid", "dashed", "dotted", "dash_dotted")
 
-_CAPTION_JS = """
+CAPTION = (
+    joined("_greet.js")
+    + """
 function render({ model, el }) {
   el.classList.add('mg-curves-caption');
   const node = (name, text = '') => {
@@ -72,12 +74,13 @@ function render({ model, el }) {
 }
 export default { render };
 """
+)
 
 
 class _Caption(Page):
     """Title, legend with the newest values, and a note; text stays text."""
 
-    _esm = joined("_greet.js") + _CAPTION_JS
+    _esm = CAPTION
     _css = Path(__file__).with_name("_plots.css")
     title = traitlets.Unicode("").tag(sync=True)
     legend: traitlets.List[Any] = traitlets.List().tag(sync=True)

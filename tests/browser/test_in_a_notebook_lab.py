@@ -52,7 +52,12 @@ def click(page, node) -> None:
     page.mouse.click(box["x"] + 4, box["y"] + 4)
 
 
-@pytest.mark.parametrize("tab", PLACES)
+def slow_but(some, kept):
+    """One of each runs always, the others beside: half a minute each."""
+    return [one if one == kept else pytest.param(one, marks=pytest.mark.slow) for one in some]
+
+
+@pytest.mark.parametrize("tab", slow_but(PLACES, 1))
 def test_no_plain_key_inside_a_panel_reaches_the_notebook(lab, tab):
     opened = lab.open(lab.write(f"keys_{tab}.ipynb", ALL.format(tab=tab), "1 + 1"), height=1600)
     page = opened.page
@@ -170,7 +175,7 @@ SILENT = {
 }
 
 
-@pytest.mark.parametrize("what", SILENT)
+@pytest.mark.parametrize("what", slow_but(SILENT, "generate"))
 def test_the_first_click_while_a_cell_runs_is_answered(lab, what):
     source, act, answered = SILENT[what]
     opened = lab.open(

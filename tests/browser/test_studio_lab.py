@@ -157,24 +157,6 @@ def test_the_kernel_answers_while_it_generates_and_cancel_stops(lab, engine):
     assert "cancelled" in opened.output(2)
 
 
-def test_jupyters_shortcuts_do_not_reach_out_of_the_studio(lab):
-    opened = lab.open(lab.write("keys.ipynb", GENERATE, "1 + 1"))
-    page = opened.page
-    opened.run(0)
-    press_generate(page)
-    painted(page, 16)
-    tile = page.locator(".mg-tile.mg-made").first
-    tab = page.get_by_role("tab", name="Generate")
-    button = page.locator(".mg-grid").get_by_role("button", name="Generate")
-    for place in (tile, tab, button):
-        place.focus()
-        for key in ("d", "d", "x", "a", "b"):
-            page.keyboard.press(key)
-        page.wait_for_timeout(150)
-        assert opened.cells() == 2
-    assert opened.page.locator(".mg-studio").count() == 1
-
-
 @pytest.mark.slow
 def test_two_studios_do_not_mix(lab, engine):
     other = "second = mw.Studio(seed=100, images=4)\nsecond.top.selected = 1\nsecond"
