@@ -111,6 +111,6 @@ def test_a_restarted_kernel_is_said_and_the_images_stay(lab):
         "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()"
     )
     page.wait_for_function(
-        "() => document.querySelector('.mg-note').textContent.includes('kernel is gone')"
+        "() => document.querySelector('.mg-note').textContent.includes('No kernel is behind')"
     )
     assert page.locator(".mg-made").count() == 6
