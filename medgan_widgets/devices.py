@@ -67,7 +67,13 @@ def visible_number(device: str) -> str:
     listed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if not index or listed is None:
         return index
-    return listed.split(",")[int(index)].strip()
+    numbers = [one.strip() for one in listed.split(",")]
+    if int(index) >= len(numbers):
+        raise RequestError(
+            f"{device} is not in CUDA_VISIBLE_DEVICES={listed!r}, which was changed after CUDA had "
+            "started; set it before the kernel starts."
+        )
+    return numbers[int(index)]
 
 
 def free_bytes(device: torch.device) -> int:

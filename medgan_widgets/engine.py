@@ -126,7 +126,7 @@ class Engine:
         if card.origin == "medigan":
             spec = self.catalogue.package_of(card.id)
             threads = torch.get_num_threads()
-            stream = MediganStream(card, spec, request, self._package_device, threads)
+            stream = MediganStream(card, spec, request, self.device_of(card.id), threads)
             return _Watched(stream, self, card.id)
         began, known = time.perf_counter(), self._residents.holds(card, request.mode)
         self._with_room(card, partial(self._ready, card, request.mode))
@@ -195,7 +195,7 @@ class Engine:
         card = self._checked_card(request)
         if card.origin == "medigan":
             spec = self.catalogue.package_of(card.id)
-            device = self._package_device.partition(":")[0]
+            device = self.device_of(card.id).partition(":")[0]
             return medigan_recipe(card, spec, request, device, torch.get_num_threads())
         return {
             **request.to_dict(),
@@ -214,10 +214,10 @@ class Engine:
         """The device, as torch names it."""
         return str(self._device)
 
-    @property
-    def _package_device(self) -> str:
-        """Where medigan's packages compute: they know CUDA and the CPU."""
-        return str(self._device) if self._device.type == "cuda" else "cpu"
+    def device_of(self, model_id: str) -> str:
+        """Return where a model computes: medigan's packages know CUDA and the CPU alone."""
+        hosted = self.catalogue[model_id].origin == "medigan"
+        return "cpu" if hosted and self._device.type != "cuda" else str(self._device)
 
     @property
     def device_name(self) -> str:
@@ -384,7 +384,8 @@ class _Watched(Iterator[Batch]):
         if first and self._began is not None:
             waited = time.perf_counter() - self._began
             load = None if self._warm else max(0.0, waited - batch.seconds)
-            told.asked(self._id, device=self._engine.device, load_seconds=load)
+            device = self._engine.device_of(self._id)
+            told.asked(self._id, device=device, load_seconds=load)
             told.answered(self._id, waited)
         self._engine.tell(self._id, batch, hosted=True)
         return batch

@@ -104,6 +104,9 @@ class FakeEngine:
                 seconds=0.001,
             )
 
+    def device_of(self, model_id: str) -> str:
+        return self.device
+
     def remark(self, model_id: str) -> str:
         return ""
 

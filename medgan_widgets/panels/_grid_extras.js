@@ -139,15 +139,15 @@ function makeSources(model, store, note) {
     } });
   const choose = h('button', { type: 'button', onclick: () => files.click() }, 'Choose images…');
   files.tabIndex = -1;
-  let taken = ''; // Enter, then the change that it makes
-  const take = () => {
-    const wanted = path.value.trim();
-    if (!wanted || wanted === taken || note.disconnected()) return;
-    taken = wanted;
-    model.send({ kind: 'sources', path: wanted });
+  let entered = false; // Enter may make a change event of its own, or not: JupyterLab keeps it away
+  const take = (event) => {
+    const again = event.type === 'change' && entered;
+    entered = event.type === 'keydown';
+    if (again || !path.value.trim() || note.disconnected()) return;
+    model.send({ kind: 'sources', path: path.value.trim() });
   };
   const path = h('input', { type: 'text', placeholder: 'or a folder or file path', 'aria-label': 'folder or image on the kernel\'s machine',
-    onchange: take, onkeydown: (event) => event.key === 'Enter' && take() });
+    onchange: take, onkeydown: (event) => event.key === 'Enter' && take(event), oninput: () => { entered = false; } });
   const clear = h('button', { type: 'button', onclick: () => model.send({ kind: 'sources' }) }, 'Clear');
   const text = h('span', { class: 'mg-quiet', role: 'status' });
   const node = h('div', { class: 'mg-sources', role: 'group', 'aria-label': 'source images' },
@@ -160,7 +160,7 @@ function makeSources(model, store, note) {
       text.textContent = count ? `${count} image${count > 1 ? 's' : ''} of yours` : 'samples that come with the model';
       text.title = names;
       clear.hidden = !count;
-      if (!count) path.value = taken = '';
+      if (!count) path.value = '';
     },
   };
 }

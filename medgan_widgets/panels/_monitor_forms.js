@@ -18,7 +18,7 @@ function newForm(name, rows, submit) {
   const node = h('form', { class: 'mg-form', 'aria-label': name, novalidate: true }, h('div', { class: 'mg-fields' }, ...fields));
   node.addEventListener('submit', (event) => { event.preventDefault(); submit(values()); });
   node.addEventListener('keydown', (event) => { // in a cell, JupyterLab keeps Enter from doing it
-    if (event.key !== 'Enter' || event.isComposing || event.target.tagName === 'BUTTON') return;
+    if (event.key !== 'Enter' || event.isComposing || event.target.tagName !== 'INPUT') return;
     event.preventDefault();
     node.requestSubmit();
   });

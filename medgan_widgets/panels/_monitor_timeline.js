@@ -76,7 +76,6 @@ function render({ model, el }) {
   const text = h('span', {});
   const line = h('div', { class: 'mg-state-line' }, dot, text);
   el.append(pictures.node, alarms.node, line);
-  greet(model);
   const stop = follow(model, ['state_line', 'state', 'run'], () => {
     text.textContent = model.get('state_line');
     line.dataset.state = model.get('state');

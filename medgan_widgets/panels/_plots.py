@@ -22,15 +22,12 @@ from PIL import Image
 
 from medgan_widgets.panels._lines import Dash, Line, X, axes_of, drawn, latest, thinned
 from medgan_widgets.panels._page import Page
-from medgan_widgets.panels._scripts import joined
 
 _MARGIN = {"top": 8, "bottom": 22, "left": 46}
 _LETTER = 7  # pixels, of what x is, beside the end of its axis
 _DASHES: tuple[Dash, ...] = ("solid", "dashed", "dotted", "dash_dotted")
 
-CAPTION = (
-    joined("_greet.js")
-    + """
+CAPTION = """
 function render({ model, el }) {
   el.classList.add('mg-curves-caption');
   const node = (name, text = '') => {
@@ -68,13 +65,11 @@ function render({ model, el }) {
     entries.find((entry) => entry.dataset.name === focused)?.focus();
   };
   model.on('change', show);
-  greet(model);
   show();
   return () => model.off('change', show);
 }
 export default { render };
 """
-)
 
 
 class _Caption(Page):

@@ -27,8 +27,8 @@ from medgan_widgets.panels._run_looks import (
 from medgan_widgets.panels._scripts import joined
 
 FOLDER = Path(__file__).parent
-SCRIPT = joined("_greet.js", "_monitor_base.js", "_monitor_forms.js", "training_monitor.js")
-BELOW = joined("_greet.js", "_monitor_base.js", "_monitor_timeline.js")
+SCRIPT = joined("_monitor_base.js", "_monitor_forms.js", "training_monitor.js")
+BELOW = joined("_monitor_base.js", "_monitor_timeline.js")
 NEWEST = -1.0
 
 

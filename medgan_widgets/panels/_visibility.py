@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import anywidget
 import traitlets
 
+from medgan_widgets.panels._page import Page
 from medgan_widgets.panels._plots import Curves
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ export default () => {
 """
 
 
-class Visibility(anywidget.AnyWidget):
+class Visibility(Page):
     """Tells the kernel whether its panel can be seen: ``visible``, False until a page says so."""
 
     _esm = _JS

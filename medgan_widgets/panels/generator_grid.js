@@ -195,7 +195,6 @@ export default () => {
   return {
     initialize({ model }) {
       store = newStore(model);
-      greet(model);
       model.on('msg:custom', store.receive);
       model.on('change:picture', store.restore);
       store.restore().catch(() => {}).finally(store.hello);

@@ -31,7 +31,7 @@ from medgan_widgets.seeds import Value, labels_from_seeds, whole_number
 log = logging.getLogger(__name__)
 
 SCRIPT = joined(
-    *("_greet.js", "_clipboard.js", "_grid_base.js", "_grid_store.js", "_grid_extras.js"),
+    *("_clipboard.js", "_grid_base.js", "_grid_store.js", "_grid_extras.js"),
     *("_grid_controls.js", "_large_view.js", "generator_grid.js"),
 )
 
@@ -262,7 +262,7 @@ class GeneratorGrid(Panel):
         if job.state == "done":
             self.status = (
                 f"{_images(made).capitalize()} of {pictures.request.model_id}, "
-                f"{_seeds(seeds)}, made on {self._engine.device}."
+                f"{_seeds(seeds)}, made on {self._engine.device_of(pictures.request.model_id)}."
                 f" {self._engine.remark(pictures.request.model_id)}"
             ).strip()
         elif job.state == "cancelled":

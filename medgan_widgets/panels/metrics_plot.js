@@ -62,7 +62,6 @@ function render({ model, el }) {
     say('saved');
   };
   model.on('msg:custom', answer);
-  greet(model);
   const stop = follow(model, ['rows', 'log', 'more'], draw);
   return () => {
     stop();

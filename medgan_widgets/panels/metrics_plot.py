@@ -51,7 +51,7 @@ Runs = str | Path | Sequence[str | Path]
 class _Table(Page):
     """A table under its title and buttons; what it is told is set as text."""
 
-    _esm = joined("_greet.js", "_monitor_base.js", "_clipboard.js", "metrics_plot.js")
+    _esm = joined("_monitor_base.js", "_clipboard.js", "metrics_plot.js")
     _css = joined("_colours.css", "metrics_plot.css")
     title = traitlets.Unicode().tag(sync=True)
     what = traitlets.Unicode().tag(sync=True)  # the name of its file

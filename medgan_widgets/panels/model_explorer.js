@@ -331,7 +331,6 @@ function render({ model, el }) {
     .flatMap(([names, act]) => names.split(' ').map((name) => [`change:${name}`, act]));
   heard.forEach(([name, act]) => model.on(name, act));
   el.append(root);
-  greet(model);
   found();
   [chosen, detail.paint, comparison.draw, broken.draw, shelf.draw].forEach((draw) => draw());
   return () => {

@@ -20,7 +20,7 @@ from medgan_widgets.panels._scripts import joined
 
 MOST_COMPARED = 6
 PREVIEW_LIMIT = 4_000_000  # bytes; a row of eight tiles has some hundred thousand
-SCRIPT = joined("_greet.js", "_clipboard.js", "_explorer_packages.js", "model_explorer.js")
+SCRIPT = joined("_clipboard.js", "_explorer_packages.js", "model_explorer.js")
 _RUNS_ORDER = tuple(details.RUNS)
 
 
@@ -313,7 +313,7 @@ class ModelExplorer(Panel):
             self._guard(self.refresh)
         elif kind == "compare":
             self._guard(lambda: self.compare(content.get("ids", [])))
-        elif kind != "greet":
+        else:
             self._guard(lambda: self._packages.heard(content))
 
     def _facts(self) -> Mapping[str, object]:

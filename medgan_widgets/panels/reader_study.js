@@ -250,7 +250,6 @@ export default () => {
       store = newReading(model);
       const receive = (message, buffers) => store.receive(message, buffers);
       model.on('msg:custom', receive);
-      greet(model);
       document.addEventListener('visibilitychange', store.visibility);
       store.hello();
       return () => {

@@ -89,7 +89,6 @@ function render({ model, el }) {
   });
   const controls = h('div', { class: 'mg-controls' }, picker.field, picker.compare, data, preset, buttons.node);
   el.append(controls, track, making, fresh);
-  greet(model);
 
   let run = null;
   const draw = () => {

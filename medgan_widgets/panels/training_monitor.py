@@ -290,7 +290,8 @@ class TrainingMonitor(Panel):
             with self._lock:
                 if self._closed:
                     return
-                self.controls.busy = ""
+                if self.controls.busy == kind:
+                    self.controls.busy = ""
                 if job.state == "done":
                     self._guard(lambda: done(job.items[0]))
                 else:
@@ -328,7 +329,7 @@ class TrainingMonitor(Panel):
         """Hear the page, on whatever thread."""
         acts: dict[str, Callable[[], object]] = {
             "pause": self.pause, "go on": self.go_on, "stop": self.stop, "resume": self.resume,
-            "refresh": self.refresh, "greet": lambda: None,
+            "refresh": self.refresh,
             "attach": lambda: self.attach(forms.runs_of(content)),
             "start": lambda: self._start_form(forms.form_of(content)),
             "estimate": lambda: self.estimate(forms.form_of(content)),

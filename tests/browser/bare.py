@@ -182,13 +182,8 @@ class BareWidget:
         )
 
     def sent(self) -> list[dict[str, Any]]:
-        """Custom messages of the page so far, each ``{"content": ..., "bytes": [lengths]}``.
-
-        Without the greetings, which ask for nothing.
-        """
-        messages: list[dict[str, Any]] = self.page.evaluate(
-            "() => window.model.sent.filter((one) => one.content.kind !== 'greet')"
-        )
+        """Custom messages of the page so far, each ``{"content": ..., "bytes": [lengths]}``."""
+        messages: list[dict[str, Any]] = self.page.evaluate("() => window.model.sent")
         return messages
 
     def saved(self) -> list[dict[str, Any]]:

@@ -49,7 +49,7 @@ WIDER = """() => [...document.querySelectorAll('.mg-board *')]
 def table(bare):
     def mount(state, width=1000, dark=False, **changes):
         css = joined("_colours.css", "metrics_plot.css")
-        script = joined("_greet.js", "_monitor_base.js", "_clipboard.js", "metrics_plot.js")
+        script = joined("_monitor_base.js", "_clipboard.js", "metrics_plot.js")
         return bare(script, {**state, **changes}, css=css, width=width, dark=dark)
 
     return mount
