@@ -149,6 +149,28 @@ def test_a_file_saved_as_jupyterlab_saves_it_shows_its_images_again(lab):
     painted(lab.open(name).page, 4)
 
 
+def test_the_file_keeps_our_panels_alone_and_no_name_of_a_source(lab):
+    other = "import ipywidgets\nipywidgets.Text('somebody else wrote this')"
+    named = "grid.canvas.sources = {'count': 1, 'names': 'smith.png'}"
+    name = lab.write("kept.ipynb", GRID, other, named, GRID.replace("grid", "second"))
+    opened = lab.open(name)
+    for cell in range(4):
+        opened.run(cell)
+    opened.page.locator(".mg-grid").nth(1).wait_for()
+    opened.save()
+    text = (lab.notebooks / name).read_text("utf-8")
+    assert text.count('"mg-panel"') == 2
+    assert text.count("somebody else wrote this") == 2, "in its cell and as its output's text"
+    assert "smith" not in text.replace(named, "")
+    opened.page.close()
+    lab.shut_down_kernels()
+    again = lab.open(name)  # one panel run anew leaves the other's saved view in the file
+    again.run(3)
+    again.page.locator(".mg-grid").nth(1).wait_for()
+    again.save()
+    assert (lab.notebooks / name).read_text("utf-8").count('"mg-panel"') == 2
+
+
 SILENT = {
     "explore": (
         "studio = mw.Studio()\nstudio",
