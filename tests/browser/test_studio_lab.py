@@ -193,7 +193,7 @@ def test_fifty_clicks_and_a_restarted_kernel_lose_nothing(lab, engine):
     assert np.array_equal(painted(page, 16), expected(engine))
     said = page.locator(".mg-studio, .mg-studio *").evaluate_all(
         "(nodes) => nodes.map((node) => getComputedStyle(node, '::before').content)"
-        ".filter((text) => text.includes('run this cell') || text.includes('\uf127'))"
+        ".filter((text) => text.includes('then this one') || text.includes('\uf127'))"
     )
     assert len(said) == 1, "one sentence, not a broken link on every widget"
 
