@@ -42,7 +42,7 @@ def check(monkeypatch: pytest.MonkeyPatch) -> gpu.Check:
     monkeypatch.setattr(gpu, "PRESETS", small)
     monkeypatch.setattr("medgan_widgets.presets.PRESETS", small)
     monkeypatch.setattr("medgan_widgets.medigan.behaviour.CLOCK_STEP", 0.0)
-    return gpu.Check(FakeCard(), 30.0, ["phantom-mammogram", "phantom-brain-mri"])
+    return gpu.Check(FakeCard(), 600.0, ["phantom-mammogram", "phantom-brain-mri"])
 
 
 def test_without_cuda_it_says_so_and_runs_nothing(root: Path, tmp_path: Path) -> None:
