@@ -36,9 +36,9 @@ class Net(nn.Module):
 def generate(model_file, num_samples, output_path, save_images, input_latent_vector=None, **kwargs):
     net = Net()
     net.load_state_dict(torch.load(model_file, map_location="cpu"))
-    net.eval()
     z = torch.randn(num_samples, 8, 1, 1) if input_latent_vector is None else input_latent_vector
-    return [np.uint8(255 * image) for image in net(z).detach().numpy()]
+    made = net.eval().to(z.device)(z)
+    return [np.uint8(255 * image) for image in made.detach().cpu().numpy()]
 """
 
 

@@ -37,10 +37,10 @@ function reached(ids, states) {
 // Source images may show patients, and their names may name them: a file that travels has neither.
 function withoutSources(model) {
   const { picture, sources } = model.state;
-  if (!sources) return model;
+  if (!sources && !picture) return model;
   const sheets = { ...picture?.sheets };
   delete sheets.source;
-  return { ...model, state: { ...model.state, sources: {}, picture: { ...picture, sheets } },
+  return { ...model, state: { ...model.state, sources: {}, ...(picture && { picture: { ...picture, sheets } }) },
     buffers: (model.buffers || []).filter(({ path }) => !path.includes('source')) };
 }
 

@@ -23,7 +23,7 @@ const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 function makeAsk(model, note) {
   let timer = 0;
   const silent = (nothing) => () => {
-    if (!nothing()) note('No answer from the kernel: it is busy, or was restarted; run the cell again.');
+    if (!nothing()) note('No answer from the kernel: it is busy, or gone; then run the cells above and this one again.');
   };
   const wait = (answered) => { clearTimeout(timer); timer = setTimeout(silent(answered), SILENT); };
   const ask = (changes) => {

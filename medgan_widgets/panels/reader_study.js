@@ -10,7 +10,7 @@ function newReading(model) {
   const say = (text) => { store.note = text; tell('note'); };
   const gone = () => [...store.views].some((view) => view.gone());
   const ask = (content) => {
-    if (gone()) { say('The kernel is gone; what is answered is saved. Run this cell again to go on.'); return; }
+    if (gone()) { say('The kernel is gone; what is answered is saved. Run the cells above, then this one, to go on.'); return; }
     store.busy = true;
     clearTimeout(store.timer);
     store.timer = setTimeout(() => {
@@ -175,7 +175,7 @@ function makeReader(el, store) {
     const done = one ? one.number - 1 : told.answered ?? 0;
     bar.value = told.of ? (stage === 'review' ? 1 : done / told.of) : 0;
     count.textContent = stage === 'trial' ? `${one.number} of ${told.of}` : told.of ? `${stage === 'review' ? told.of : done} of ${told.of} answered` : '';
-    text.replaceChildren(...(told.lines || ['Run this cell to go on with the reading.']).map((line) => h('p', {}, line)));
+    text.replaceChildren(...(told.lines || ['Run the cells above, then this one, to go on with the reading.']).map((line) => h('p', {}, line)));
     begin.textContent = told.answered ? 'Go on' : 'Begin';
     if (stage === 'trial') showTrial();
     if (stage === 'review') showReview();

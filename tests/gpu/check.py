@@ -20,53 +20,30 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import medgan_widgets as mw
+from medgan_widgets.catalogue import Catalogue
+from medgan_widgets.checkpoints import read_generator
+from medgan_widgets.engine import Engine
+from medgan_widgets.features import PHANTOM_CNN, features_from_images
+from medgan_widgets.metrics import frechet_distance, kernel_distance
+from medgan_widgets.phantoms import draw_phantoms
+from medgan_widgets.presets import PRESETS
+from medgan_widgets.requests import GenerateRequest
+from medgan_widgets.training import train
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
-
-import medgan_widgets as mw  # noqa: E402
-from medgan_widgets.catalogue import Catalogue  # noqa: E402
-from medgan_widgets.checkpoints import read_generator  # noqa: E402
-from medgan_widgets.engine import Engine  # noqa: E402
-from medgan_widgets.features import PHANTOM_CNN, features_from_images  # noqa: E402
-from medgan_widgets.metrics import frechet_distance, kernel_distance  # noqa: E402
-from medgan_widgets.phantoms import draw_phantoms  # noqa: E402
-from medgan_widgets.presets import PRESETS  # noqa: E402
-from medgan_widgets.requests import GenerateRequest  # noqa: E402
-from medgan_widgets.training import train  # noqa: E402
-
 Found = dict[str, Any]
 SEEDS = [3, 1, 4, 1, 5, 9, 2, 6, 2**64 - 1]
 COUNTS = (1, 16, 256)
-PACKAGE = """
-import numpy as np, torch
-from torch import nn
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.decode = nn.Linear(8, 32 * 32)
-
-    def forward(self, z):
-        return torch.sigmoid(self.decode(z.flatten(1))).reshape(-1, 32, 32)
-
-def generate(model_file, num_samples, output_path, save_images, input_latent_vector=None, **kwargs):
-    net = Net()
-    net.load_state_dict(torch.load(model_file, map_location="cpu"))
-    z = torch.randn(num_samples, 8, 1, 1) if input_latent_vector is None else input_latent_vector
-    made = net.eval().to(z.device)(z).detach().cpu().numpy()
-    return [np.uint8(255 * image) for image in made]
-"""
 
 
 class Card:
@@ -267,19 +244,18 @@ class Check:
         if find_spec("medigan") is None:
             return {"skipped": "medigan is not installed here"}
         from medgan_widgets.medigan.workers import end_workers
-        from tests.medigan_bench import Bench, weights
+        from tests.medigan_bench import GOOD, Bench
 
         with tempfile.TemporaryDirectory() as folder, patch.dict(
             os.environ, {"MEDGAN_HOME": folder, "MEDGAN_UNATTENDED": "0"}
         ):  # fmt: skip
             bench = Bench(Path(folder))
-            name = bench.add("90990_ON_A_GPU", PACKAGE, latent=8, weights=weights())
-            here = bench.ready(name).images(GenerateRequest(name, seeds=range(6)))
+            here = bench.ready(GOOD).images(GenerateRequest(GOOD, seeds=range(6)))
             engine = bench.engine_on(self.card.device)
-            there = engine.images(GenerateRequest(name, seeds=range(6)))
-            alone = engine.images(GenerateRequest(name, seeds=[4]))
+            there = engine.images(GenerateRequest(GOOD, seeds=range(6)))
+            alone = engine.images(GenerateRequest(GOOD, seeds=[4]))
             apart = int(np.abs(here.astype(int) - there).max())
-            seconds = self.seconds(lambda: engine.images(GenerateRequest(name, seeds=range(64))))
+            seconds = self.seconds(lambda: engine.images(GenerateRequest(GOOD, seeds=range(64))))
             end_workers()
         self.expect(bool((alone[0] == there[4]).all()), "medigan: a seed has another image alone")
         self.expect(apart <= 2, f"medigan: {apart} levels from the processor")
@@ -389,12 +365,6 @@ def _weights_apart(one: Path, two: Path) -> float:
     return float(max((a[name].float() - b[name].float()).abs().max() for name in a))
 
 
-@contextmanager
-def _own_home() -> Any:
-    with tempfile.TemporaryDirectory() as home, patch.dict(os.environ, {"MEDGAN_HOME": home}):
-        yield
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run it; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -404,7 +374,8 @@ def main(arguments: list[str] | None = None) -> int:
     if not torch.cuda.is_available():
         print("There is no CUDA device here; nothing was run.")
         return 0
-    with _own_home():
+    sys.path.insert(0, str(ROOT))  # a part takes what it runs from the tests
+    with tempfile.TemporaryDirectory() as home, patch.dict(os.environ, {"MEDGAN_HOME": home}):
         found = run(Check(Card(), 60 * asked.minutes), asked.out)
     print(*(found["wrong"] or ["All is as it should be."]), sep="\n")
     return bool(found["wrong"])

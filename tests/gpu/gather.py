@@ -5,7 +5,7 @@
 ``--there`` names what that machine has beside torch. There, in the project's folder::
 
     python -m pip install --no-index --no-deps --target site wheels/*.whl
-    PYTHONPATH=site python tests/gpu/check.py
+    PYTHONPATH=site:. python tests/gpu/check.py
 
 The wheels and what the check needs of the project (``CARRIED``) stay below 60 MB together.
 """
