@@ -50,8 +50,9 @@ def read_parameters(namespace: dict[str, Any], **allowed: Container[Any]) -> lis
     ([], 16, False)
     """
     notes: list[str] = []
-    # Python 3.14 keeps a function in place of the dictionary.
-    declared = namespace.get("__annotations__") or namespace["__annotate__"](1)
+    # Python 3.14 keeps a function in place of the dictionary; without annotations there is neither.
+    annotate = namespace.get("__annotate__")
+    declared = namespace.get("__annotations__") or (annotate(1) if annotate else {})
     for name, kind in declared.items():
         namespace[name] = _read(name, namespace[name], kind, allowed.get(name), notes)
     return notes

@@ -181,3 +181,9 @@ def test_texts_that_stand_for_something_else_are_read(root, place, capsys) -> No
     assert here["about"]["statement"] == {"source": "our clinic"}
     assert f"the run is in {here['Path'].cwd().name}, " in capsys.readouterr().out
     assert first_cells(root, "07", {"full": "false", "simulated": 0})["trials"] == 12
+
+
+def test_a_cell_run_without_the_parameters_cell_has_nothing_to_check():
+    here = {"images": "sixteen"}
+    assert read_parameters(here, images=(1, 64)) == []
+    assert here == {"images": "sixteen"}
