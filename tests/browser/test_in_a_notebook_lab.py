@@ -45,10 +45,12 @@ def painted(page, count: int) -> None:
 
 
 def click(page, node) -> None:
-    """Click near a corner, as a hand does: what lies there may be drawn anew at any moment."""
-    node.wait_for()
-    node.evaluate("(node) => node.scrollIntoView({ block: 'nearest' })")
-    box = node.bounding_box()
+    """Click near a corner, as a hand does."""
+    # What lies there may be drawn anew at any moment: its box is asked for until it has one.
+    box = None
+    while box is None:
+        node.evaluate("(node) => node.scrollIntoView({ block: 'nearest' })")
+        box = node.bounding_box()
     page.mouse.click(box["x"] + 4, box["y"] + 4)
 
 
