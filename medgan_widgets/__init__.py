@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from medgan_widgets.engine import shared_engine as shared_engine
     from medgan_widgets.evaluation import Scores as Scores
     from medgan_widgets.evaluation import score as score
-    from medgan_widgets.export import check_model as check_model
-    from medgan_widgets.export import export as export
-    from medgan_widgets.export import import_checkpoint as import_checkpoint
-    from medgan_widgets.export import make_model as make_model
-    from medgan_widgets.export import models_trained_on as models_trained_on
-    from medgan_widgets.export import restore as restore
-    from medgan_widgets.export import trace as trace
+    from medgan_widgets.exporting import check_model as check_model
+    from medgan_widgets.exporting import export as export
+    from medgan_widgets.exporting import import_checkpoint as import_checkpoint
+    from medgan_widgets.exporting import make_model as make_model
+    from medgan_widgets.exporting import models_trained_on as models_trained_on
+    from medgan_widgets.exporting import restore as restore
+    from medgan_widgets.exporting import trace as trace
     from medgan_widgets.image_sources import open_images as open_images
     from medgan_widgets.medigan.actions import consent_text as consent_text
     from medgan_widgets.medigan.actions import download as download
@@ -83,8 +83,8 @@ _HOMES = {
     "prepare_run": "training",
     "start_process": "runs",
     "draw_phantoms": "phantoms",
-    "export": "export",
-    "restore": "export",
+    "export": "exporting",
+    "restore": "exporting",
     # how good: figures, anatomy, use
     "score": "evaluation",
     "Scores": "evaluation",
@@ -92,15 +92,15 @@ _HOMES = {
     "compare_anatomy": "phantoms.anatomy",
     "AugmentationStudy": "augmentation_study",
     # from a run to a model, and from an image or a file back
-    "check_model": "export",
-    "make_model": "export",
-    "import_checkpoint": "export",
-    "trace": "export",
-    "models_trained_on": "export",
+    "check_model": "exporting",
+    "make_model": "exporting",
+    "import_checkpoint": "exporting",
+    "trace": "exporting",
+    "models_trained_on": "exporting",
 }
 
 # Parts with more to ask for, as mw.features.fetch_weights(…).
-_PARTS = ("datasets", "features", "memorisation", "reader_study")
+_PARTS = ("datasets", "exporting", "features", "memorisation", "reader_study")
 
 __all__ = sorted(_HOMES)
 __version__ = "0.4.0"
@@ -111,9 +111,7 @@ def __getattr__(name: str) -> Any:
         return import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = import_module(f"{__name__}.{_HOMES[name]}")
-    # A package that is called like its function can be called: see export/__init__.py.
-    found = home if name == _HOMES[name] else getattr(home, name)
+    found = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = found
     return found
 

@@ -19,8 +19,8 @@ from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.checkpoints import read_generator
 from medgan_widgets.engine import Engine
 from medgan_widgets.errors import RequestError, WeightsError
-from medgan_widgets.export import import_checkpoint
-from medgan_widgets.export.settings_guess import guessed_settings
+from medgan_widgets.exporting import import_checkpoint
+from medgan_widgets.exporting.settings_guess import guessed_settings
 from medgan_widgets.networks import DISCRIMINATORS, GENERATORS
 from medgan_widgets.requests import GenerateRequest
 from medgan_widgets.seeds import latents_from_seeds

@@ -6,6 +6,8 @@ import errno
 import io
 import json
 import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import pytest
 from PIL import Image
 
 from medgan_widgets.errors import DataError, SaveError
-from medgan_widgets.export import (
+from medgan_widgets.exporting import (
     file_name,
     image_recipe,
     recipe_of,
@@ -23,7 +25,7 @@ from medgan_widgets.export import (
     save_zip,
     zip_bytes,
 )
-from medgan_widgets.export.png import RECIPE_KEY
+from medgan_widgets.exporting.png import RECIPE_KEY
 from medgan_widgets.images import png_bytes
 from medgan_widgets.requests import GenerateRequest
 
@@ -147,3 +149,16 @@ def test_a_recipe_nested_too_deep_is_no_recipe(tmp_path: Path) -> None:
     path.write_bytes(png_bytes(np.zeros((4, 4), np.uint8), {RECIPE_KEY: "[" * 100_000}))
     with pytest.raises(DataError, match="holds no recipe"):
         restore(path)
+
+
+def test_the_package_s_old_name_still_works_and_leaves_the_function_alone():
+    code = (
+        "import warnings, medgan_widgets as mw\n"
+        "with warnings.catch_warnings(record=True) as caught:\n"
+        "    warnings.simplefilter('always')\n"
+        "    from medgan_widgets.export import restore\n"
+        "assert any(one.category is DeprecationWarning for one in caught), caught\n"
+        "assert restore is mw.restore\n"
+        "assert mw.export.__name__ == 'export' and mw.export is mw.exporting.export"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

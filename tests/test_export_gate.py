@@ -17,7 +17,7 @@ from PIL import Image
 
 import medgan_widgets as mw
 from medgan_widgets.errors import DataError, MemorisationError, RequestError, SaveError
-from medgan_widgets.export import entry, recipe_of
+from medgan_widgets.exporting import entry, recipe_of
 from medgan_widgets.memorisation import calibration
 
 REQUEST = mw.GenerateRequest("phantom-styles", seeds=range(20, 32))
@@ -232,7 +232,13 @@ def test_too_few_training_images_and_a_place_that_cannot_be_written(honest, know
 
 def test_an_unattended_run_ends_with_an_error(tmp_path):
     command = [
-        *(sys.executable, "-m", "medgan_widgets.export", "phantom-styles", str(tmp_path / "out")),
+        *(
+            sys.executable,
+            "-m",
+            "medgan_widgets.exporting",
+            "phantom-styles",
+            str(tmp_path / "out"),
+        ),
         *("--seeds", "0:3", "--gate", "stop", "--runs", str(tmp_path)),
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)

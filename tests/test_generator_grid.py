@@ -25,7 +25,7 @@ from medgan_widgets.errors import (
     RequestError,
     WeightsError,
 )
-from medgan_widgets.export import recipe_of, restore
+from medgan_widgets.exporting import recipe_of, restore
 from medgan_widgets.memorisation import Memory, calibration
 from medgan_widgets.panels import _saves
 from medgan_widgets.panels.generator_grid import GeneratorGrid

@@ -17,7 +17,7 @@ from PIL import Image
 
 from medgan_widgets.cards import Option
 from medgan_widgets.errors import DataError, RequestError
-from medgan_widgets.export import zip_bytes
+from medgan_widgets.exporting import zip_bytes
 from medgan_widgets.panels._saves import Saves
 from medgan_widgets.panels._tiles import Pictures, picture_of
 from medgan_widgets.panels.generator_grid import GeneratorGrid

@@ -17,7 +17,8 @@ LAYERS = (
     ("panels",),
     ("jobs",),
     ("scale",),
-    ("export",),
+    ("export",),  # the old name of exporting
+    ("exporting",),
     ("evaluation", "augmentation_study"),
     ("image_sources",),
     ("engine", "training"),
@@ -117,7 +118,7 @@ def test_every_module_has_a_layer(root):
     [
         ("medgan_widgets.engine", "from medgan_widgets.jobs import submit"),
         ("medgan_widgets.cards", "def f():\n    from . import catalogue"),
-        ("medgan_widgets.export.png", "from ..panels import Studio"),
+        ("medgan_widgets.exporting.png", "from ..panels import Studio"),
         ("medgan_widgets.images", "import medgan_widgets.engine"),
         ("medgan_widgets.jobs", "import ipywidgets as widgets"),
         ("medgan_widgets.metrics", "from torch import nn"),
@@ -134,7 +135,7 @@ def test_a_wrong_import_is_seen(name, source):
         ("medgan_widgets.engine", "from .requests import Batch"),
         ("medgan_widgets.panels.studio", "import ipywidgets"),
         ("medgan_widgets.networks.dcgan", "from torch import nn"),
-        ("medgan_widgets.export.zip", "from medgan_widgets.export.png import encode"),
+        ("medgan_widgets.exporting.zip", "from medgan_widgets.exporting.png import encode"),
     ],
 )
 def test_a_right_import_passes(name, source):

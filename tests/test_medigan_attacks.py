@@ -19,7 +19,7 @@ import pytest
 
 from medgan_widgets import trust
 from medgan_widgets.errors import ConsentError, DataError, JobCancelled, MedganError
-from medgan_widgets.export import export, restore, save_png
+from medgan_widgets.exporting import export, restore, save_png
 from medgan_widgets.jobs import submit
 from medgan_widgets.medigan.workers import end_workers, shared_workers
 from medgan_widgets.requests import GenerateRequest

@@ -11,7 +11,7 @@ import pytest
 
 from medgan_widgets import export
 from medgan_widgets.errors import RequestError, WorkerError
-from medgan_widgets.export import recipe_of
+from medgan_widgets.exporting import recipe_of
 from medgan_widgets.medigan.trust import withdraw_consent
 from medgan_widgets.medigan.workers import end_workers, shared_workers
 from medgan_widgets.panels.generator_grid import GeneratorGrid

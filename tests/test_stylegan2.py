@@ -14,7 +14,7 @@ from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.checkpoints import write_weights
 from medgan_widgets.engine import Engine
 from medgan_widgets.errors import RequestError
-from medgan_widgets.export import image_recipe, restore, save_png
+from medgan_widgets.exporting import image_recipe, restore, save_png
 from medgan_widgets.networks import DISCRIMINATORS, GENERATORS, stylegan2
 from medgan_widgets.panels import GeneratorGrid
 from medgan_widgets.requests import GenerateRequest

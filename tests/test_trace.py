@@ -22,7 +22,7 @@ from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.datasets.keys import patient_hash, patient_key
 from medgan_widgets.engine import Engine
 from medgan_widgets.errors import DataError, RequestError, SaveError
-from medgan_widgets.export import (
+from medgan_widgets.exporting import (
     image_recipe,
     make_model,
     models_trained_on,

@@ -11,7 +11,7 @@ import pytest
 
 from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.engine import Engine
-from medgan_widgets.export import make_model
+from medgan_widgets.exporting import make_model
 from medgan_widgets.requests import GenerateRequest
 from medgan_widgets.runs import read_run
 from medgan_widgets.training import train

@@ -9,7 +9,7 @@ from typing import Any
 
 from medgan_widgets.cards import MODALITIES, ORGANS, ModelCard
 from medgan_widgets.errors import RequestError
-from medgan_widgets.export.about import PHANTOMS
+from medgan_widgets.exporting.about import PHANTOMS
 from medgan_widgets.phantoms import KINDS
 from medgan_widgets.presets import PRESETS
 from medgan_widgets.runs import start_process
@@ -94,7 +94,7 @@ def model_form(form: Mapping[str, Any]) -> dict[str, Any]:
 def make(run: Path, asked: Mapping[str, Any], models: str | Path | None) -> ModelCard:
     """Write a model's folder from a run; a job, for it reads weights and draws previews."""
     from medgan_widgets.cards import DataStatement
-    from medgan_widgets.export.model import make_model  # torch is slow to load
+    from medgan_widgets.exporting.model import make_model  # torch is slow to load
 
     said = {name: text for name, text in asked["statement"].items() if text}
     given = {**asked, "statement": DataStatement(**said) if said else None}

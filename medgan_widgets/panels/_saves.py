@@ -9,9 +9,9 @@ from typing import Any
 
 from medgan_widgets.cards import ModelCard
 from medgan_widgets.errors import MedganError, RequestError
-from medgan_widgets.export import file_name, image_recipe, png_with_recipe, zip_bytes
-from medgan_widgets.export.gate import looked_through, memory_of
-from medgan_widgets.export.png import outputs_of
+from medgan_widgets.exporting import file_name, image_recipe, png_with_recipe, zip_bytes
+from medgan_widgets.exporting.gate import looked_through, memory_of
+from medgan_widgets.exporting.png import outputs_of
 from medgan_widgets.memorisation import Memory, Report
 from medgan_widgets.panels._tiles import Pictures
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from medgan_widgets.export import restore
+from medgan_widgets.exporting import restore
 from tests.fake_engine import FakeEngine
 
 SET_UP = """

@@ -9,8 +9,8 @@ from typing import Any
 
 from medgan_widgets.cards import UNKNOWN, DataStatement
 from medgan_widgets.errors import DataError, WeightsError
-from medgan_widgets.export.about import NOT_FOR_DIAGNOSIS, PHANTOMS
-from medgan_widgets.export.known import read_object
+from medgan_widgets.exporting.about import NOT_FOR_DIAGNOSIS, PHANTOMS
+from medgan_widgets.exporting.known import read_object
 from medgan_widgets.files import file_sha256
 from medgan_widgets.runs import WEIGHTS, read_run, run_state
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.errors import DataError, MedganError
-from medgan_widgets.export.lineage import Lineage, Step
-from medgan_widgets.export.png import recipe_of, restore
+from medgan_widgets.exporting.lineage import Lineage, Step
+from medgan_widgets.exporting.png import recipe_of, restore
 from medgan_widgets.requests import GenerateRequest
 
 _NAMED = re.compile(r"(?P<model>.+)_seed(?P<seed>\d+)_synthetic(_\d+)?")
@@ -93,7 +93,7 @@ def trace(
     Examples
     --------
     >>> import numpy as np
-    >>> from medgan_widgets.export import save_png
+    >>> from medgan_widgets.exporting import save_png
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     made = save_png(np.zeros((4, 4), np.uint8), {"model_id": "m", "seeds": [17]}, folder)
     ...     [(step.kind, step.found) for step in trace(made, runs=folder).all_steps]

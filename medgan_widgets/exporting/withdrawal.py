@@ -13,7 +13,7 @@ from medgan_widgets.cards import ModelCard
 from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.datasets.keys import patient_hash, patient_key
 from medgan_widgets.errors import DataError, RequestError
-from medgan_widgets.export.known import known_runs
+from medgan_widgets.exporting.known import known_runs
 from medgan_widgets.files import file_sha256
 from medgan_widgets.runs import run_config
 

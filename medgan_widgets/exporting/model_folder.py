@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from medgan_widgets.cards import ModelCard, SafeName, Weights
 from medgan_widgets.errors import RequestError, SaveError, WeightsError
-from medgan_widgets.export.model_readme import model_readme
+from medgan_widgets.exporting.model_readme import model_readme
 from medgan_widgets.files import write_whole
 from medgan_widgets.images import contact_sheet, mosaic, png_bytes
 from medgan_widgets.requests import GenerateRequest

@@ -10,7 +10,7 @@ from typing import Any
 from medgan_widgets.cards import DataStatement, ModelCard
 from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.errors import DataError, ModelNotFoundError
-from medgan_widgets.export.known import known_runs, read_object
+from medgan_widgets.exporting.known import known_runs, read_object
 from medgan_widgets.files import file_sha256
 from medgan_widgets.runs import WEIGHTS, run_config
 

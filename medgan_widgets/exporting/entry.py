@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from medgan_widgets.engine import Engine, shared_engine
 from medgan_widgets.errors import RequestError, SaveError
-from medgan_widgets.export.gate import Gate, keep_report, looked_through, memory_of
-from medgan_widgets.export.png import file_name, image_recipe, outputs_of, png_with_recipe
-from medgan_widgets.export.zip import distinct, save_zip
+from medgan_widgets.exporting.gate import Gate, keep_report, looked_through, memory_of
+from medgan_widgets.exporting.png import file_name, image_recipe, outputs_of, png_with_recipe
+from medgan_widgets.exporting.zip import distinct, save_zip
 from medgan_widgets.files import write_whole
 from medgan_widgets.memorisation import Memory, Report
 from medgan_widgets.requests import GenerateRequest

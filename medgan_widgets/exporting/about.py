@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from medgan_widgets.cards import MODALITIES, ORGANS, UNKNOWN, DataStatement, ModelCard
 from medgan_widgets.catalogue.words import known_as
 from medgan_widgets.errors import RequestError
-from medgan_widgets.export.model_folder import fault, free_place
+from medgan_widgets.exporting.model_folder import fault, free_place
 
 if TYPE_CHECKING:
     from medgan_widgets.networks import Generator
@@ -73,7 +73,7 @@ def check_model(
     factors
         What its classes are called.
     model_id, title, modality, organ, region, makes, licence, statement, models, limits, overwrite
-        As for :func:`~medgan_widgets.export.make_model`, which checks them in the same way.
+        As for :func:`~medgan_widgets.exporting.make_model`, which checks them in the same way.
 
     Returns
     -------

@@ -2,7 +2,7 @@
 
 ::
 
-    python -m medgan_widgets.export phantom-styles out --seeds 0:64 --training brain_mri --gate stop
+    python -m medgan_widgets.exporting phantom-styles out --seeds 0:64 --training brain_mri
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import json
 import logging
 
 from medgan_widgets.errors import MedganError, RequestError
-from medgan_widgets.export.entry import export
+from medgan_widgets.exporting.entry import export
 from medgan_widgets.requests import GenerateRequest
 
-log = logging.getLogger("medgan_widgets.export")
+log = logging.getLogger("medgan_widgets.exporting")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,7 +56,7 @@ def _seeds(text: str) -> range:
 
 def _parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="medgan_widgets.export", description=(__doc__ or "").splitlines()[0]
+        prog="medgan_widgets.exporting", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("model_id")
     parser.add_argument("out", help="a zip, or a folder with --format png")

@@ -12,9 +12,9 @@ from typing import Any
 
 from medgan_widgets.cards import UNKNOWN, DataStatement, ModelCard
 from medgan_widgets.errors import RequestError, WeightsError
-from medgan_widgets.export.about import NOT_FOR_DIAGNOSIS, card_facts, check_model
-from medgan_widgets.export.model_folder import write_model_folder
-from medgan_widgets.export.settings_guess import fits, guessed_settings, not_those_of
+from medgan_widgets.exporting.about import NOT_FOR_DIAGNOSIS, card_facts, check_model
+from medgan_widgets.exporting.model_folder import write_model_folder
+from medgan_widgets.exporting.settings_guess import fits, guessed_settings, not_those_of
 from medgan_widgets.files import file_sha256
 
 Tensors = dict[str, Any]  # name -> torch.Tensor; torch itself stays out of this file
@@ -68,7 +68,7 @@ def import_checkpoint(
     condition
         Factors and their values, for a network with classes, in the order of its one-hot input.
     title, modality, organ, region, makes, licence, statement, models, limits, overwrite
-        As for :func:`~medgan_widgets.export.make_model`.
+        As for :func:`~medgan_widgets.exporting.make_model`.
 
     Raises
     ------

@@ -17,8 +17,8 @@ from medgan_widgets.cards import ModelCard
 from medgan_widgets.datasets import TrainingImages, read_images
 from medgan_widgets.datasets.phantom import HELD_OUT, phantom_named
 from medgan_widgets.errors import MedganError, MemorisationError
-from medgan_widgets.export.known import known_runs
-from medgan_widgets.export.png import plain
+from medgan_widgets.exporting.known import known_runs
+from medgan_widgets.exporting.png import plain
 from medgan_widgets.files import write_whole
 from medgan_widgets.image_sources import phantom_kind
 from medgan_widgets.images import png_bytes

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from medgan_widgets.cards import DataStatement, ModelCard, ScoreCard
 from medgan_widgets.errors import RequestError
-from medgan_widgets.export.about import card_facts, check_model
-from medgan_widgets.export.model_folder import write_model_folder
-from medgan_widgets.export.run_facts import (
+from medgan_widgets.exporting.about import card_facts, check_model
+from medgan_widgets.exporting.model_folder import write_model_folder
+from medgan_widgets.exporting.run_facts import (
     Run,
     checkpoint_sha256,
     dataset_of,

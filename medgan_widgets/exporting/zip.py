@@ -14,7 +14,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from medgan_widgets.errors import DataError
-from medgan_widgets.export.png import file_name, plain, png_with_recipe
+from medgan_widgets.exporting.png import file_name, plain, png_with_recipe
 from medgan_widgets.files import write_whole
 
 _README = (

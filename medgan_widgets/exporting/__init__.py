@@ -1,0 +1,39 @@
+"""Out of the notebook and back: images with their recipe, models with what they came from."""
+
+from medgan_widgets.exporting.about import check_model
+from medgan_widgets.exporting.checkpoint_import import import_checkpoint
+from medgan_widgets.exporting.entry import Exported, export
+from medgan_widgets.exporting.lineage import Step
+from medgan_widgets.exporting.model import make_model
+from medgan_widgets.exporting.png import (
+    file_name,
+    image_recipe,
+    png_with_recipe,
+    recipe_of,
+    restore,
+    save_png,
+)
+from medgan_widgets.exporting.trace import Trace, trace
+from medgan_widgets.exporting.withdrawal import Match, models_trained_on
+from medgan_widgets.exporting.zip import save_zip, zip_bytes
+
+__all__ = [
+    "Exported",
+    "Match",
+    "Step",
+    "Trace",
+    "check_model",
+    "export",
+    "file_name",
+    "image_recipe",
+    "import_checkpoint",
+    "make_model",
+    "models_trained_on",
+    "png_with_recipe",
+    "recipe_of",
+    "restore",
+    "save_png",
+    "save_zip",
+    "trace",
+    "zip_bytes",
+]
