@@ -1,20 +1,7 @@
 // What the grid's parts share: elements, words, pixels, files. Loaded first; see generator_grid.py.
 const FULL = { center: 127.5, width: 255 }; // the window that shows all 256 values
 
-function h(tag, props = {}, ...kids) {
-  const node = document.createElement(tag);
-  for (const [key, value] of Object.entries(props)) {
-    if (key.startsWith('on')) node.addEventListener(key.slice(2), value);
-    else if (value !== undefined && value !== null) node.setAttribute(key, value);
-  }
-  node.append(...kids);
-  return node;
-}
 const word = (value) => (value === true ? 'yes' : value === false ? 'no' : String(value));
-const bytes = (view) => (view instanceof DataView
-  ? new Uint8Array(view.buffer, view.byteOffset, view.byteLength) : new Uint8Array(view));
-const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
-
 function describe(store, place) {
   const tile = store.tiles.get(place);
   if (!tile) return `image ${place + 1}, not made yet`;
@@ -39,8 +26,3 @@ function paint(canvas, tile, { center, width: span }) {
   canvas.getContext('2d', { willReadFrequently: true }).putImageData(image, 0, 0);
 }
 
-function download(message, buffers) {
-  const address = URL.createObjectURL(new Blob([bytes(buffers[0])], { type: message.mime }));
-  h('a', { href: address, download: message.name }).click();
-  setTimeout(() => URL.revokeObjectURL(address), 10000);
-}

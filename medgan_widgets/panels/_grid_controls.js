@@ -1,5 +1,4 @@
 // What to generate: model, images, columns, seed, factors, truncation. Needs _grid_base.js.
-const SILENT = 6000; // ms without an answer before the page says so
 
 // Styles of another seed: in some layers (style mixing) or a part of the way (interpolation).
 function makeMixing(enter) {

@@ -1,8 +1,7 @@
-"""What all panels share: title, status and error line, snapshot, and a clean close.
+"""What all panels share: the head, talk with the page, snapshots, and a clean close.
 
-The head is a widget of its own: screen readers announce a live region only when it stays
-in the page while its text changes, and ``textContent`` can never become markup. It also
-keeps Jupyter's shortcuts away, the panel in the saved file, and says when the kernel is gone.
+A message from the page is ``{id, kind, …}``; what answers it carries the same id, and
+``{kind: "cancel", id}`` takes a question back. The page's half of this is _dom.js.
 """
 
 from __future__ import annotations
@@ -10,7 +9,8 @@ from __future__ import annotations
 import base64
 import io
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,53 @@ from PIL import Image
 
 from medgan_widgets.errors import MedganError
 from medgan_widgets.images import captioned
-from medgan_widgets.panels._scripts import joined
 
 log = logging.getLogger(__name__)
 
+FOLDER = Path(__file__).parent
+Act = Callable[[dict[str, Any]], Mapping[str, Any] | None]
+
+
+def joined(*names: str) -> str:
+    """Return plain JavaScript or CSS files of this folder as one: there is nothing to build.
+
+    Scripts share one scope, so a name declared in two of them is a syntax error in the page.
+    """
+    return "\n".join((FOLDER / name).read_text("utf-8") for name in names)
+
+
+class Page(anywidget.AnyWidget):
+    """The page's half of a panel, heard by the kernel also while a cell runs.
+
+    JupyterLab sends its messages by a thread beside the running cell (a subshell). ipykernel 7.4
+    sends them on to where the widget spoke last instead: to the main thread, after a cell or a
+    thread of ours, where a click would wait for the cell. Here the page's own way counts.
+    """
+
+    def open(self) -> None:
+        """Tell the page of the widget."""
+        super().open()
+        self._forget_thread()
+
+    def _send(self, message: dict[str, Any], buffers: Any = None) -> None:
+        super()._send(message, buffers)
+        self._forget_thread()
+
+    def _forget_thread(self) -> None:
+        if self.comm is not None:
+            self.comm.__dict__.pop("_reply_subshell_id", None)
+
 
 class Head(anywidget.AnyWidget):
-    """The lines at the top of a panel, as plain text."""
+    """The lines at the top of a panel, as plain text.
 
-    _esm = joined("_head.js")
-    _css = joined("_head.css")
+    A widget of its own: screen readers announce a live region only when it stays in the page
+    while its text changes. Its script also keeps Jupyter's shortcuts away and the panel in the
+    saved file, and says when the kernel is gone; its style holds what all panels look like.
+    """
+
+    _esm = joined("_panel.js")
+    _css = joined("_panel.css")
     title = traitlets.Unicode("").tag(sync=True)
     status = traitlets.Unicode("").tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
@@ -131,12 +168,35 @@ class Panel(ipywidgets.VBox):
             widget.close()
         super().close()
 
-    def _guard(self, act: Callable[[], object]) -> None:
-        """Run what a click or a job asks for; a failure becomes a sentence, the panel lives on."""
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """Turn the failure of a click or a job into one sentence here; the panel lives on."""
         try:
-            act()
+            yield
         except Exception as problem:
             self._fail(problem)
+
+    def listen(self, page: Page, acts: Mapping[str, Act]) -> None:
+        """Do what a page asks for: ``acts`` has a function for each kind of message.
+
+        It gets the message, with ``buffers`` in it. What it returns goes back under the
+        message's id; ``{"kind": "accepted"}`` when it returns nothing, ``{"kind": "refused",
+        "note": …}`` when it failed.
+        """
+
+        def on_message(_: object, content: Any, buffers: Sequence[Any]) -> None:
+            act = acts.get(str(content.get("kind"))) if isinstance(content, Mapping) else None
+            if act is None:
+                log.warning("a message was not understood: %.200r", content)
+                return
+            answer: Mapping[str, Any] | None = None
+            with self.guard():
+                answer = act({**content, "buffers": buffers}) or {"kind": "accepted"}
+            if content.get("id") is not None:
+                refused = {"kind": "refused", "note": self.error}
+                page.send({"id": content["id"], **(answer or refused)})
+
+        page.on_msg(on_message)
 
     def _fail(self, problem: BaseException) -> None:
         if not isinstance(problem, MedganError):

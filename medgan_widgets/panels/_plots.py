@@ -21,7 +21,7 @@ import traitlets
 from PIL import Image
 
 from medgan_widgets.panels._lines import Dash, Line, X, axes_of, drawn, latest, thinned
-from medgan_widgets.panels._page import Page
+from medgan_widgets.panels._panel import Page
 
 _MARGIN = {"top": 8, "bottom": 22, "left": 46}
 _LETTER = 7  # pixels, of what x is, beside the end of its axis

@@ -13,7 +13,7 @@ from PIL import Image
 
 from medgan_widgets.errors import DataError
 from medgan_widgets.panels._metrics_lines import sheet
-from medgan_widgets.panels._page import Page
+from medgan_widgets.panels._panel import Page, joined
 from medgan_widgets.panels._run_forms import model_defaults
 from medgan_widgets.panels._run_lines import shown
 from medgan_widgets.panels._run_looks import (
@@ -24,11 +24,10 @@ from medgan_widgets.panels._run_looks import (
     progress,
     state_line,
 )
-from medgan_widgets.panels._scripts import joined
 
 FOLDER = Path(__file__).parent
-SCRIPT = joined("_monitor_base.js", "_monitor_forms.js", "training_monitor.js")
-BELOW = joined("_monitor_base.js", "_monitor_timeline.js")
+SCRIPT = joined("_dom.js", "_monitor_forms.js", "training_monitor.js")
+BELOW = joined("_dom.js", "_monitor_timeline.js")
 NEWEST = -1.0
 
 
@@ -36,7 +35,7 @@ class RunControls(Page):
     """The page's upper half: run, buttons, progress and forms."""
 
     _esm = SCRIPT
-    _css = joined("_colours.css", "training_monitor.css")
+    _css = joined("_panel.css", "training_monitor.css")
     choices = traitlets.Dict().tag(sync=True)  # what the forms offer
     shown = traitlets.Dict().tag(sync=True)  # the run, its facts and its buttons
     runs: traitlets.List[Any] = traitlets.List().tag(sync=True)  # what can be attached

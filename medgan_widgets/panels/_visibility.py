@@ -16,7 +16,7 @@ from typing import Any
 
 import traitlets
 
-from medgan_widgets.panels._page import Page
+from medgan_widgets.panels._panel import Page
 from medgan_widgets.panels._plots import Curves
 
 log = logging.getLogger(__name__)

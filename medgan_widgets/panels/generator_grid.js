@@ -47,7 +47,7 @@ function makeView(model, el, store) {
       const tiles = what === 'png' ? [one()] : many;
       if (note.disconnected() || !store.tiles.size) return;
       store.ask({ kind: 'export', what, id: store.id, tiles }, (message, buffers) => {
-        if (message.kind === 'file') download(message, buffers);
+        if (message.kind === 'file') download(message.name, message.mime, bytes(buffers[0]));
       });
     },
   };

@@ -19,10 +19,8 @@ from medgan_widgets.errors import MedganError, NotRunnableError, RequestError
 from medgan_widgets.images import contact_sheet, padded
 from medgan_widgets.jobs import Job, submit
 from medgan_widgets.panels._choices import MOST_COLUMNS, choice, request_of, runnable
-from medgan_widgets.panels._page import Page
-from medgan_widgets.panels._panel import Panel
+from medgan_widgets.panels._panel import Page, Panel, joined
 from medgan_widgets.panels._saves import Saves
-from medgan_widgets.panels._scripts import joined
 from medgan_widgets.panels._sources import Sources, checked_paths
 from medgan_widgets.panels._tiles import Feed, Pictures, on_paper
 from medgan_widgets.requests import Batch, GenerateRequest, check_mix_fits
@@ -31,7 +29,7 @@ from medgan_widgets.seeds import Value, labels_from_seeds, whole_number
 log = logging.getLogger(__name__)
 
 SCRIPT = joined(
-    *("_clipboard.js", "_grid_base.js", "_grid_store.js", "_grid_extras.js"),
+    *("_dom.js", "_grid_base.js", "_grid_store.js", "_grid_extras.js"),
     *("_grid_controls.js", "_large_view.js", "generator_grid.js"),
 )
 
@@ -40,7 +38,7 @@ class _Canvas(Page):
     """The page's half: controls, tiles and the large view."""
 
     _esm = SCRIPT
-    _css = joined("_colours.css", "generator_grid.css")
+    _css = joined("_panel.css", "generator_grid.css")
     models: Any = traitlets.List().tag(sync=True)  # what the model list offers
     controls = traitlets.Dict().tag(sync=True)  # what the controls show
     columns = traitlets.Int(4).tag(sync=True)

@@ -54,11 +54,7 @@ function render({ model, el }) {
       say('copied');
       return;
     }
-    const link = h('a', {
-      href: URL.createObjectURL(new Blob([content.text], { type: 'text/csv' })), download: `${model.get('what')}.csv`,
-    });
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    download(`${model.get('what')}.csv`, 'text/csv', content.text);
     say('saved');
   };
   model.on('msg:custom', answer);

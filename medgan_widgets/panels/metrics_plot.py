@@ -31,11 +31,9 @@ from medgan_widgets.panels._metrics_lines import (
     sheet,
     usage_row,
 )
-from medgan_widgets.panels._page import Page
-from medgan_widgets.panels._panel import Panel
+from medgan_widgets.panels._panel import Page, Panel, joined
 from medgan_widgets.panels._plots import Curves, side_by_side
 from medgan_widgets.panels._run_looks import Looker
-from medgan_widgets.panels._scripts import joined
 from medgan_widgets.panels._visibility import Visibility, watched
 from medgan_widgets.requests import Measured
 from medgan_widgets.telemetry import Telemetry
@@ -51,8 +49,8 @@ Runs = str | Path | Sequence[str | Path]
 class _Table(Page):
     """A table under its title and buttons; what it is told is set as text."""
 
-    _esm = joined("_monitor_base.js", "_clipboard.js", "metrics_plot.js")
-    _css = joined("_colours.css", "metrics_plot.css")
+    _esm = joined("_dom.js", "metrics_plot.js")
+    _css = joined("_panel.css", "metrics_plot.css")
     title = traitlets.Unicode().tag(sync=True)
     what = traitlets.Unicode().tag(sync=True)  # the name of its file
     columns: traitlets.List[Any] = traitlets.List().tag(sync=True)

@@ -1,23 +1,11 @@
 // The model explorer's page: asks by changing a few traits, shows what comes back.
 // Everything a card says is set as text, so markup in a card stays text.
-const SILENT = 6000; // ms without an answer before the page says so
 const COLUMNS = [['id', 'model'], ['modality', 'modality'], ['organ', 'organ'], ['makes', 'makes'],
   ['size', 'size'], ['licence', 'licence'], ['score', 'score'], ['runs', 'runs here']];
 const FRONT = { modality: null, organ: null, outputs: ['mask'], runs_here: ['now'] }; // null: all
 const MORE = ['runs_here', 'outputs', 'function', 'size', 'licence', 'origin'];
 const NAMES = { runs_here: 'runs here', outputs: 'makes', function: 'how', size: 'size',
   licence: 'licence', origin: 'from' };
-
-function h(tag, props = {}, ...kids) {
-  const node = document.createElement(tag);
-  for (const [key, value] of Object.entries(props)) {
-    if (key.startsWith('on')) node.addEventListener(key.slice(2), value);
-    else if (value !== undefined && value !== null && value !== false) node.setAttribute(key, value);
-  }
-  node.append(...kids.filter((kid) => kid !== null && kid !== undefined));
-  return node;
-}
-const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
 // Questions and answers of one view
 function makeAsk(model, note) {

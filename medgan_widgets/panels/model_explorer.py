@@ -14,13 +14,11 @@ from medgan_widgets.errors import MedganError, NotRunnableError, RequestError
 from medgan_widgets.panels import _model_details as details
 from medgan_widgets.panels._downloads import Download
 from medgan_widgets.panels._packages import Packages, listing, step
-from medgan_widgets.panels._page import Page
-from medgan_widgets.panels._panel import Panel
-from medgan_widgets.panels._scripts import joined
+from medgan_widgets.panels._panel import Page, Panel, joined
 
 MOST_COMPARED = 6
 PREVIEW_LIMIT = 4_000_000  # bytes; a row of eight tiles has some hundred thousand
-SCRIPT = joined("_clipboard.js", "_explorer_packages.js", "model_explorer.js")
+SCRIPT = joined("_dom.js", "_explorer_packages.js", "model_explorer.js")
 _RUNS_ORDER = tuple(details.RUNS)
 
 
@@ -28,7 +26,7 @@ class _View(Page):
     """The page's half: what was asked, and the answer."""
 
     _esm = SCRIPT
-    _css = joined("_colours.css", "model_explorer.css")
+    _css = joined("_panel.css", "model_explorer.css")
     search_text = traitlets.Unicode("").tag(sync=True)
     filters = traitlets.Dict().tag(sync=True)  # facet -> values
     rank_by = traitlets.Unicode("").tag(sync=True)  # a label of `metrics`
@@ -256,10 +254,12 @@ class ModelExplorer(Panel):
         return str(self.view.rows[name]["name" if column == "id" else column]).lower()
 
     def _asked(self, _: object) -> None:
-        self._guard(self._update)
+        with self.guard():
+            self._update()
 
     def _chosen(self, _: object) -> None:
-        self._guard(self._show)
+        with self.guard():
+            self._show()
 
     def _show(self) -> None:
         """Send the card of the selected model, read anew: its folder may be gone by now."""
@@ -308,13 +308,17 @@ class ModelExplorer(Panel):
     def _message(self, _: object, content: Mapping[str, Any], __: object) -> None:
         kind = content.get("kind")
         if kind == "use":
-            self._guard(self.use)
+            with self.guard():
+                self.use()
         elif kind == "refresh":
-            self._guard(self.refresh)
+            with self.guard():
+                self.refresh()
         elif kind == "compare":
-            self._guard(lambda: self.compare(content.get("ids", [])))
+            with self.guard():
+                self.compare(content.get("ids", []))
         else:
-            self._guard(lambda: self._packages.heard(content))
+            with self.guard():
+                self._packages.heard(content)
 
     def _facts(self) -> Mapping[str, object]:
         shown = f"{len(self.shown)} of {len(self.catalogue)}"

@@ -12,10 +12,8 @@ from typing import Any
 from PIL import Image
 
 from medgan_widgets.errors import MedganError, RequestError, SaveError
-from medgan_widgets.panels._page import Page
-from medgan_widgets.panels._panel import Panel
+from medgan_widgets.panels._panel import Page, Panel, joined
 from medgan_widgets.panels._review import PER_PAGE, marks_of, review_sheet, reviewed, thumbnails
-from medgan_widgets.panels._scripts import joined
 from medgan_widgets.reader_study import Asked, Results, Study, open_study
 from medgan_widgets.reader_study.plan import RATING_WORDS
 from medgan_widgets.reader_study.words import banner, question, reading_words, side_word
@@ -26,8 +24,8 @@ log = logging.getLogger(__name__)
 class _Page(Page):
     """The page's half. It has no traits: a saved notebook must hold neither pixels nor truth."""
 
-    _esm = joined("_grid_base.js", "reader_study.js")
-    _css = joined("_colours.css", "reader_study.css")
+    _esm = joined("_dom.js", "_grid_base.js", "reader_study.js")
+    _css = joined("_panel.css", "reader_study.css")
 
 
 class ReaderStudy(Panel):

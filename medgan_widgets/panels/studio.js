@@ -2,13 +2,6 @@
 // attribute on the Studio's root, so tabs answer at once even while the kernel is busy.
 let made = 0;
 
-function h(tag, attributes = {}, ...kids) {
-  const node = document.createElement(tag);
-  Object.entries(attributes).forEach(([key, value]) => node.setAttribute(key, value));
-  node.append(...kids);
-  return node;
-}
-
 function render({ model, el }) {
   const own = `mg-studio-${(made += 1)}`;
   const device = h('span', { class: 'mg-device-name' });

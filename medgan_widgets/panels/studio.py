@@ -11,8 +11,7 @@ import traitlets
 from PIL import Image
 
 from medgan_widgets.cards import ModelCard
-from medgan_widgets.panels._panel import Panel
-from medgan_widgets.panels._scripts import joined
+from medgan_widgets.panels._panel import Panel, joined
 from medgan_widgets.panels.generator_grid import GeneratorGrid
 from medgan_widgets.panels.metrics_plot import MetricsPlot
 from medgan_widgets.panels.model_explorer import ModelExplorer
@@ -26,8 +25,8 @@ EXPLORE, GENERATE, METRICS, TRAIN = range(4)
 class _Top(anywidget.AnyWidget):
     """Title, device line and tabs."""
 
-    _esm = Path(__file__).with_name("studio.js")
-    _css = joined("_colours.css", "studio.css")
+    _esm = joined("_dom.js", "studio.js")
+    _css = joined("_panel.css", "studio.css")
     title = traitlets.Unicode("MedGAN Studio").tag(sync=True)
     about = traitlets.Unicode("synthetic medical images, for research and teaching only").tag(
         sync=True

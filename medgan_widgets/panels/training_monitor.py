@@ -293,7 +293,8 @@ class TrainingMonitor(Panel):
                 if self.controls.busy == kind:
                     self.controls.busy = ""
                 if job.state == "done":
-                    self._guard(lambda: done(job.items[0]))
+                    with self.guard():
+                        done(job.items[0])
                 else:
                     self.status = ""
                     self._fail(job.error or JobCancelled("it was cancelled."))
@@ -339,7 +340,8 @@ class TrainingMonitor(Panel):
         if act is None:
             log.warning("a message was not understood: %.200r", content)
             return
-        self._guard(act)
+        with self.guard():
+            act()
 
     def _start_form(self, form: Mapping[str, Any]) -> None:
         name = str(form.get("run", "")).strip()

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from medgan_widgets.panels import _tiles
-from medgan_widgets.panels._scripts import joined
+from medgan_widgets.panels._panel import joined
 from medgan_widgets.panels._tiles import Pictures
 from medgan_widgets.panels.generator_grid import SCRIPT
 from medgan_widgets.requests import Batch, GenerateRequest
 from tests.browser.bare import BareWidget, _plain
 
-CSS = joined("_colours.css", "generator_grid.css")
+CSS = joined("_panel.css", "generator_grid.css")
 BIG = 2**64 - 1
 STATE: dict[str, Any] = {
     "models": [

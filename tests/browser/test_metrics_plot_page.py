@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from medgan_widgets.panels._metrics_lines import SCORES, SPEED, score_row, usage_row
-from medgan_widgets.panels._scripts import joined
+from medgan_widgets.panels._panel import joined
 from medgan_widgets.requests import Measured, Score
 from medgan_widgets.telemetry import Usage
 
@@ -48,8 +48,8 @@ WIDER = """() => [...document.querySelectorAll('.mg-board *')]
 @pytest.fixture
 def table(bare):
     def mount(state, width=1000, dark=False, **changes):
-        css = joined("_colours.css", "metrics_plot.css")
-        script = joined("_monitor_base.js", "_clipboard.js", "metrics_plot.js")
+        css = joined("_panel.css", "metrics_plot.css")
+        script = joined("_dom.js", "metrics_plot.js")
         return bare(script, {**state, **changes}, css=css, width=width, dark=dark)
 
     return mount

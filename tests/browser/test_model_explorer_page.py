@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from medgan_widgets.catalogue import Catalogue
-from medgan_widgets.panels._scripts import joined
+from medgan_widgets.panels._panel import joined
 from medgan_widgets.panels.model_explorer import SCRIPT, ModelExplorer
 from tests.browser.bare import BareWidget
 from tests.test_catalogue import model
@@ -39,7 +39,7 @@ class Session:
         self.explorer, self.used = explorer, explorer.on_use
         self.read = self.told = 0
         self.known = self.state()
-        css = joined("_colours.css", "model_explorer.css")
+        css = joined("_panel.css", "model_explorer.css")
         self.widget = bare(SCRIPT, self.state(), css=css, **kind)
         self.page = self.widget.page
 

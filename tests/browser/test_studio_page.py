@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-import medgan_widgets.panels
-from medgan_widgets.panels._scripts import joined
+from medgan_widgets.panels._panel import joined
 
-FOLDER = Path(medgan_widgets.panels.__file__).parent
 STATE = {
     "title": "MedGAN Studio",
     "about": "synthetic medical images",
@@ -32,7 +28,9 @@ HOUSE = """() => {
 
 @pytest.fixture
 def studio(bare):
-    widget = bare(FOLDER / "studio.js", STATE, css=joined("_colours.css", "studio.css"), width=700)
+    widget = bare(
+        joined("_dom.js", "studio.js"), STATE, css=joined("_panel.css", "studio.css"), width=700
+    )
     widget.page.evaluate(HOUSE)
     widget.page.locator("section[role=tabpanel]").nth(1).wait_for(state="attached")
     return widget

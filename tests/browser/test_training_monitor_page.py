@@ -12,9 +12,9 @@ import pytest
 
 from medgan_widgets.panels import TrainingMonitor
 from medgan_widgets.panels import _visibility as visibility
+from medgan_widgets.panels._panel import joined
 from medgan_widgets.panels._plots import CAPTION
 from medgan_widgets.panels._run_page import BELOW, FOLDER, SCRIPT
-from medgan_widgets.panels._scripts import joined
 from medgan_widgets.runs import (
     Alarm,
     RunState,
@@ -30,7 +30,7 @@ from tests.runs_written import write_run
 NASTY = '<img src=x onerror="window.hacked=1">'
 DESK = ("choices", "shown", "runs", "busy", "estimate", "made")
 BELOW_TRAITS = ("kimgs", "asked", "at", "picture", "alarms", "run", "state", "state_line")
-CSS = joined("_colours.css", "training_monitor.css")
+CSS = joined("_panel.css", "training_monitor.css")
 WIDER = "document.documentElement.scrollWidth"
 
 
