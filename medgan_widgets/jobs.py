@@ -1,8 +1,11 @@
-"""Work that can be stopped: one worker steps iterators, the newest job of an owner wins.
+"""The one way to run a long thing: an iterator of small results, stepped on another thread.
 
-Everything long is an iterator of small results. The worker asks for one at a
-time and looks between two whether somebody cancelled, so Cancel takes effect
-within one result. An error ends its job, never the worker.
+`submit` is for what makes images. One worker serves the device, and the newest job of an
+owner wins. `submit_background` is for the rest: downloads, hashing, reading folders,
+estimates, export encoding; each has a thread of its own and starts at once. Both return a
+`Job`: watch it, cancel it, wait for it. An error ends its job, never the worker.
+
+Threads of this package are started here and nowhere else.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Generator, Hashable, Iterable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Generic, Literal, TypeVar
 
@@ -24,6 +28,17 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 State = Literal["queued", "running", "done", "cancelled", "failed"]
+
+_here = threading.local()  # .job: the job that runs on this thread
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far a job is: ``done`` of ``total`` (0 where unknown), and what it does now."""
+
+    done: float = 0
+    total: float = 0
+    what: str = ""
 
 
 class Job(Generic[T]):
@@ -38,54 +53,53 @@ class Job(Generic[T]):
     owner
         Whose job it is; a newer job of the same owner replaces it.
     items
-        What has come so far.
+        The results so far; a `Step` is none.
+    progress
+        The last `Step`.
     error
         The exception that ended it, or None.
+    state
+        ``queued``, ``running``, ``done``, ``cancelled`` or ``failed``.
     """
 
     def __init__(
         self,
-        factory: Callable[[], Iterable[T]],
-        *,
+        factory: Callable[[], Iterable[T | Step]],
         owner: Hashable,
-        on_item: Callable[[T], object] | None = None,
-        on_done: Callable[[Job[T]], object] | None = None,
+        on_item: Callable[[Any], object] | None,
+        on_done: Callable[[Job[T]], object] | None,
     ) -> None:
         self.owner = owner
         self.items: list[T] = []
+        self.progress = Step()
         self.error: BaseException | None = None
-        self._factory: Callable[[], Iterable[T]] | None = factory
-        self._on_item = on_item
-        self._on_done = on_done
-        self._state: State = "queued"
+        self.state: State = "queued"
+        self._factory, self._on_item, self._on_done = factory, on_item, on_done
         self._iterator: Any = None
         self._stop = threading.Event()
         self._over = threading.Event()
-
-    @property
-    def state(self) -> State:
-        """``queued``, ``running``, ``done``, ``cancelled`` or ``failed``."""
-        return self._state
 
     @property
     def done(self) -> bool:
         """Whether it is over, in whatever way."""
         return self._over.is_set()
 
+    @property
+    def stopping(self) -> bool:
+        """Whether somebody asked it to stop."""
+        return self._stop.is_set()
+
     def cancel(self) -> None:
         """Ask it to stop; a finished job stays as it is.
 
-        It stops after the result in the making, or at once where its iterator has
-        an ``interrupt`` method, as models have that run in a process of their own.
+        It stops after the result in the making, at the next `report`, or at once where its
+        iterator has an ``interrupt`` method, as models have that run in another process.
         """
-        self._halt()
-        _worker().drop(self)
-
-    def _halt(self) -> None:
         self._stop.set()
         interrupt = getattr(self._iterator, "interrupt", None)
         if interrupt is not None:
             interrupt()
+        _worker().drop(self)
 
     def result(self) -> list[T]:
         """Return all results of a finished job.
@@ -103,7 +117,7 @@ class Job(Generic[T]):
             raise RuntimeError("the job is not over; call job.wait() or await it first.")
         if self.error is not None:
             raise self.error
-        if self._state == "cancelled":
+        if self.state == "cancelled":
             raise JobCancelled("the job was cancelled, or a newer request replaced it.")
         return self.items
 
@@ -121,9 +135,10 @@ class Job(Generic[T]):
             raise RuntimeError("a job cannot be waited for on the thread that runs jobs.")
         end = math.inf if timeout is None else time.monotonic() + timeout
         try:
+            # In short waits: a longer one would hold up Ctrl-C on some systems.
             while not self._over.wait(max(0.0, min(0.05, end - time.monotonic()))):
                 if time.monotonic() >= end:
-                    raise TimeoutError(f"the job is still {self._state} after {timeout} s.")
+                    raise TimeoutError(f"the job is still {self.state} after {timeout} s.")
         except KeyboardInterrupt:  # reaches the main thread only, so it is handed on here
             self.cancel()
             self._over.wait()
@@ -131,61 +146,172 @@ class Job(Generic[T]):
         return self.result()
 
     def __await__(self) -> Generator[Any, None, list[T]]:
-        return self._awaited().__await__()
-
-    async def _awaited(self) -> list[T]:
         try:
             while not self.done:
-                await asyncio.sleep(0.02)
+                yield from asyncio.sleep(0.02).__await__()
         except (asyncio.CancelledError, KeyboardInterrupt):
             self.cancel()
             raise
         return self.result()
 
     def _run(self) -> None:
-        """Step the iterator to its end, or to a cancel; called by the worker alone."""
-        iterator: Any = None
+        """Step the iterator to its end, or until somebody cancels."""
+        iterator: Any = ()
+        _here.job = self
         try:
-            if self._stop.is_set() or self._factory is None:
-                return self._finish("cancelled")
-            self._state = "running"
-            iterator = self._iterator = iter(self._factory())
+            if not self.stopping:
+                self.state = "running"
+                iterator = self._iterator = iter(self._factory())
             # A cancel while the factory ran found no iterator to interrupt.
-            for item in () if self._stop.is_set() else iterator:
-                if self._stop.is_set():
+            for item in () if self.stopping else iterator:
+                if self.stopping:
                     break
-                self.items.append(item)
-                if self._on_item is not None:
-                    self._on_item(item)
-                if self._stop.is_set():
+                self._receive(item)
+                if self.stopping:
                     break
             if hasattr(iterator, "close"):
                 iterator.close()  # a generator frees its lock and memory now, not some day
-            self._finish("cancelled" if self._stop.is_set() else "done")
-        except JobCancelled as error:  # its iterator was interrupted
-            self.error = None if self._stop.is_set() else error
-            _quietly(getattr(iterator, "close", lambda: None))
-            self._finish("cancelled" if self._stop.is_set() else "failed")
+            state: State = "cancelled" if self.stopping else "done"
         except BaseException as error:  # one job's error must not end the worker
-            log.exception("a job of %r failed", self.owner)
-            self.error = error
+            state = "failed"
+            if self.stopping and isinstance(error, JobCancelled):
+                state = "cancelled"
+            else:
+                self.error = error
+                log.exception("a job of %r failed", self.owner)
             _quietly(getattr(iterator, "close", lambda: None))
-            self._finish("failed")
+        _here.job = None
+        self._finish(state)
+
+    def _receive(self, item: T | Step) -> None:
+        if isinstance(item, Step):
+            self.progress = item
+        else:
+            self.items.append(item)
+        if self._on_item is not None:
+            self._on_item(item)
 
     def _finish(self, state: State) -> None:
-        self._state = state
+        self.state = state
         if self._on_done is not None:
-            _quietly(lambda: self._on_done(self))  # type: ignore[misc]
-        # What they hold can go.
-        self._iterator = self._factory = self._on_item = self._on_done = None
+            _quietly(self._on_done, self)
+        self._iterator = self._on_item = self._on_done = None  # what they hold can go
+        self._factory = tuple
         self._over.set()
 
     def __repr__(self) -> str:
-        return f"Job(state={self._state!r}, items={len(self.items)})"
+        return f"Job(state={self.state!r}, items={len(self.items)})"
+
+
+def submit(
+    factory: Callable[[], Iterable[T | Step]],
+    *,
+    owner: Hashable,
+    on_item: Callable[[Any], object] | None = None,
+    on_done: Callable[[Job[T]], object] | None = None,
+) -> Job[T]:
+    """Queue work for the device and return at once; older jobs of the owner are dropped.
+
+    Parameters
+    ----------
+    factory
+        Called on the worker; returns the iterator to step.
+    owner
+        A panel, or any hashable name. A job of the same owner that waits is
+        dropped, one that runs is cancelled within one result.
+    on_item, on_done
+        Called on the worker with each result or `Step`, and with the job once it is over,
+        just before those who wait for it go on.
+
+    Examples
+    --------
+    >>> submit(lambda: (n * n for n in range(4)), owner="squares").wait()
+    [0, 1, 4, 9]
+    """
+    job = Job(factory, owner, on_item, on_done)
+    _worker().put(job)
+    return job
+
+
+def submit_background(
+    factory: Callable[[], Iterable[T | Step]],
+    *,
+    name: str = "background",
+    on_item: Callable[[Any], object] | None = None,
+    on_done: Callable[[Job[T]], object] | None = None,
+) -> Job[T]:
+    """Run work that makes no images on a thread of its own, and return at once.
+
+    It holds up nobody and replaces no other job. Progress is a `Step`: the iterator yields
+    it, or, where a library knows callbacks only, the callback calls `report`.
+
+    Parameters
+    ----------
+    factory
+        Called on the new thread; returns the iterator to step.
+    name
+        Of the thread and in the log.
+    on_item, on_done
+        As for `submit`.
+
+    Examples
+    --------
+    A download with progress; ``job.cancel()`` ends it at the next piece::
+
+        def work():
+            yield Step(what="Connecting")
+            yield fetch_package(name, url, progress=report)  # calls report(done, total)
+
+        job = submit_background(work, name=f"download {name}", on_item=show, on_done=ended)
+        package, = job.wait()
+
+    >>> steps = []
+    >>> def work():
+    ...     yield Step(0, 2, "reading")
+    ...     report(1, 2, "still reading")
+    ...     yield "all of it"
+    >>> job = submit_background(work, on_item=steps.append)
+    >>> job.wait(), job.progress.what, len(steps)
+    (['all of it'], 'still reading', 3)
+    """
+    job = Job(factory, name, on_item, on_done)
+    _worker().run_beside(job)
+    return job
+
+
+def report(done: float = 0, total: float = 0, what: str = "") -> None:
+    """Note progress of the job that runs on this thread; outside of a job, do nothing.
+
+    Raises
+    ------
+    JobCancelled
+        When somebody asked the job to stop.
+    """
+    job: Job[Any] | None = getattr(_here, "job", None)
+    if job is None:
+        return
+    if job.stopping:
+        raise JobCancelled("the job was cancelled, or a newer request replaced it.")
+    job._receive(Step(done, total, what))
+
+
+def call_later(seconds: float, call: Callable[[], object]) -> threading.Timer:
+    """Call something once, later, on another thread; ``cancel()`` what is returned to not."""
+    timer = threading.Timer(seconds, _quietly, [call])
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+def start_thread(target: Callable[[], object], name: str) -> threading.Thread:
+    """Start a loop that nobody waits for: it ends by itself, or with the interpreter."""
+    thread = threading.Thread(target=target, name=name, daemon=True)
+    thread.start()
+    return thread
 
 
 class _Worker:
-    """A thread and a mailbox with one slot for each owner."""
+    """The device's thread with a mailbox of one slot for each owner, and the threads beside it."""
 
     def __init__(self) -> None:
         self._queue: dict[Hashable, Job[Any]] = {}
@@ -193,28 +319,25 @@ class _Worker:
         self._running: Job[Any] | None = None
         self._beside: dict[Job[Any], threading.Thread] = {}
         self._closing = False
-        self.thread = threading.Thread(target=self._work, name="medgan-jobs", daemon=True)
-        self.thread.start()
+        self.thread = start_thread(self._work, "medgan-jobs")
         atexit.register(self.stop)
 
     def put(self, job: Job[Any]) -> None:
         with self._news:
             replaced = self._queue.get(job.owner)
             self._queue[job.owner] = job  # a replaced job's successor keeps its place
-            if self._running is not None and self._running.owner == job.owner:
-                self._running._halt()
+            running = self._running
             self._news.notify()
+        if running is not None and running.owner == job.owner:
+            running.cancel()
         if replaced is not None:
             replaced._stop.set()
             replaced._finish("cancelled")
 
     def run_beside(self, job: Job[Any]) -> None:
-        """Run a job on a thread of its own."""
-        thread = threading.Thread(target=job._run, name="medgan-beside", daemon=True)
         with self._news:
-            self._beside = {one: its for one, its in self._beside.items() if its.is_alive()}
-            self._beside[job] = thread
-            thread.start()
+            self._beside = {job: t for job, t in self._beside.items() if t.is_alive()}
+            self._beside[job] = start_thread(job._run, f"medgan-{job.owner}")
 
     def drop(self, job: Job[Any]) -> None:
         """Take a job out of the queue if it still waits there."""
@@ -229,65 +352,24 @@ class _Worker:
         """End before the interpreter does: a thread inside torch must not outlive it."""
         with self._news:
             self._closing = True
-            waiting, self._queue = list(self._queue.values()), {}
-            beside = dict(self._beside)
-            for running in (self._running, *beside):
-                if running is not None:
-                    running._halt()
+            jobs = [*self._queue.values(), *self._beside]
+            jobs += [self._running] if self._running is not None else []
             self._news.notify()
-        for job in waiting:
-            job._finish("cancelled")
-        for thread in (self.thread, *beside.values()):
+        for job in jobs:
+            job.cancel()
+        for thread in (self.thread, *self._beside.values()):
             thread.join(timeout=10)
 
     def _work(self) -> None:
         while True:
             with self._news:
                 self._running = None
-                while not self._queue and not self._closing:
-                    self._news.wait()
+                self._news.wait_for(lambda: self._queue or self._closing)
                 if self._closing:
                     return
                 self._running = job = self._queue.pop(next(iter(self._queue)))
             job._run()
             del job  # an idle worker keeps no results alive
-
-
-def submit(
-    factory: Callable[[], Iterable[T]],
-    *,
-    owner: Hashable,
-    on_item: Callable[[T], object] | None = None,
-    on_done: Callable[[Job[T]], object] | None = None,
-    aside: bool = False,
-) -> Job[T]:
-    """Queue work on the one worker and return at once; older jobs of the owner are dropped.
-
-    Parameters
-    ----------
-    factory
-        Called on the worker; returns the iterator to step.
-    owner
-        A panel, or any hashable name. A job of the same owner that waits is
-        dropped, one that runs is cancelled within one result.
-    on_item, on_done
-        Called on the worker with each result, and with the job once it is over,
-        just before those who wait for it go on.
-    aside
-        Work that makes no images gets a thread of its own: it starts at once, holds up
-        nobody, and replaces no other job.
-
-    Examples
-    --------
-    >>> submit(lambda: (n * n for n in range(4)), owner="squares").wait()
-    [0, 1, 4, 9]
-    """
-    job = Job(factory, owner=owner, on_item=on_item, on_done=on_done)
-    if aside:
-        _worker().run_beside(job)
-    else:
-        _worker().put(job)
-    return job
 
 
 @cache
@@ -299,8 +381,8 @@ if hasattr(os, "register_at_fork"):  # a fork has no threads: it starts a worker
     os.register_at_fork(after_in_child=_worker.cache_clear)
 
 
-def _quietly(call: Callable[[], object]) -> None:
+def _quietly(call: Callable[..., object], *args: object) -> None:
     try:
-        call()
-    except Exception:  # the work is over; only the log can still be told
+        call(*args)
+    except Exception:  # the work is over, so the log is all there is
         log.exception("a job's last step failed")

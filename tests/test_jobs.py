@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from medgan_widgets.errors import JobCancelled, RequestError
-from medgan_widgets.jobs import Job, submit
+from medgan_widgets.jobs import Job, Step, call_later, report, submit, submit_background
 
 
 class Stepper:
@@ -119,13 +119,42 @@ def test_stopped_while_its_iterator_is_built_it_makes_no_first_result(how):
 
 def test_what_runs_beside_holds_up_nobody_and_ends_when_it_is_cancelled():
     step = Stepper()
-    beside = submit(step, owner="reads a folder", aside=True)
+    beside = submit_background(step, name="reads a folder")
     until(lambda: beside.state == "running")
     assert submit(lambda: [1], owner="generates").wait(5) == [1]
     beside.cancel()
     step.go.release()
     until(lambda: beside.done)
     assert beside.state == "cancelled"
+
+
+def test_a_library_with_callbacks_reports_progress_and_is_cancelled_at_the_next_report():
+    seen, at_two = [], threading.Event()
+
+    def download() -> str:
+        for n in range(1000):
+            report(n, 1000, "reading")
+            at_two.wait(5) if n == 2 else None
+        return "package"
+
+    job = submit_background(lambda: [download()], on_item=seen.append)
+    until(lambda: job.progress.done == 2)
+    job.cancel()
+    at_two.set()
+    with pytest.raises(JobCancelled):
+        job.wait(5)
+    assert seen == [Step(n, 1000, "reading") for n in range(3)]
+    assert job.items == []
+    report(1, 2)  # nobody's job: nothing happens
+
+
+def test_a_call_comes_later_unless_it_is_cancelled():
+    came = []
+    call_later(0.01, lambda: came.append("first"))
+    call_later(0.01, lambda: came.append("never")).cancel()
+    until(lambda: came)
+    time.sleep(0.05)
+    assert came == ["first"]
 
 
 def test_a_waiting_job_is_cancelled_at_once():
@@ -193,7 +222,10 @@ def test_a_cancelled_task_cancels_the_job_it_awaits():
     job = submit(step, owner="x")
 
     async def story() -> None:
-        task = asyncio.ensure_future(job._awaited())
+        async def waits() -> None:
+            await job
+
+        task = asyncio.ensure_future(waits())
         await asyncio.sleep(0.05)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -234,13 +266,13 @@ def test_wait_with_a_timeout_leaves_the_job_alone():
     step.go.release()
 
 
-@pytest.mark.parametrize("aside", [False, True])
-def test_a_plain_script_ends_while_a_job_runs(aside):
+@pytest.mark.parametrize("start", ["submit(steps, owner='x')", "submit_background(steps)"])
+def test_a_plain_script_ends_while_a_job_runs(start):
     code = (
         "import itertools, time\n"
-        "from medgan_widgets.jobs import submit\n"
+        "from medgan_widgets.jobs import submit, submit_background\n"
         "steps = lambda: (time.sleep(.01) for _ in itertools.count())\n"
-        f"submit(steps, owner='x', aside={aside})\n"
+        f"{start}\n"
         "time.sleep(.05)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=30, text=True)

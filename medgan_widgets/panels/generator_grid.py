@@ -17,7 +17,7 @@ from PIL import Image
 
 from medgan_widgets.errors import MedganError, NotRunnableError, RequestError
 from medgan_widgets.images import contact_sheet, padded
-from medgan_widgets.jobs import Job, submit
+from medgan_widgets.jobs import Job, submit, submit_background
 from medgan_widgets.panels._choices import MOST_COLUMNS, choice, request_of, runnable
 from medgan_widgets.panels._panel import Page, Panel, joined
 from medgan_widgets.panels._saves import Saves
@@ -326,7 +326,8 @@ class GeneratorGrid(Panel):
             if job.state != "done":
                 hear(({"kind": "nothing"}, []))
 
-        self._saving.add(submit(work, owner=self, on_item=hear, on_done=on_done, aside=True))
+        job = submit_background(work, name="save", on_item=hear, on_done=on_done)
+        self._saving.add(job)
 
     def _note_recipe(self, pictures: Pictures) -> None:
         """Keep what the pixels depended on, while the model is still what it was."""

@@ -18,7 +18,7 @@ from PIL import Image
 from medgan_widgets.cards import MODALITIES, ORGANS, ModelCard
 from medgan_widgets.catalogue.words import known_as
 from medgan_widgets.errors import JobCancelled, RequestError
-from medgan_widgets.jobs import Job, submit
+from medgan_widgets.jobs import Job, submit_background
 from medgan_widgets.panels import _run_forms as forms
 from medgan_widgets.panels._panel import Panel
 from medgan_widgets.panels._run_lines import PLOTS, shown
@@ -305,7 +305,7 @@ class TrainingMonitor(Panel):
                 return before
             self._acted, self.error, self.status = "", "", said
             self.controls.busy = kind
-            job = submit(lambda: iter([work()]), owner=(id(self), kind), on_done=over, aside=True)
+            job = submit_background(lambda: [work()], name=kind, on_done=over)
             self._jobs[kind] = job
             return job
 
