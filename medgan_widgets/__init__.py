@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from medgan_widgets.datasets import read_images as read_images
     from medgan_widgets.engine import Engine as Engine
     from medgan_widgets.engine import shared_engine as shared_engine
-    from medgan_widgets.evaluation import Scores as Scores
-    from medgan_widgets.evaluation import score as score
     from medgan_widgets.exporting import check_model as check_model
     from medgan_widgets.exporting import export as export
     from medgan_widgets.exporting import import_checkpoint as import_checkpoint
@@ -30,6 +28,8 @@ if TYPE_CHECKING:
     from medgan_widgets.medigan.actions import dry_run as dry_run
     from medgan_widgets.medigan.actions import trust as trust
     from medgan_widgets.medigan.trust import write_lock as write_lock
+    from medgan_widgets.metrics.score import score as score
+    from medgan_widgets.metrics.table import Scores as Scores
     from medgan_widgets.panels import GeneratorGrid as GeneratorGrid
     from medgan_widgets.panels import MetricsPlot as MetricsPlot
     from medgan_widgets.panels import ModelExplorer as ModelExplorer
@@ -86,8 +86,8 @@ _HOMES = {
     "export": "exporting",
     "restore": "exporting",
     # how good: figures, anatomy, use
-    "score": "evaluation",
-    "Scores": "evaluation",
+    "score": "metrics.score",
+    "Scores": "metrics.table",
     "measure_anatomy": "phantoms.anatomy",
     "compare_anatomy": "phantoms.anatomy",
     "AugmentationStudy": "augmentation_study",

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from medgan_widgets.errors import DataError, RequestError
-from medgan_widgets.evaluation.scores import Scores
 from medgan_widgets.features.canonical import canonical_names
 from medgan_widgets.metrics import METRICS, frechet_distance, score_of
+from medgan_widgets.metrics.table import Scores
 from medgan_widgets.requests import Measured, Score
 
 NAMES = {

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from medgan_widgets.evaluation.scores import in_words
+from medgan_widgets.metrics.table import in_words
 from medgan_widgets.panels._lines import COLOURS, Line, drawn
 from medgan_widgets.panels._run_lines import Shown
 from medgan_widgets.panels._run_looks import Look

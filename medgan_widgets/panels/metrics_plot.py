@@ -13,8 +13,8 @@ import traitlets
 from PIL import Image
 
 from medgan_widgets.errors import RequestError
-from medgan_widgets.evaluation.scores import Scores
 from medgan_widgets.files import write_whole
+from medgan_widgets.metrics.table import Scores
 from medgan_widgets.panels._metrics_lines import (
     AXES,
     COUNTED,

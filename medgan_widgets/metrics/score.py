@@ -18,8 +18,6 @@ from medgan_widgets.cards import ModelCard
 from medgan_widgets.datasets.phantom import phantom_named
 from medgan_widgets.engine import Engine, shared_engine
 from medgan_widgets.errors import DataError, RequestError
-from medgan_widgets.evaluation.remarks import phantom_like, remarks
-from medgan_widgets.evaluation.scores import Prepared, Scores
 from medgan_widgets.features import (
     CANONICAL,
     extractor_name,
@@ -34,6 +32,8 @@ from medgan_widgets.metrics import (
     rows_to_compare,
     score_of,
 )
+from medgan_widgets.metrics.score_notes import phantom_like, remarks
+from medgan_widgets.metrics.table import Prepared, Scores
 from medgan_widgets.requests import GenerateRequest, Measured, Score
 from medgan_widgets.seeds import SEED_LIMIT, Value, whole_number
 

@@ -9,9 +9,10 @@ from PIL import Image
 import medgan_widgets as mw
 from medgan_widgets.datasets import phantom_images
 from medgan_widgets.errors import DataError, RequestError
-from medgan_widgets.evaluation import Progress, Scores, score
 from medgan_widgets.features import CANONICAL, PHANTOM_CNN
 from medgan_widgets.image_sources import open_images, phantom_kind
+from medgan_widgets.metrics.score import Progress, score
+from medgan_widgets.metrics.table import Scores
 from medgan_widgets.requests import GenerateRequest, Measured, Score
 
 
