@@ -4,7 +4,6 @@
 
     measuring.py   measure_anatomy: a kind and images -> numbers, one row an image
     comparing.py   compare_anatomy: are the statistics of generated images those of phantoms?
-    report.py      what compare_anatomy found: a table, scores, sentences
     brain.py chest.py breast.py    how each kind is measured
 
 No network and no learned features: shapes, matched filters and a linear
@@ -12,9 +11,8 @@ regression, each checked on phantoms whose truth is known. These are
 measurements of *phantoms*; on an image of a patient they mean nothing.
 """
 
-from medgan_widgets.phantoms.anatomy.comparing import compare_anatomy
+from medgan_widgets.phantoms.anatomy.comparing import AnatomyReport, Compared, compare_anatomy
 from medgan_widgets.phantoms.anatomy.measuring import QUANTITIES, Quantity, measure_anatomy
-from medgan_widgets.phantoms.anatomy.report import AnatomyReport, Compared
 
 __all__ = [
     "QUANTITIES",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import stats
@@ -20,26 +22,154 @@ from medgan_widgets.phantoms.anatomy.measuring import (
     grey_images,
     measure_anatomy,
 )
-from medgan_widgets.phantoms.anatomy.report import AnatomyReport, Compared
+from medgan_widgets.requests import Score
 from medgan_widgets.seeds import Value, whole_number
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 FRESH = 2**46  # the first seed of phantoms to judge by: no training and no atlas has them
-MOST = 500
+MAX_PHANTOMS = 500
 HALVES = 200
 FEWEST = 8  # images from which an interval is made
+FEW = 50  # images of which hardly anything can be told apart
+ALPHA = 0.05
 
 
 @dataclass(frozen=True)
-class Side:
-    """Measured images with what was asked of them."""
+class Compared:
+    """One quantity in generated images and, measured the same way, in fresh phantoms.
 
-    measured: Mapping[str, Floats]
+    Attributes
+    ----------
+    quantity
+        As in ``measure_anatomy``.
+    n, n_phantoms
+        In how many images it could be measured.
+    mean, spread, phantom_mean, phantom_spread
+        Mean and standard deviation; for what is seen or not, the mean is the rate.
+    ks
+        The Kolmogorov-Smirnov statistic, 0 (same distribution) … 1; for a rate, the difference.
+        None where fewer than two images could be measured.
+    interval
+        95 %, from half samples.
+    floor
+        The same of phantoms against other phantoms, of as many.
+    p
+        That so large a difference comes by chance, times the number of quantities.
+    """
+
+    quantity: str
+    n: int
+    n_phantoms: int
+    mean: float
+    spread: float
+    phantom_mean: float
+    phantom_spread: float
+    ks: float | None
+    interval: tuple[float, float] | None
+    floor: float | None
+    p: float | None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether no difference is shown (p of at least 0.05); None where nothing can be said."""
+        return None if self.p is None else self.p >= ALPHA
+
+
+@dataclass(frozen=True, repr=False)
+class AnatomyReport:
+    """Whether generated images have the statistics of the phantoms they were learned from.
+
+    Attributes
+    ----------
+    kind
+        Of the phantoms.
+    n, n_phantoms
+        Images judged, and fresh phantoms they were judged by.
+    rows
+        One a quantity.
+    unlike
+        How many of the images show no such anatomy at all, and of the phantoms.
+    classes
+        Where classes were asked for: in words, what share shows them, in images and phantoms.
+
+    Examples
+    --------
+    >>> row = Compared("density", 90, 90, 0.4, 0.02, 0.41, 0.06, 0.3, (0.2, 0.4), 0.08, 0.001)
+    >>> report = AnatomyReport("mammogram", 90, 90, (row,), (0, 0), {})
+    >>> print(report.text.partition(" (KS")[0])
+    Not met: density, 0.4 ± 0.02 against 0.41 ± 0.06 share of white
+    >>> report.unmet
+    ('density',)
+    """
+
+    kind: str
+    n: int
+    n_phantoms: int
+    rows: tuple[Compared, ...]
+    unlike: tuple[int, int]
+    classes: Mapping[str, tuple[float, float]]
+
+    def __repr__(self) -> str:
+        return self.text
+
+    @property
+    def unmet(self) -> tuple[str, ...]:
+        """The quantities whose statistics are not those of phantoms."""
+        return tuple(row.quantity for row in self.rows if row.met is False)
+
+    @property
+    def scores(self) -> tuple[Score, ...]:
+        """The statistics as scores, with n, interval and floor; KS only compares with KS."""
+        warning = "fewer than 50 images" if min(self.n, self.n_phantoms) < FEW else ""
+        extractor = f"anatomy-1 ({self.kind})"
+        return tuple(
+            Score(f"KS {row.quantity}", row.ks, row.n_phantoms, row.n, extractor, row.interval,
+                  row.floor, warning=warning)
+            for row in self.rows
+        )  # fmt: skip
+
+    @property
+    def text(self) -> str:
+        """The findings in sentences, what is not met first."""
+        return "\n".join(_sentences(self))
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row a quantity; ``met`` says whether its statistics are the phantoms'."""
+        import pandas as pd
+
+        frame = pd.DataFrame([{**asdict(row), "met": row.met} for row in self.rows])
+        ends = [row.interval or (None, None) for row in self.rows]
+        frame["low"], frame["high"] = zip(*ends, strict=True)
+        frame["unit"] = [QUANTITIES[self.kind][name].unit for name in frame["quantity"]]
+        return frame[
+            ["quantity", "unit", "mean", "spread", "phantom_mean", "phantom_spread",
+             "ks", "low", "high", "floor", "p", "met", "n", "n_phantoms"]
+        ]  # fmt: skip
+
+    def _repr_html_(self) -> str:
+        table = self.to_frame().to_html(index=False, float_format="{:.3g}".format, border=0)
+        return table + "".join(f"<p>{html.escape(line)}</p>" for line in self.text.splitlines())
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What was measured in some images, and which classes they were asked to show."""
+
+    values: Mapping[str, Floats]
     labels: Mapping[str, Sequence[Value]]
 
     def of(self, quantity: str) -> Floats:
         """Return the values that could be measured."""
-        values = self.measured[quantity]
+        values = self.values[quantity]
         return values[np.isfinite(values)]
+
+    def lesions(self, factor: str, value: bool) -> Floats:
+        """Return whether a lesion is seen in the images of one class, where anything is."""
+        seen = self.values["lesion"]
+        asked = np.array([bool(label) == value for label in self.labels[factor]])
+        return seen[asked & np.isfinite(seen)]
 
 
 def compare_anatomy(
@@ -78,7 +208,7 @@ def compare_anatomy(
     Raises
     ------
     RequestError, DataError
-        As ``measure_anatomy`` does, and for labels that do not fit.
+        As ``measure_anatomy`` does.
 
     Notes
     -----
@@ -102,82 +232,81 @@ def compare_anatomy(
             f"phantoms are drawn up to {LARGEST} pixels a side, the images have {grey.shape[1]}; "
             "make them smaller first."
         )
-    asked = _checked_labels(kind, labels, len(grey))
+    check_labels(kind, labels, len(grey))
+    requested = {name: list(values) for name, values in (labels or {}).items()}
     size = grey.shape[1]
-    count = min(len(grey), MOST) if n is None else whole_number(n, "n", 2, 100_000)
+    count = min(len(grey), MAX_PHANTOMS) if n is None else whole_number(n, "n", 2, 100_000)
     first = FRESH + 1_000_000 * whole_number(seed, "seed", 0, 10**9)
-    judged = Side(measure_anatomy(kind, grey), asked)
-    fresh = _phantoms(kind, asked, size, count, first)
-    others = _phantoms(kind, asked, size, count, first + 500_000)
+    generated = Measurements(measure_anatomy(kind, grey), requested)
+    fresh = _phantoms(kind, requested, size, count, first)
+    others = _phantoms(kind, requested, size, count, first + 500_000)
     random = np.random.default_rng(seed)
-    rows = tuple(_compared(name, judged, fresh, others, random, len(QUANTITIES[kind]))
+    rows = tuple(_compared(kind, name, generated, fresh, others, random)
                  for name in QUANTITIES[kind])  # fmt: skip
-    return AnatomyReport(
-        kind, len(grey), count, rows, (_unlike(judged), _unlike(fresh)),
-        dict(_classes(kind, judged, fresh)),
-    )  # fmt: skip
-
-
-def _checked_labels(
-    kind: str, labels: Mapping[str, Sequence[Value]] | None, count: int
-) -> dict[str, list[Value]]:
-    check_labels(labels, count)
-    asked = {}
-    for name, values in (labels or {}).items():
-        if name not in KINDS[kind].factors:
-            have = ", ".join(KINDS[kind].factors)
-            raise DataError(f"{kind} phantoms have no class {name!r}; they have: {have}.")
-        known = KINDS[kind].factors[name]
-        if any(one not in known for one in values):
-            raise DataError(f"{name} must be one of {', '.join(map(repr, known))}.")
-        asked[name] = list(values)
-    return asked
+    unlike = tuple(int(np.isnan(side.values["lesion"]).sum()) for side in (generated, fresh))
+    classes = dict(_classes(kind, generated, fresh))
+    return AnatomyReport(kind, len(grey), count, rows, (unlike[0], unlike[1]), classes)
 
 
 def _phantoms(
-    kind: str, asked: Mapping[str, Sequence[Value]], size: int, count: int, first: int
-) -> Side:
+    kind: str, requested: Mapping[str, Sequence[Value]], size: int, count: int, first: int
+) -> Measurements:
     """Draw and measure phantoms whose classes are mixed as those of the images."""
-    rows = list(zip(*asked.values(), strict=True)) if asked else [()]
+    rows = list(zip(*requested.values(), strict=True)) if requested else [()]
     # The classes of the images in turn, so that as many phantoms have each as images do.
-    wanted = [rows[place * len(rows) // count] if count <= len(rows) else rows[place % len(rows)]
-              for place in range(count)]  # fmt: skip
+    mixed = [rows[place * len(rows) // count] if count <= len(rows) else rows[place % len(rows)]
+             for place in range(count)]  # fmt: skip
     parts = []
-    for classes in dict.fromkeys(wanted):
-        many = wanted.count(classes)
-        condition = dict(zip(asked, classes, strict=True))
-        for start in range(0, many, 64):
-            seeds = range(first + start, first + min(start + 64, many))
+    for classes in dict.fromkeys(mixed):
+        end = mixed.count(classes)
+        condition = dict(zip(requested, classes, strict=True))
+        for start in range(0, end, 64):  # a chunk, so that memory stays small
+            seeds = range(first + start, first + min(start + 64, end))
             drawn = draw_phantoms(kind, seeds, size=size, condition=condition)
-            parts.append(Side(measure_anatomy(kind, drawn.images), drawn.labels))
-        first += many
-    measured = {
-        name: np.concatenate([part.measured[name] for part in parts]) for name in QUANTITIES[kind]
-    }
-    labels = {
-        name: [one for part in parts for one in part.labels[name]] for name in KINDS[kind].factors
-    }
-    return Side(measured, labels)
+            parts.append(Measurements(measure_anatomy(kind, drawn.images), drawn.labels))
+        first += end
+    return Measurements(
+        {name: np.concatenate([part.values[name] for part in parts]) for name in QUANTITIES[kind]},
+        {name: [label for part in parts for label in part.labels[name]]
+         for name in KINDS[kind].factors},
+    )  # fmt: skip
 
 
 def _compared(
-    name: str, judged: Side, fresh: Side, others: Side, random: np.random.Generator, tests: int
+    kind: str,
+    name: str,
+    generated: Measurements,
+    fresh: Measurements,
+    others: Measurements,
+    random: np.random.Generator,
 ) -> Compared:
-    one, two, three = judged.of(name), fresh.of(name), others.of(name)
+    images, phantoms, baseline = generated.of(name), fresh.of(name), others.of(name)
     ks = interval = floor = p = None
-    if min(len(one), len(two)) >= 2:
-        chance = min(_chance(name, one, two), _by_class(name, judged, fresh))
-        ks, p = _distance(one, two), min(1.0, tests * chance)
-        interval = _interval(ks, one, two, random)
-    if min(len(two), len(three)) >= 2:
-        floor = _distance(two, three)
+    if min(len(images), len(phantoms)) >= 2:
+        chance = _chance(name, images, phantoms)
+        if name == "lesion":
+            chance = min(chance, _chance_by_class(kind, generated, fresh))
+        ks, p = _distance(images, phantoms), min(1.0, len(QUANTITIES[kind]) * chance)
+        if min(len(images), len(phantoms)) >= FEWEST:
+            halves = np.array([
+                _distance(_half(images, random), _half(phantoms, random)) for _ in range(HALVES)
+            ])  # fmt: skip
+            low, high = np.quantile(halves - halves.mean(), (0.025, 0.975))
+            interval = float(np.clip(ks + low, 0, ks)), float(np.clip(ks + high, ks, 1))
+    if min(len(phantoms), len(baseline)) >= 2:
+        floor = _distance(phantoms, baseline)
     return Compared(
-        name, len(one), len(two), *_moments(one), *_moments(two), ks, interval, floor, p
-    )
+        name, len(images), len(phantoms), *_moments(images), *_moments(phantoms),
+        ks, interval, floor, p,
+    )  # fmt: skip
 
 
 def _moments(values: Floats) -> tuple[float, float]:
     return (float(values.mean()), float(values.std())) if len(values) else (np.nan, np.nan)
+
+
+def _half(values: Floats, random: np.random.Generator) -> Floats:
+    return random.choice(values, len(values) // 2, replace=False)
 
 
 def _distance(one: Floats, two: Floats) -> float:
@@ -187,70 +316,97 @@ def _distance(one: Floats, two: Floats) -> float:
 
 def _chance(name: str, one: Floats, two: Floats) -> float:
     if name == "contrast":
-        table = [[int((side == k).sum()) for k in range(len(CONTRASTS))] for side in (one, two)]
-        seen = np.array(table)[:, np.array(table).sum(axis=0) > 0]
+        table = np.array(
+            [[(side == k).sum() for k in range(len(CONTRASTS))] for side in (one, two)]
+        )
+        seen = table[:, table.sum(axis=0) > 0]
         return float(stats.chi2_contingency(seen).pvalue) if seen.shape[1] > 1 else 1.0
     if name == "lesion":
-        table = [[int(side.sum()), int((1 - side).sum())] for side in (one, two)]
+        table = np.array([[side.sum(), (1 - side).sum()] for side in (one, two)]).astype(int)
         return float(stats.fisher_exact(table).pvalue)
     # Exact: by the formula for many images two and three that differ could not be chance.
     return float(stats.ks_2samp(one, two).pvalue)
 
 
-def _by_class(name: str, judged: Side, fresh: Side) -> float:
+def _chance_by_class(kind: str, generated: Measurements, fresh: Measurements) -> float:
     """Return the chance of the lesion rates within each class asked for; 1 where none was.
 
     A model that misses tumours asked for, and makes some that were not, has the
     right rate and is wrong all the same.
     """
-    found = []
-    for factor in set(LESIONS.values()) & set(judged.labels) if name == "lesion" else ():
-        for value in (True, False):
-            seen = [_chosen(side, factor, value) for side in (judged, fresh)]
-            if min(map(len, seen)):
-                found.append(_chance("lesion", seen[0], seen[1]))
-    return min(1.0, len(found) * min(found)) if found else 1.0
+    factor = LESIONS[kind]
+    if factor not in generated.labels:
+        return 1.0
+    pairs = [
+        [side.lesions(factor, value) for side in (generated, fresh)] for value in (True, False)
+    ]
+    chances = [_chance("lesion", *pair) for pair in pairs if min(map(len, pair))]
+    return min([1.0, *(len(chances) * chance for chance in chances)])
 
 
-def _interval(
-    ks: float, one: Floats, two: Floats, random: np.random.Generator
-) -> tuple[float, float] | None:
-    if min(len(one), len(two)) < FEWEST:
-        return None
-    halves = np.array([_distance(_half(one, random), _half(two, random)) for _ in range(HALVES)])
-    low, high = np.quantile(halves - halves.mean(), (0.025, 0.975))
-    return float(np.clip(ks + low, 0, ks)), float(np.clip(ks + high, ks, 1))
-
-
-def _half(values: Floats, random: np.random.Generator) -> Floats:
-    return random.choice(values, len(values) // 2, replace=False)
-
-
-def _unlike(side: Side) -> int:
-    return int(np.isnan(side.measured["lesion"]).sum())
-
-
-def _classes(kind: str, judged: Side, fresh: Side) -> Iterator[tuple[str, tuple[float, float]]]:
+def _classes(
+    kind: str, generated: Measurements, fresh: Measurements
+) -> Iterator[tuple[str, tuple[float, float]]]:
     """Yield how often what was asked for is seen, in images and in phantoms."""
     lesion = LESIONS[kind]
-    if lesion in judged.labels:
+    if lesion in generated.labels:
         for value, words in (
             (True, f"Asked for a {lesion}, it is seen in"),
             (False, f"Asked for no {lesion}, one is seen all the same in"),
         ):
-            seen = [_chosen(side, lesion, value) for side in (judged, fresh)]
+            seen = [side.lesions(lesion, value) for side in (generated, fresh)]
             if min(map(len, seen)):
                 yield words, (float(seen[0].mean()), float(seen[1].mean()))
-    if "contrast" in judged.labels:
-        shares = []
-        for side in (judged, fresh):
-            asked = np.array([CONTRASTS.index(str(one)) for one in side.labels["contrast"]])
-            shares.append(float((side.measured["contrast"] == asked).mean()))
+    if "contrast" in generated.labels:
+        shares = [
+            float((side.values["contrast"]
+                   == [CONTRASTS.index(str(label)) for label in side.labels["contrast"]]).mean())
+            for side in (generated, fresh)
+        ]  # fmt: skip
         yield "The contrast asked for is seen in", (shares[0], shares[1])
 
 
-def _chosen(side: Side, factor: str, value: bool) -> Floats:
-    """Return whether a lesion is seen in the images of one class, where anything is."""
-    seen = side.measured["lesion"]
-    asked = np.array([bool(one) == value for one in side.labels[factor]])
-    return seen[asked & np.isfinite(seen)]
+def _sentences(report: AnatomyReport) -> Iterator[str]:
+    kind, rows = report.kind, report.rows
+    words = {row.quantity: QUANTITIES[kind][row.quantity].words for row in rows}
+    if report.unlike[0]:
+        yield (
+            f"{report.unlike[0]} of {report.n} images show no {kind} at all "
+            f"(phantoms: {report.unlike[1]} of {report.n_phantoms})."
+        )
+    yield from (_not_met(kind, row) for row in rows if row.met is False)
+    if met := [f"{words[row.quantity]} {_least(row, len(rows)):.2f}" for row in rows if row.met]:
+        yield (
+            f"No difference shown (n {report.n} / {report.n_phantoms}; behind each the KS below "
+            f"which none would show): {', '.join(met)}."
+        )
+    if blank := [words[row.quantity] for row in rows if not row.n]:
+        yield f"Nothing to measure: {', '.join(blank)}."
+    if few := [words[row.quantity] for row in rows if row.n and row.met is None]:
+        yield f"Not compared, which needs at least 2 images on each side: {', '.join(few)}."
+    for asked, (share, of_phantoms) in report.classes.items():
+        yield f"{asked}: {share:.0%} (phantoms: {of_phantoms:.0%})."
+    if min(report.n, report.n_phantoms) < FEW:
+        yield f"Only {report.n} image{'s' * (report.n != 1)}: differences may well be missed."
+
+
+def _least(row: Compared, tests: int) -> float:
+    """Return Smirnov's 5 % point for two large samples, at this row's n, of so many tests."""
+    point = math.sqrt(-math.log(ALPHA / tests / 2) / 2)
+    return min(1.0, point * math.sqrt(1 / max(row.n, 1) + 1 / max(row.n_phantoms, 1)))
+
+
+def _not_met(kind: str, row: Compared) -> str:
+    quantity = QUANTITIES[kind][row.quantity]
+    if row.quantity == "lesion":
+        return (
+            f"Not met: {quantity.words}; a {LESIONS[kind]} is seen in {row.mean:.0%} of the "
+            f"images and in {row.phantom_mean:.0%} of phantoms."
+        )
+    ends = "" if row.interval is None else f" [{row.interval[0]:.2f}, {row.interval[1]:.2f}]"
+    floor = "" if row.floor is None else f", floor {row.floor:.2f}"
+    return (
+        f"Not met: {quantity.words}, {row.mean:.3g} ± {row.spread:.2g} against "
+        f"{row.phantom_mean:.3g} ± {row.phantom_spread:.2g} {quantity.unit} "
+        f"(KS {row.ks:.2f}{ends}{floor})."
+    )

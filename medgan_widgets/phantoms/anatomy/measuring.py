@@ -1,4 +1,4 @@
-"""``measure_anatomy``: images of one kind to numbers, and how well each of them is measured."""
+"""``measure_anatomy``: from images of one kind to numbers, and how well each is measured."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgan_widgets.errors import DataError
-from medgan_widgets.phantoms import check_kind
-from medgan_widgets.phantoms.anatomy.brain import CONTRASTS, measured_brains
+from medgan_widgets.phantoms import KINDS, check_kind
+from medgan_widgets.phantoms.anatomy.brain import measured_brains
 from medgan_widgets.phantoms.anatomy.breast import measured_breasts
 from medgan_widgets.phantoms.anatomy.chest import measured_chests
 from medgan_widgets.phantoms.anatomy.frame import SIDE, Floats
@@ -119,11 +119,16 @@ def measure_anatomy(
     """
     check_kind(kind)
     grey = grey_images(images)
-    contrasts = _contrasts(kind, labels, len(grey))
+    check_labels(kind, labels, len(grey))
+    contrasts = list(labels["contrast"]) if labels and "contrast" in labels else None
     parts = []
     for start in range(0, len(grey), CHUNK):
-        some = slice(start, start + CHUNK)
-        parts.append(_measured(kind, grey[some], None if contrasts is None else contrasts[some]))
+        chunk = slice(start, start + CHUNK)
+        if kind == "brain_mri":
+            parts.append(measured_brains(grey[chunk], contrasts and contrasts[chunk]))
+        else:
+            measure = measured_chests if kind == "chest_xray" else measured_breasts
+            parts.append(measure(grey[chunk]))
     return {name: np.concatenate([part[name] for part in parts]) for name in QUANTITIES[kind]}
 
 
@@ -153,37 +158,22 @@ def grey_images(images: Any) -> NDArray[np.uint8]:
     return array
 
 
-def check_labels(labels: Any, count: int) -> None:
-    """Refuse labels that are not a list of one value an image for each class."""
+def check_labels(kind: str, labels: Any, count: int) -> None:
+    """Refuse labels that are not a list of one value an image for each class of the kind."""
     if labels is not None and not isinstance(labels, Mapping):
         raise DataError(
             "labels must be a dict of class and values, e.g. {'contrast': ['T1', 'T2']} for two "
             f"images; got {labels!r:.40}."
         )
+    factors = KINDS[kind].factors
     for name, values in (labels or {}).items():
+        if name not in factors:
+            raise DataError(f"{kind} phantoms have no class {name!r}; they have {list(factors)}.")
         if isinstance(values, str) or not isinstance(values, (Sequence, np.ndarray)):
             raise DataError(
                 f"the values of {name} must be a list of one an image, got {values!r:.40}."
             )
         if len(values) != count:
             raise DataError(f"{count} images came with {len(values)} values of {name}.")
-
-
-def _contrasts(
-    kind: str, labels: Mapping[str, Sequence[Value]] | None, count: int
-) -> Sequence[Value] | None:
-    check_labels(labels, count)
-    if kind != "brain_mri" or not labels or "contrast" not in labels:
-        return None
-    told = list(labels["contrast"])
-    if unknown := sorted({str(one) for one in told} - set(CONTRASTS)):
-        raise DataError(f"a contrast is one of {', '.join(CONTRASTS)}; got {unknown[0]!r}.")
-    return told
-
-
-def _measured(
-    kind: str, images: NDArray[np.uint8], contrasts: Sequence[Value] | None
-) -> dict[str, Floats]:
-    if kind == "brain_mri":
-        return measured_brains(images, contrasts)
-    return measured_chests(images) if kind == "chest_xray" else measured_breasts(images)
+        if any(value not in factors[name] for value in values):
+            raise DataError(f"{name} must be one of {', '.join(map(str, factors[name]))}.")
