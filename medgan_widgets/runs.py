@@ -12,7 +12,7 @@
     RUN_DIR/images/*.png     the same latents through time, named by kimg
     RUN_DIR/checkpoint/      all that a resume needs, and the averaged generator
     RUN_DIR/state.json       who trains, and how far it is
-    RUN_DIR/control.json     what somebody asks of it: pause, go on, stop
+    RUN_DIR/control.json     the last command: pause, go on, stop
     RUN_DIR/log.txt          what a process of its own printed
 
 Every file is written aside and renamed, or grows by whole lines, so whoever
@@ -29,26 +29,35 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import filelock
 import numpy as np
 import psutil
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from medgan_widgets.errors import DataError, RequestError, SaveError
-from medgan_widgets.files import home_folder, write_whole
+from medgan_widgets.files import (
+    append_row,
+    home_folder,
+    lines_after,
+    rows_of,
+    write_json,
+    write_whole,
+)
 from medgan_widgets.images import contact_sheet, png_bytes
-from medgan_widgets.rows import append_row, row_as, rows_of, some_lines
 
 log = logging.getLogger(__name__)
 
 FORMAT = 2  # of a run directory; 1 had a config, stats and a generator alone
 MOST_PICTURES = 240
 WEIGHTS = Path("checkpoint") / "generator.safetensors"
-Ask = Literal["go on", "pause", "stop"]
-ASKS: tuple[Ask, ...] = ("go on", "pause", "stop")
+Command = Literal["go on", "pause", "stop"]
+COMMANDS: tuple[Command, ...] = ("go on", "pause", "stop")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -171,7 +180,7 @@ def write_state(run_dir: Path, state: RunState) -> None:
     write_json(run_dir / "state.json", asdict(state))
 
 
-def held(run_dir: str | Path) -> filelock.FileLock:
+def lock_run(run_dir: str | Path) -> filelock.FileLock:
     """Take a run directory for oneself; it is let go when the process ends, however it ends."""
     folder = Path(run_dir)
     lock = filelock.FileLock(folder / ".lock")
@@ -221,7 +230,7 @@ def run_config(run_dir: str | Path) -> dict[str, Any]:
 def read_run(run_dir: str | Path) -> tuple[dict[str, Any], list[Tick]]:
     """Return what a run was started with, and its ticks so far.
 
-    A line that is still being written is left for the next look.
+    A line that is still being written is left out.
 
     Examples
     --------
@@ -231,13 +240,41 @@ def read_run(run_dir: str | Path) -> tuple[dict[str, Any], list[Tick]]:
     ...     read_run(folder)
     ({'format': 2, 'data': 'brain_mri'}, [])
     """
-    config = run_config(run_dir)
-    return config, [row_as(Tick, row, "tick") for row in rows_of(Path(run_dir) / "stats.jsonl")]
+    return run_config(run_dir), _rows(Path(run_dir) / "stats.jsonl", Tick)
 
 
 def alarms(run_dir: str | Path) -> list[Alarm]:
     """Return the alarms of a run so far, oldest first."""
-    return [row_as(Alarm, row, "alarm") for row in rows_of(Path(run_dir) / "alarms.jsonl")]
+    return _rows(Path(run_dir) / "alarms.jsonl", Alarm)
+
+
+def _rows(path: Path, kind: type[T]) -> list[T]:
+    try:
+        return [_parsed(kind, line) for line in lines_after(path)[0]]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is damaged: {error}.") from None
+
+
+def _parsed(kind: type[T], line: bytes) -> T:
+    """Return a line of JSON as a Tick, Alarm or RunState; fields of a newer version are left out.
+
+    Types must be right: a text of digits is no number.
+    """
+    try:
+        row: T = _adapter(kind).validate_json(line, strict=True)
+        return row
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        where = ".".join(str(name) for name in problem["loc"])
+        name = "state" if kind is RunState else kind.__name__.lower()
+        raise ValueError(f"a line is no {name}: {where} {problem['msg']}") from None
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def pictures(run_dir: str | Path) -> dict[float, Path]:
@@ -251,39 +288,71 @@ def pictures(run_dir: str | Path) -> dict[float, Path]:
     return found
 
 
-def ticks_and_damage(run_dir: str | Path, most: int = 1000) -> tuple[list[Tick], int]:
-    """Return at most about ``most`` ticks of a run, and how many of the lines read are none.
+class TickReader:
+    """Reads the ticks of a run again and again, each time only the lines that were added.
 
-    The ticks are evenly spread, the newest always among them. A long run is not read
-    whole: lines are picked at even places of the file, the same ones while it grows, so
-    that a curve keeps its shape and neither time nor memory grows with the run.
-    Lines that hold a score are preferred: they are few, and each has cost minutes.
+    Of a long run about ``most`` ticks are kept, evenly spread, with the newest and those that
+    hold a score among them: these are few, and each has cost seconds.
 
     Examples
     --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     start_run(Path(folder), {})
+    ...     reader = TickReader(folder)
     ...     record_tick(Path(folder), Tick(1.0, 0.7, 1.4))
-    ...     ticks, damaged = ticks_and_damage(folder)
-    >>> len(ticks), damaged
+    ...     ticks, damaged_lines = reader.read()
+    >>> len(ticks), damaged_lines
     (1, 0)
     """
-    path = Path(run_dir) / "stats.jsonl"
-    ticks: dict[float, Tick] = {}
-    damaged = 0
-    try:
-        for line in some_lines(path, most):
+
+    def __init__(self, run_dir: str | Path, most: int = 1000) -> None:
+        self.path, self.most = Path(run_dir) / "stats.jsonl", most
+        self._file: int | None = None
+        self._start_over()
+
+    def _start_over(self) -> None:
+        self._offset = self._lines = self._damaged = 0
+        self._stride = 1  # every so many-th line is kept; doubled when there are too many
+        self._ticks: dict[int, Tick] = {}  # by number of their line
+        self._newest: list[Tick] = []  # the last one, where it is not among them
+
+    def read(self) -> tuple[list[Tick], int]:
+        """Return the ticks, oldest first, and how many lines could not be read.
+
+        Raises
+        ------
+        OSError
+            When the file cannot be read.
+        """
+        try:
+            stat = self.path.stat()
+            # Another file lies there when a resume has cut it back to its checkpoint.
+            if stat.st_ino != self._file or stat.st_size < self._offset:
+                self._start_over()
+                self._file = stat.st_ino
+            lines, self._offset = lines_after(self.path, self._offset)
+        except FileNotFoundError:
+            return [], 0
+        for line in lines:
+            number, self._lines = self._lines, self._lines + 1
+            keep = number % self._stride == 0 or b'"score": {' in line
+            if not keep and line is not lines[-1]:
+                continue
             try:
-                tick = row_as(Tick, json.loads(line), "tick")
-                ticks[tick.kimg] = tick
-            except (DataError, ValueError):
-                damaged += 1
-    except FileNotFoundError:
-        return [], 0
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
-    return [ticks[kimg] for kimg in sorted(ticks)], damaged
+                tick = _parsed(Tick, line)
+            except ValueError:
+                self._damaged += 1
+                continue
+            self._newest = [] if keep else [tick]
+            if keep:
+                self._ticks[number] = tick
+            if len(self._ticks) > 2 * self.most:
+                self._stride *= 2
+                self._ticks = {
+                    n: t for n, t in self._ticks.items() if t.score or n % self._stride == 0
+                }
+        return [*self._ticks.values(), *self._newest], self._damaged
 
 
 def run_state(run_dir: str | Path) -> RunState:
@@ -297,42 +366,41 @@ def run_state(run_dir: str | Path) -> RunState:
     """
     folder = Path(run_dir)
     try:
-        known = json.loads((folder / "state.json").read_text())
-        state = row_as(RunState, known, "state")
+        state = _parsed(RunState, (folder / "state.json").read_bytes())
     except FileNotFoundError:
         return RunState()
     except (OSError, ValueError):
         return RunState("failed", message=f"{folder / 'state.json'} is damaged.")
     if state.state == "starting" and _lives(state.pid):
         return state
-    if state.alive and not _is_held(folder):
+    if state.alive and not _is_lock_run(folder):
         return replace(state, state="killed")
     return state
 
 
-def ask(run_dir: str | Path, what: Ask) -> None:
-    """Ask whoever trains a run to pause, to go on, or to stop with a checkpoint."""
-    if what not in ASKS:
-        raise RequestError(f"a training can be asked to {', '.join(ASKS)}; got {what!r}.")
-    write_json(Path(run_dir) / "control.json", {"ask": what, "time": time.time()})
+def send_command(run_dir: str | Path, command: Command) -> None:
+    """Tell whoever trains a run to pause, to go on, or to stop with a checkpoint."""
+    if command not in COMMANDS:
+        raise RequestError(f"a training can be asked to {', '.join(COMMANDS)}; got {command!r}.")
+    write_json(Path(run_dir) / "control.json", {"ask": command, "time": time.time()})
 
 
-def asked(run_dir: Path, since: float = 0.0) -> Ask:
-    """Return what somebody wants of a run now; what was asked before ``since`` is over."""
+def read_command(run_dir: Path, since: float = 0.0) -> Command:
+    """Return the last command for a run; one from before ``since`` does not count any more."""
     try:
-        said = json.loads((run_dir / "control.json").read_text())
-        wish = said["ask"] if said["time"] >= since else "go on"
+        content = json.loads((run_dir / "control.json").read_text())
+        command = content["ask"] if content["time"] >= since else "go on"
     except FileNotFoundError:
         return "go on"
     except (OSError, ValueError, TypeError, KeyError):
         log.warning("%s cannot be read; the training goes on.", run_dir / "control.json")
         return "go on"
-    return wish if wish in ASKS else "go on"
+    return command if command in COMMANDS else "go on"
 
 
-def forget_wish(run_dir: Path, since: float) -> None:
-    """Forget what was asked before ``since``: it was meant for whoever trained the run then."""
-    if asked(run_dir, since) == "go on":
+def clear_command(run_dir: Path, before: float) -> None:
+    """Delete a command from before a time: it was meant for whoever trained the run then."""
+    if read_command(run_dir, before) == "go on":
         (run_dir / "control.json").unlink(missing_ok=True)
 
 
@@ -351,9 +419,9 @@ def start_process(run_dir: str | Path) -> int:
     """
     folder = Path(run_dir).absolute()
     run_config(folder)
-    lock = held(folder)  # until "starting" is written: whoever trains needs it to say "running"
+    lock = lock_run(folder)  # until "starting" is written: whoever trains needs it to say "running"
     try:
-        forget_wish(folder, time.time())
+        clear_command(folder, time.time())
         with (folder / "log.txt").open("ab") as printed:
             process = subprocess.Popen(
                 [sys.executable, "-m", "medgan_widgets.training", str(folder)],
@@ -366,11 +434,6 @@ def start_process(run_dir: str | Path) -> int:
     return process.pid
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write plain values as JSON, all of it or nothing."""
-    write_whole(path, (json.dumps(content, indent=2) + "\n").encode(), parents=True)
-
-
 def _lives(pid: int | None) -> bool:
     try:
         return pid is not None and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
@@ -378,7 +441,7 @@ def _lives(pid: int | None) -> bool:
         return False
 
 
-def _is_held(folder: Path) -> bool:
+def _is_lock_run(folder: Path) -> bool:
     lock = filelock.FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 
 from medgan_widgets.checkpoints import write_weights
+from medgan_widgets.files import write_json
 from medgan_widgets.networks import GENERATORS
 from medgan_widgets.presets import PRESETS
-from medgan_widgets.runs import WEIGHTS, Tick, record_tick, start_run, write_json
+from medgan_widgets.runs import WEIGHTS, Tick, record_tick, start_run
 
 SIZE = 16
 

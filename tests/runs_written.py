@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from medgan_widgets.files import write_json
 from medgan_widgets.phantoms import draw_phantoms
 from medgan_widgets.runs import (
     WEIGHTS,
@@ -18,7 +19,6 @@ from medgan_widgets.runs import (
     record_picture,
     record_tick,
     start_run,
-    write_json,
     write_state,
 )
 

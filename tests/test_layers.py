@@ -29,7 +29,7 @@ LAYERS = (
     ("parameters",),
     ("networks", "phantoms", "images"),
     ("cards", "requests", "downloads", "presets"),
-    ("files", "rows", "seeds", "telemetry"),
+    ("files", "seeds", "telemetry"),
     ("errors",),
 )
 HEIGHT = {name: -depth for depth, names in enumerate(LAYERS) for name in names}

@@ -18,13 +18,13 @@ from medgan_widgets.runs import (
     Alarm,
     RunState,
     Tick,
+    TickReader,
     alarms,
-    ask,
-    asked,
+    clear_command,
     cut_back,
-    forget_wish,
-    held,
+    lock_run,
     pictures,
+    read_command,
     read_run,
     record_alarm,
     record_picture,
@@ -33,9 +33,9 @@ from medgan_widgets.runs import (
     registered,
     run_config,
     run_state,
+    send_command,
     start_process,
     start_run,
-    ticks_and_damage,
     write_state,
 )
 
@@ -64,7 +64,7 @@ def test_a_line_still_being_written_waits(tmp_path: Path) -> None:
     with (tmp_path / "stats.jsonl").open("a") as lines:
         lines.write('{"kimg": 4.0, "gener')
     assert read_run(tmp_path)[1] == [TICK]
-    assert ticks_and_damage(tmp_path)[0] == [TICK]
+    assert TickReader(tmp_path).read()[0] == [TICK]
 
 
 def test_a_run_started_again_forgets_the_old_ticks(tmp_path: Path) -> None:
@@ -114,11 +114,13 @@ def test_of_a_long_run_some_ticks_are_read_the_same_ones_while_it_grows(tmp_path
             )
 
     grow(0, 20_000)
-    before = ticks_and_damage(tmp_path, most=200)[0]
+    reader = TickReader(tmp_path, most=200)
+    before = reader.read()[0]
     assert 50 < len(before) < 500
     assert before[-1].kimg == 19_999
     grow(20_000, 20_400)
-    after = {tick.kimg for tick in ticks_and_damage(tmp_path, most=200)[0]}
+    after = {tick.kimg for tick in reader.read()[0]}
+    assert after == {tick.kimg for tick in TickReader(tmp_path, most=200).read()[0]}
     assert after >= {tick.kimg for tick in before[:-20]}
     assert max(after) == 20_399
 
@@ -136,7 +138,7 @@ def test_what_is_no_run_is_refused_in_a_sentence(tmp_path: Path) -> None:
 
 def test_who_trains_is_known_by_the_lock_not_by_what_is_written(tmp_path: Path) -> None:
     assert run_state(tmp_path).state == "new"
-    lock = held(tmp_path)
+    lock = lock_run(tmp_path)
     write_state(tmp_path, RunState("running", os.getpid(), 1.0))
     assert run_state(tmp_path).state == "running"
     lock.release()  # as when the process is killed
@@ -148,20 +150,20 @@ def test_who_trains_is_known_by_the_lock_not_by_what_is_written(tmp_path: Path) 
 
 
 def test_what_is_asked_counts_from_when_it_was_begun(tmp_path: Path) -> None:
-    assert asked(tmp_path) == "go on"
-    ask(tmp_path, "pause")
-    assert asked(tmp_path) == "pause"
-    assert asked(tmp_path, since=4e9) == "go on"
-    forget_wish(tmp_path, since=0.0)
-    assert asked(tmp_path) == "pause", "what was asked since then stays"
-    forget_wish(tmp_path, since=4e9)
-    forget_wish(tmp_path, since=4e9)
-    assert asked(tmp_path) == "go on"
-    ask(tmp_path, "pause")
+    assert read_command(tmp_path) == "go on"
+    send_command(tmp_path, "pause")
+    assert read_command(tmp_path) == "pause"
+    assert read_command(tmp_path, since=4e9) == "go on"
+    clear_command(tmp_path, before=0.0)
+    assert read_command(tmp_path) == "pause", "what was asked since then stays"
+    clear_command(tmp_path, before=4e9)
+    clear_command(tmp_path, before=4e9)
+    assert read_command(tmp_path) == "go on"
+    send_command(tmp_path, "pause")
     (tmp_path / "control.json").write_text("{nonsense")
-    assert asked(tmp_path) == "go on"
+    assert read_command(tmp_path) == "go on"
     with pytest.raises(RequestError, match="can be asked to"):
-        ask(tmp_path, "explode")  # type: ignore[arg-type]
+        send_command(tmp_path, "explode")  # type: ignore[arg-type]
 
 
 def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,14 +212,14 @@ def test_lines_longer_than_a_window_are_read_as_well(tmp_path: Path) -> None:
         for n in range(400)
     ]
     (tmp_path / "stats.jsonl").write_text("\n".join(lines) + "\n")
-    ticks, damaged = ticks_and_damage(tmp_path)
+    ticks, damaged = TickReader(tmp_path).read()
     assert damaged == 0
     assert len(ticks) > 350
     assert (ticks[0].kimg, ticks[-1].kimg) == (0.0, 399.0)
     last = json.dumps(asdict(replace(TICK, kimg=400.0, score={"name": "F" * 30_000})))
     with (tmp_path / "stats.jsonl").open("a") as file:
         file.write(last + "\n")
-    assert ticks_and_damage(tmp_path)[0][-1].kimg == 400.0
+    assert TickReader(tmp_path).read()[0][-1].kimg == 400.0
 
 
 def test_a_training_that_is_quick_to_run_is_not_called_starting(
@@ -234,7 +236,7 @@ def test_a_training_that_is_quick_to_run_is_not_called_starting(
             self.thread.start()
 
         def train(self) -> None:
-            lock = held(tmp_path)
+            lock = lock_run(tmp_path)
             write_state(tmp_path, RunState("running", self.pid))
             trained.set()
             lock.release()

@@ -18,7 +18,7 @@ from medgan_widgets.datasets import TrainingImages, phantom_images
 from medgan_widgets.errors import DataError, RequestError, WeightsError
 from medgan_widgets.networks import GENERATORS
 from medgan_widgets.presets import PRESETS, Preset
-from medgan_widgets.runs import ask, asked, held, pictures, read_run, run_state
+from medgan_widgets.runs import lock_run, pictures, read_command, read_run, run_state, send_command
 from medgan_widgets.training import estimate_training, prepare_run, run_writer, train
 from medgan_widgets.training.state import checkpoints
 
@@ -147,7 +147,7 @@ def test_a_folder_with_a_run_in_it_is_not_overwritten(tmp_path: Path) -> None:
 
 
 def test_two_trainings_into_one_folder(tmp_path: Path) -> None:
-    with held(tmp_path), pytest.raises(RequestError, match="being trained by another process"):
+    with lock_run(tmp_path), pytest.raises(RequestError, match="being trained by another process"):
         next(train(tmp_path, **SMALL, kimg=0.032))
 
 
@@ -220,7 +220,7 @@ def test_other_images_are_refused_with_their_fingerprint(tmp_path: Path) -> None
 def test_stop_and_pause_are_heard_and_a_second_stop_does_no_harm(tmp_path: Path) -> None:
     ticks = train(tmp_path, **SMALL, kimg=50, tick_kimg=0.032)
     next(ticks)
-    ask(tmp_path, "pause")
+    send_command(tmp_path, "pause")
     thread = threading.Thread(target=lambda: list(ticks), daemon=True)
     thread.start()
     wait_for(lambda: run_state(tmp_path).state == "paused")
@@ -228,18 +228,18 @@ def test_stop_and_pause_are_heard_and_a_second_stop_does_no_harm(tmp_path: Path)
     assert paused.checkpoint_kimg == paused.kimg
     time.sleep(0.3)
     assert run_state(tmp_path).kimg == paused.kimg
-    ask(tmp_path, "go on")
+    send_command(tmp_path, "go on")
     wait_for(lambda: run_state(tmp_path).kimg > paused.kimg)
-    ask(tmp_path, "stop")
-    ask(tmp_path, "stop")
+    send_command(tmp_path, "stop")
+    send_command(tmp_path, "stop")
     thread.join(20)
     stopped = run_state(tmp_path)
     assert stopped.state == "stopped"
     assert stopped.checkpoint_kimg == stopped.kimg
     # An old wish does not stop a new beginning.
-    assert asked(tmp_path) == "stop"
+    assert read_command(tmp_path) == "stop"
     assert next(train(tmp_path, resume=True)).kimg > stopped.kimg
-    assert asked(tmp_path) == "go on", "nor does anybody who looks still see it"
+    assert read_command(tmp_path) == "go on", "nor does anybody who looks still see it"
 
 
 def wait_for(happened, seconds: float = 20) -> None:

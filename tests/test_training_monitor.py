@@ -26,12 +26,12 @@ from medgan_widgets.panels._run_looks import Looker, known_runs
 from medgan_widgets.runs import (
     Alarm,
     RunState,
-    ask,
-    asked,
-    held,
+    lock_run,
+    read_command,
     record_alarm,
     record_picture,
     record_tick,
+    send_command,
     write_state,
 )
 from tests.runs_written import score, tick, write_run
@@ -80,7 +80,7 @@ def monitor(run: Path) -> Iterator[TrainingMonitor]:
 @pytest.fixture
 def live(run: Path) -> Iterator[Path]:
     """The run while somebody holds it: this process, in place of a training."""
-    lock = held(run)
+    lock = lock_run(run)
     write_state(run, RunState("running", 4711, 40.0, 80.0, 3840.0, 36.0, time.time() - 12))
     yield run
     lock.release()
@@ -225,12 +225,12 @@ def test_a_snapshot_holds_curves_and_pictures(monitor: TrainingMonitor) -> None:
 def test_pause_go_on_and_stop_go_by_a_file(live: Path) -> None:
     monitor = TrainingMonitor(live)
     press(monitor, "pause")
-    assert asked(live) == "pause"
+    assert read_command(live) == "pause"
     assert button(monitor, "go on")["label"] == "Go on"
     press(monitor, "go on")
-    assert asked(live) == "go on"
+    assert read_command(live) == "go on"
     press(monitor, "stop")
-    assert asked(live) == "stop"
+    assert read_command(live) == "stop"
     assert button(monitor, "stop")["label"] == "Stopping…"
     first = (live / "control.json").read_bytes()
     press(monitor, "stop")
@@ -244,18 +244,18 @@ def test_a_resumed_run_is_not_asked_to_stop_by_what_stopped_it(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_state(run, RunState("stopped", 4711, 12.0, 24.0, None, 12.0, time.time()))
-    ask(run, "stop")
+    send_command(run, "stop")
     monitor = TrainingMonitor(run)
     child = SimpleNamespace(pid=os.getpid())
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: child)
     press(monitor, "resume")
-    lock = held(run)
+    lock = lock_run(run)
     assert monitor.error == ""
     assert monitor.state.state == "starting"
     assert button(monitor, "stop")["label"] == "Stop"
     assert "asked to stop" not in monitor.timeline.state_line
     press(monitor, "stop")
-    assert asked(run) == "stop", "and it can be stopped again"
+    assert read_command(run) == "stop", "and it can be stopped again"
     lock.release()
     monitor.close()
 
@@ -618,7 +618,7 @@ def test_an_unreadable_file_is_said(run: Path, monkeypatch: pytest.MonkeyPatch) 
     def refused(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("medgan_widgets.panels._run_looks.ticks_and_damage", refused)
+    monkeypatch.setattr("medgan_widgets.panels._run_looks.TickReader.read", refused)
     look = Looker(run).look()
     assert look.problem == "runs/knee/stats.jsonl cannot be read: Permission denied."
     assert look.alarms

@@ -15,7 +15,7 @@ import pytest
 from safetensors.torch import load_file
 
 from medgan_widgets.presets import PRESETS
-from medgan_widgets.runs import ask, read_run, run_state, start_process
+from medgan_widgets.runs import read_run, run_state, send_command, start_process
 from medgan_widgets.training import prepare_run
 from medgan_widgets.training.state import checkpoints
 
@@ -91,7 +91,7 @@ def test_a_process_of_its_own_is_watched_and_stopped_from_here(tmp_path: Path) -
     pid = start_process(tmp_path)
     wait_for(lambda: run_state(tmp_path).state == "running" and read_run(tmp_path)[1])
     assert run_state(tmp_path).pid == pid
-    ask(tmp_path, "stop")
+    send_command(tmp_path, "stop")
     wait_for(lambda: run_state(tmp_path).state == "stopped")
     os.waitpid(pid, 0)
     before = run_state(tmp_path).kimg

@@ -49,8 +49,8 @@ from medgan_widgets.datasets import TrainingImages
 from medgan_widgets.devices import checked_device
 from medgan_widgets.engine import Engine
 from medgan_widgets.errors import DataError, RequestError, SaveError
+from medgan_widgets.files import append_row, rows_of
 from medgan_widgets.presets import preset_of
-from medgan_widgets.rows import append_row, rows_of
 from medgan_widgets.runs import Tick
 from medgan_widgets.seeds import Value, whole_number
 

@@ -14,15 +14,15 @@ from medgan_widgets.errors import DataError, MedganError
 from medgan_widgets.runs import (
     WEIGHTS,
     Alarm,
-    Ask,
+    Command,
     RunState,
     Tick,
+    TickReader,
     alarms,
-    asked,
     pictures,
+    read_command,
     run_config,
     run_state,
-    ticks_and_damage,
 )
 
 MOST_RUNS = 200  # in the list; a folder with more is somebody's archive
@@ -35,7 +35,7 @@ class Look:
 
     run: Path
     state: RunState = field(default_factory=RunState)
-    wish: Ask = "go on"  # what somebody asked of those who train it
+    wish: Command = "go on"  # what somebody asked of those who train it
     config: Mapping[str, Any] = field(default_factory=dict)  # empty while unknown, as data
     data: Mapping[str, Any] = field(default_factory=dict)
     ticks: tuple[Tick, ...] = ()  # at most about 1,000, oldest first, as alarms and pictures
@@ -60,6 +60,7 @@ class Looker:
 
     def __init__(self, run: str | Path) -> None:
         self.run = Path(run)
+        self._ticks = TickReader(run)
         self._kept: dict[str, tuple[object, Any]] = {}
         self._seen = False
         self._problems: list[str] = []
@@ -71,7 +72,7 @@ class Looker:
         if not config:
             self._problems[:] = [self._missing()]
         self._seen = self._seen or bool(config)
-        ticks, damaged = self._file("stats.jsonl", lambda: ticks_and_damage(self.run), ([], 0))
+        ticks, damaged = self._file("stats.jsonl", self._ticks.read, ([], 0))
         if damaged:
             lines = "1 line" if damaged == 1 else f"{damaged} lines"
             self._problems.append(f"{lines} of {self.run}/stats.jsonl cannot be read, left out.")
@@ -79,7 +80,7 @@ class Looker:
         return Look(
             self.run,
             state,
-            asked(self.run) if state.alive else "go on",
+            read_command(self.run) if state.alive else "go on",
             config,
             self._file("data.json", lambda: _json(self.run / "data.json"), {}),
             tuple(ticks),

@@ -25,7 +25,14 @@ from medgan_widgets.panels._run_lines import PLOTS, shown
 from medgan_widgets.panels._run_looks import Look, Looker, first_run, known_runs
 from medgan_widgets.panels._run_page import RunControls, Timeline, paper, show_controls
 from medgan_widgets.panels._visibility import Visibility, watched
-from medgan_widgets.runs import Ask, RunState, ask, asked, run_state, start_process
+from medgan_widgets.runs import (
+    Command,
+    RunState,
+    read_command,
+    run_state,
+    send_command,
+    start_process,
+)
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +184,7 @@ class TrainingMonitor(Panel):
     def stop(self) -> None:
         """Ask for the end, with a checkpoint to resume from; twice does no harm."""
         run = self._one()
-        if self.state.alive and asked(run) == "stop":
+        if self.state.alive and read_command(run) == "stop":
             self._say(f"{run} is already stopping.")
         else:
             self._ask("stop", "will stop after its step, with a checkpoint")
@@ -267,11 +274,11 @@ class TrainingMonitor(Panel):
             raise RequestError("no run is attached; choose one, or start a training.")
         return self.run
 
-    def _ask(self, wish: Ask, said: str) -> None:
+    def _ask(self, command: Command, said: str) -> None:
         run, state = self._one(), self.state
         if not state.alive:
             raise RequestError(f"nobody trains {run} now ({state.state}), so it cannot be asked.")
-        ask(run, wish)
+        send_command(run, command)
         self._say(f"{run} {said}.")
 
     def _say(self, text: str) -> None:

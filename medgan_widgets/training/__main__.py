@@ -20,7 +20,7 @@ import torch
 
 from medgan_widgets.errors import MedganError
 from medgan_widgets.presets import PRESETS
-from medgan_widgets.runs import RunState, ask, held, run_config, run_state, write_state
+from medgan_widgets.runs import RunState, lock_run, run_config, run_state, send_command, write_state
 from medgan_widgets.training._train import _resumed, prepare_run, preset_from
 from medgan_widgets.training.loop import steps
 
@@ -49,14 +49,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _go(run_dir: Path, keep_threads: bool) -> None:
-    lock = held(run_dir)
+    lock = lock_run(run_dir)
     try:
         config = run_config(run_dir)
         if keep_threads and config["device"] == "cpu":  # their number decides the last bits
             torch.set_num_threads(config.get("threads", torch.get_num_threads()))
         since = psutil.Process().create_time()
         write_state(run_dir, RunState("starting", os.getpid(), of_kimg=config.get("kimg")))
-        signal.signal(signal.SIGTERM, lambda *_: ask(run_dir, "stop"))
+        signal.signal(signal.SIGTERM, lambda *_: send_command(run_dir, "stop"))
         config, learned = _resumed(run_dir)
         for tick in steps(run_dir, learned, preset_from(config), config, since):
             figures = {k: v for k, v in asdict(tick).items() if isinstance(v, float)}

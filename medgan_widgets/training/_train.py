@@ -22,17 +22,16 @@ from medgan_widgets.datasets.phantom import phantom_named
 from medgan_widgets.datasets.split import write_split
 from medgan_widgets.devices import backend, checked_device, name_of
 from medgan_widgets.errors import DataError, RequestError
-from medgan_widgets.files import write_whole
+from medgan_widgets.files import write_json, write_whole
 from medgan_widgets.phantoms import KINDS
 from medgan_widgets.presets import Preset, preset_of
 from medgan_widgets.runs import (
     RunState,
     Tick,
-    held,
+    lock_run,
     register,
     run_config,
     start_run,
-    write_json,
     write_state,
 )
 from medgan_widgets.seeds import whole_number
@@ -123,7 +122,7 @@ def _ticks(
     if left is not None and inspect.getgeneratorstate(left) == inspect.GEN_SUSPENDED:
         left.close()  # somebody left its loop with break, and the notebook keeps it
     del left
-    lock = held(folder)
+    lock = lock_run(folder)
     try:
         config, learned = begin()
         yield from steps(folder, learned, preset_from(config), config, since)
@@ -180,7 +179,7 @@ def prepare_run(
             "step train(...) in the notebook for images that are in memory."
         )
     folder = Path(run_dir)
-    lock = held(folder)
+    lock = lock_run(folder)
     try:
         config, _ = _prepared(
             folder, data, preset, kimg, cpu_seconds, size, labels, group, table, split, read,

@@ -21,9 +21,9 @@ from medgan_widgets.runs import (
     Alarm,
     RunState,
     Tick,
-    asked,
+    clear_command,
     cut_back,
-    forget_wish,
+    read_command,
     record_alarm,
     record_picture,
     record_tick,
@@ -72,7 +72,7 @@ class RunWriter:
         self._saved_kimg = state.shown / 1000 if kept else None
         self._checked = time.monotonic()
         self._speed: float | None = None
-        forget_wish(folder, since)
+        clear_command(folder, since)
         cut_back(folder, state.shown / 1000)
         self._tell("running")
 
@@ -95,12 +95,12 @@ class RunWriter:
         if now - self._looked < CONTROL_SECONDS:
             return ""
         self._looked = now
-        wish = asked(self.folder, self.since)
+        wish = read_command(self.folder, self.since)
         if wish == "pause":
             self.save()
             self._tell("paused")
             began = time.perf_counter()
-            while (wish := asked(self.folder, self.since)) == "pause":
+            while (wish := read_command(self.folder, self.since)) == "pause":
                 time.sleep(0.1)
             self._clock += time.perf_counter() - began
             self._tick_started += time.perf_counter() - began

@@ -13,7 +13,7 @@ import pytest
 from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.engine import Engine
 from medgan_widgets.requests import GenerateRequest
-from medgan_widgets.runs import ask, pictures, run_state, ticks_and_damage
+from medgan_widgets.runs import pictures, read_run, run_state, send_command
 
 SETUP = """import os
 os.environ.update(OMP_NUM_THREADS="1", MEDGAN_HOME={home!r})
@@ -104,7 +104,7 @@ def test_from_start_to_a_model_through_a_kernel_restart(lab, tmp_path):
     press(page, "Stop")
     wait_for(lambda: run_state(run).state == "stopped")
     assert len(pictures(run)) >= 2
-    assert ticks_and_damage(run)[0][-1].kimg <= run_state(run).kimg
+    assert read_run(run)[1][-1].kimg <= run_state(run).kimg
     press(page, "Make it a model")
     fill(page, "make it a model", {"model id": "tiny-brain"})
     shoot(page, "form")
@@ -133,5 +133,5 @@ def test_a_run_that_is_left_alone_ends(lab):
     """Whatever the test above left behind is stopped."""
     for folder in (lab.notebooks / "runs").glob("*"):
         if run_state(folder).alive:
-            ask(Path(folder), "stop")
+            send_command(Path(folder), "stop")
             wait_for(lambda folder=folder: not run_state(folder).alive)

@@ -18,8 +18,8 @@ from medgan_widgets.panels._run_page import BELOW, FOLDER, SCRIPT
 from medgan_widgets.runs import (
     Alarm,
     RunState,
-    asked,
-    held,
+    lock_run,
+    read_command,
     record_alarm,
     record_picture,
     write_state,
@@ -78,7 +78,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def run() -> Iterator[Path]:
     """A run that somebody trains."""
     folder = write_run(Path("runs/knee"), ticks=6)
-    lock = held(folder)
+    lock = lock_run(folder)
     write_state(folder, RunState("running", 4711, 12.0, 24.0, 3840.0, 8.0, time.time() - 12))
     yield folder
     lock.release()
@@ -123,14 +123,14 @@ def test_pause_and_stop_are_asked_with_the_keyboard_alone(desk: Session, run: Pa
     page.get_by_role("button", name="Pause").focus()
     page.keyboard.press("Enter")
     desk.answer()
-    assert asked(run) == "pause"
+    assert read_command(run) == "pause"
     assert page.evaluate("document.activeElement.textContent") == "Go on"
     page.keyboard.press("Enter")
     desk.answer()
-    assert asked(run) == "go on"
+    assert read_command(run) == "go on"
     page.get_by_role("button", name="Stop").dblclick()
     desk.answer()
-    assert asked(run) == "stop"
+    assert read_command(run) == "stop"
     assert page.get_by_role("button", name="Stopping…").is_visible()
     sent = len(desk.widget.sent())
     page.get_by_role("button", name="Resume").click(force=True)
