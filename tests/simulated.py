@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from medgan_widgets.reader_study import Study
-from medgan_widgets.reader_study.plan import RATINGS
+from medgan_widgets.studies.reader_study import Study
+from medgan_widgets.studies.reader_study.plan import RATINGS
 
 
 def simulate_reader(

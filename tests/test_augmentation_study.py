@@ -10,18 +10,6 @@ import pytest
 import torch
 from torch import nn
 
-from medgan_widgets.augmentation_study import ARMS, AugmentationStudy, SmallCNN, StudyOutcome
-from medgan_widgets.augmentation_study.arms import (
-    CLASSICAL,
-    DUPLICATED,
-    MIXED,
-    REAL,
-    SYNTHETIC,
-    spread_classes,
-    training_set,
-)
-from medgan_widgets.augmentation_study.figures import figures
-from medgan_widgets.augmentation_study.synthetic import provenance
 from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.datasets import read_images
 from medgan_widgets.engine import Engine
@@ -34,6 +22,18 @@ from medgan_widgets.errors import (
     WeightsError,
 )
 from medgan_widgets.phantoms import draw_phantoms
+from medgan_widgets.studies.augmentation import ARMS, AugmentationStudy, SmallCNN, StudyOutcome
+from medgan_widgets.studies.augmentation.arms import (
+    CLASSICAL,
+    DUPLICATED,
+    MIXED,
+    REAL,
+    SYNTHETIC,
+    spread_classes,
+    training_set,
+)
+from medgan_widgets.studies.augmentation.figures import figures
+from medgan_widgets.studies.augmentation.synthetic import provenance
 from tests.tiny import write_model
 
 RANDOM = np.random.default_rng(7)

@@ -17,7 +17,7 @@ import medgan_widgets as mw
 from medgan_widgets.datasets import Preprocessing, TrainingImages, read_images
 from medgan_widgets.errors import DataError, MedganError, RequestError
 from medgan_widgets.image_sources import ImageSource, open_images, preparation_of
-from medgan_widgets.reader_study import prepare
+from medgan_widgets.studies.reader_study import prepare
 from tests.made_data import noise, save, save_dicom
 
 N = 24

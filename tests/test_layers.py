@@ -20,10 +20,11 @@ LAYERS = (
     ("scale",),
     ("export",),  # the old name of exporting
     ("exporting",),
-    ("evaluation", "metrics.score", "metrics.score_notes", "augmentation_study"),
+    ("studies",),
+    ("evaluation", "metrics.score", "metrics.score_notes"),
     ("image_sources",),
     ("engine", "training"),
-    ("catalogue", "medigan", "runs", "memorisation", "reader_study"),
+    ("catalogue", "medigan", "runs", "memorisation"),
     ("residents",),
     ("metrics", "features", "checkpoints", "datasets", "devices"),
     ("parameters",),
@@ -46,7 +47,7 @@ TORCH_HOMES = {
     "engine",
     "training",
     "datasets",
-    "augmentation_study",
+    "studies",
 }
 
 

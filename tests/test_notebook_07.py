@@ -11,7 +11,7 @@ import papermill
 import pytest
 from PIL import Image
 
-from medgan_widgets.reader_study import open_study
+from medgan_widgets.studies.reader_study import open_study
 from tests.simulated import simulate_reader
 from tests.test_notebooks import run
 

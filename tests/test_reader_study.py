@@ -18,19 +18,19 @@ from scipy.stats import binomtest
 
 from medgan_widgets.datasets import read_images
 from medgan_widgets.errors import DataError, RequestError, SaveError
-from medgan_widgets.reader_study import (
+from medgan_widgets.requests import GenerateRequest
+from medgan_widgets.studies.reader_study import (
     fleiss_kappa,
     open_study,
     prepare,
 )
-from medgan_widgets.reader_study.answers import file_of
-from medgan_widgets.reader_study.statistics import (
+from medgan_widgets.studies.reader_study.answers import file_of
+from medgan_widgets.studies.reader_study.statistics import (
     agreement,
     interval_by_trial,
     p_by_trial,
     share_of,
 )
-from medgan_widgets.requests import GenerateRequest
 from tests.simulated import simulate_reader
 
 # The worked example of Fleiss 1971 as it is usually taught: 10 subjects, 14 raters, 5 categories.

@@ -13,8 +13,8 @@ import pytest
 
 from medgan_widgets.errors import DataError, RequestError
 from medgan_widgets.panels import ReaderStudy
-from medgan_widgets.reader_study import Study, prepare
-from medgan_widgets.reader_study.answers import file_of
+from medgan_widgets.studies.reader_study import Study, prepare
+from medgan_widgets.studies.reader_study.answers import file_of
 from tests.simulated import simulate_reader
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from medgan_widgets.images import as_pil
-from medgan_widgets.reader_study import Answer, Asked, Plan, Study
+from medgan_widgets.studies.reader_study import Answer, Asked, Plan, Study
 
 PER_PAGE = 6
 THUMBNAIL = 192  # pixels of the longer side: a review is for remembering, not for reading

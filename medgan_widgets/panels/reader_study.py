@@ -14,9 +14,9 @@ from PIL import Image
 from medgan_widgets.errors import MedganError, RequestError, SaveError
 from medgan_widgets.panels._panel import Page, Panel, joined
 from medgan_widgets.panels._review import PER_PAGE, marks_of, review_sheet, reviewed, thumbnails
-from medgan_widgets.reader_study import Asked, Results, Study, open_study
-from medgan_widgets.reader_study.plan import RATING_WORDS
-from medgan_widgets.reader_study.words import banner, question, reading_words, side_word
+from medgan_widgets.studies.reader_study import Asked, Results, Study, open_study
+from medgan_widgets.studies.reader_study.plan import RATING_WORDS
+from medgan_widgets.studies.reader_study.words import banner, question, reading_words, side_word
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class _Page(Page):
 
 
 class ReaderStudy(Panel):
-    """One reader's panel of a study that `medgan_widgets.reader_study.prepare` made.
+    """One reader's panel of a study that `medgan_widgets.studies.reader_study.prepare` made.
 
     It goes on where the reader stopped, also after the page or the kernel was closed:
     every answer is on the disk before the next pictures are shown. The page is told

@@ -8,10 +8,10 @@ import os
 import numpy as np
 import pytest
 
-from medgan_widgets.reader_study import open_study
+from medgan_widgets.studies.reader_study import open_study
 
 SETUP = """import numpy as np
-import medgan_widgets.reader_study as readings
+import medgan_widgets.studies.reader_study as readings
 from medgan_widgets.panels import ReaderStudy
 draw = np.random.default_rng(0)
 real, fake = draw.integers(0, 256, (2, 24, 48, 48), np.uint8)

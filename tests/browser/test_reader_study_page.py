@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from medgan_widgets.panels.reader_study import _Page
-from medgan_widgets.reader_study.plan import RATING_WORDS
+from medgan_widgets.studies.reader_study.plan import RATING_WORDS
 
 CSS = str(_Page._css)
 START = {

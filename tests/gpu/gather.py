@@ -20,8 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 NEEDED = (
     "numpy", "scipy", "pillow", "safetensors", "psutil", "platformdirs", "tqdm",
-    "pooch", "packaging", "requests", "urllib3", "idna", "certifi", "charset-normalizer",
-    "pydantic", "pydantic-core", "annotated-types", "typing-inspection",
+    "lazy-loader", "pooch", "packaging", "requests", "urllib3", "idna", "certifi",
+    "charset-normalizer", "pydantic", "pydantic-core", "annotated-types", "typing-inspection",
     "pytest", "pluggy", "iniconfig", "pygments", "medigan",
 )  # fmt: skip
 CARRIED = ("medgan_widgets", "models", "tests", "pyproject.toml")

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from medgan_widgets.errors import DataError, RequestError, SaveError
 from medgan_widgets.files import write_whole
-from medgan_widgets.reader_study.plan import CHOICES, IMAGES, PLAN, Plan, Source, shuffled
-from medgan_widgets.reader_study.sides import Side, alike, checked, hashes, two_sides
-from medgan_widgets.reader_study.study import Study, open_study
 from medgan_widgets.seeds import whole_number
+from medgan_widgets.studies.reader_study.plan import CHOICES, IMAGES, PLAN, Plan, Source, shuffled
+from medgan_widgets.studies.reader_study.sides import Side, alike, checked, hashes, two_sides
+from medgan_widgets.studies.reader_study.study import Study, open_study
 
 MOST_TRIALS = 10_000
 

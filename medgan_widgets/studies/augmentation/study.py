@@ -11,39 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan_widgets.augmentation_study.arms import ARMS, MIXED, SYNTHETIC, training_set
-from medgan_widgets.augmentation_study.classifier import (
-    CLASSICAL_KINDS,
-    Factory,
-    SmallCNN,
-    built,
-    mark_of,
-    predicted,
-    trained,
-)
-from medgan_widgets.augmentation_study.figures import figures
-from medgan_widgets.augmentation_study.outcome import StudyOutcome
-from medgan_widgets.augmentation_study.plan import (
-    check_source,
-    checked_lesson,
-    checked_plan,
-    is_number,
-)
-from medgan_widgets.augmentation_study.reals import (
-    checked_target,
-    classes_of,
-    drawn_reals,
-    read_reals,
-)
-from medgan_widgets.augmentation_study.synthetic import (
-    OWN,
-    Source,
-    checked_own,
-    own_generator,
-    provenance,
-    source_of,
-    split_alone,
-)
 from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.datasets import TrainingImages
 from medgan_widgets.devices import checked_device
@@ -53,6 +20,39 @@ from medgan_widgets.files import append_row, rows_of
 from medgan_widgets.presets import preset_of
 from medgan_widgets.runs import Tick
 from medgan_widgets.seeds import Value, whole_number
+from medgan_widgets.studies.augmentation.arms import ARMS, MIXED, SYNTHETIC, training_set
+from medgan_widgets.studies.augmentation.classifier import (
+    CLASSICAL_KINDS,
+    Factory,
+    SmallCNN,
+    built,
+    mark_of,
+    predicted,
+    trained,
+)
+from medgan_widgets.studies.augmentation.figures import figures
+from medgan_widgets.studies.augmentation.outcome import StudyOutcome
+from medgan_widgets.studies.augmentation.plan import (
+    check_source,
+    checked_lesson,
+    checked_plan,
+    is_number,
+)
+from medgan_widgets.studies.augmentation.reals import (
+    checked_target,
+    classes_of,
+    drawn_reals,
+    read_reals,
+)
+from medgan_widgets.studies.augmentation.synthetic import (
+    OWN,
+    Source,
+    checked_own,
+    own_generator,
+    provenance,
+    source_of,
+    split_alone,
+)
 
 ROW = {"arm", "ratio", "seed", "n_train", "n_synthetic", "recall", "predicted"}
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-from medgan_widgets.augmentation_study.arms import ARMS, REAL
-from medgan_widgets.augmentation_study.classifier import Lesson
 from medgan_widgets.errors import RequestError
 from medgan_widgets.presets import AUGMENTATIONS
 from medgan_widgets.seeds import whole_number
+from medgan_widgets.studies.augmentation.arms import ARMS, REAL
+from medgan_widgets.studies.augmentation.classifier import Lesson
 
 
 @dataclass(frozen=True)

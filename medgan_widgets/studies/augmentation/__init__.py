@@ -13,9 +13,9 @@ duplicated reals and reals changed by classical augmentation, of the same count,
 are trained beside the synthetic ones.
 """
 
-from medgan_widgets.augmentation_study.arms import ARMS
-from medgan_widgets.augmentation_study.classifier import SmallCNN
-from medgan_widgets.augmentation_study.outcome import StudyOutcome
-from medgan_widgets.augmentation_study.study import AugmentationStudy
+from medgan_widgets.studies.augmentation.arms import ARMS
+from medgan_widgets.studies.augmentation.classifier import SmallCNN
+from medgan_widgets.studies.augmentation.outcome import StudyOutcome
+from medgan_widgets.studies.augmentation.study import AugmentationStudy
 
 __all__ = ["ARMS", "AugmentationStudy", "SmallCNN", "StudyOutcome"]

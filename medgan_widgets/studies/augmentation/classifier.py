@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medgan_widgets.augmentation_study.arms import Images, TrainingSet
 from medgan_widgets.devices import is_out_of_memory
 from medgan_widgets.errors import RequestError, TrainingError
+from medgan_widgets.studies.augmentation.arms import Images, TrainingSet
 from medgan_widgets.training.augment import Draws, augmented
 
 # Anatomy has sides, so flips are not among them.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from medgan_widgets.reader_study.plan import Plan
+from medgan_widgets.studies.reader_study.plan import Plan
 
 if TYPE_CHECKING:
-    from medgan_widgets.reader_study.results import Ratings, Reading
-    from medgan_widgets.reader_study.statistics import Kappa
+    from medgan_widgets.studies.reader_study.results import Ratings, Reading
+    from medgan_widgets.studies.reader_study.statistics import Kappa
 
 ALPHA = 0.05
 _SHARES = {

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgan_widgets.errors import DataError, RequestError, SaveError
-from medgan_widgets.reader_study.answers import (
+from medgan_widgets.seeds import whole_number
+from medgan_widgets.studies.reader_study.answers import (
     LONGEST,
     Answer,
     Answers,
@@ -24,9 +25,15 @@ from medgan_widgets.reader_study.answers import (
     reader_name,
     readers_in,
 )
-from medgan_widgets.reader_study.plan import IMAGES, PLAN, RATINGS, Plan, plan_from, shuffled
-from medgan_widgets.reader_study.results import POOLED, Results, results_of
-from medgan_widgets.seeds import whole_number
+from medgan_widgets.studies.reader_study.plan import (
+    IMAGES,
+    PLAN,
+    RATINGS,
+    Plan,
+    plan_from,
+    shuffled,
+)
+from medgan_widgets.studies.reader_study.results import POOLED, Results, results_of
 
 LOCK_SECONDS = 10.0
 SIMULATED = "simulated"  # how the names of readers begin who are none

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from medgan_widgets.augmentation_study.arms import Classes, Images
 from medgan_widgets.cards import ModelCard, Network, Weights
 from medgan_widgets.checkpoints import read_generator, write_weights
 from medgan_widgets.datasets import TrainingImages
@@ -21,6 +20,7 @@ from medgan_widgets.image_sources import open_images
 from medgan_widgets.requests import GenerateRequest
 from medgan_widgets.runs import WEIGHTS, Tick, run_config
 from medgan_widgets.seeds import SEED_LIMIT, Value
+from medgan_widgets.studies.augmentation.arms import Classes, Images
 from medgan_widgets.training import train
 
 FIRST_SEED = 2**47

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgan_widgets.files import write_whole
-from medgan_widgets.reader_study import words
-from medgan_widgets.reader_study.answers import Answer, Answers
-from medgan_widgets.reader_study.plan import RATINGS, Plan
-from medgan_widgets.reader_study.statistics import (
+from medgan_widgets.studies.reader_study import words
+from medgan_widgets.studies.reader_study.answers import Answer, Answers
+from medgan_widgets.studies.reader_study.plan import RATINGS, Plan
+from medgan_widgets.studies.reader_study.statistics import (
     Kappa,
     Share,
     agreement,
@@ -29,7 +29,7 @@ from medgan_widgets.reader_study.statistics import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from medgan_widgets.reader_study.study import Asked
+    from medgan_widgets.studies.reader_study.study import Asked
 
 POOLED = "all readers"
 COLUMNS = (

@@ -15,12 +15,12 @@ A study is a folder, so it goes on where it stopped after a page or a kernel was
 closed. The same trials go to every reader, in an order and on sides of their own.
 """
 
-from medgan_widgets.reader_study.answers import Answer, Answers
-from medgan_widgets.reader_study.plan import Plan
-from medgan_widgets.reader_study.prepare import prepare
-from medgan_widgets.reader_study.results import Results
-from medgan_widgets.reader_study.statistics import Kappa, fleiss_kappa
-from medgan_widgets.reader_study.study import Asked, Study, open_study
+from medgan_widgets.studies.reader_study.answers import Answer, Answers
+from medgan_widgets.studies.reader_study.plan import Plan
+from medgan_widgets.studies.reader_study.prepare import prepare
+from medgan_widgets.studies.reader_study.results import Results
+from medgan_widgets.studies.reader_study.statistics import Kappa, fleiss_kappa
+from medgan_widgets.studies.reader_study.study import Asked, Study, open_study
 
 __all__ = [
     "Answer",

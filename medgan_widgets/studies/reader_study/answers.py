@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medgan_widgets.errors import RequestError, SaveError
 from medgan_widgets.files import append_row
-from medgan_widgets.reader_study.plan import RATINGS, Plan
+from medgan_widgets.studies.reader_study.plan import RATINGS, Plan
 
 LONGEST = 24 * 3600.0  # seconds that an answer may take
 _NAME = re.compile(r"\w(?:[\w .-]{0,38}\w)?")

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from medgan_widgets.augmentation_study.arms import CLASSICAL, DUPLICATED, MIXED, REAL, SYNTHETIC
-from medgan_widgets.augmentation_study.figures import Floats, weighted
+from medgan_widgets.studies.augmentation.arms import CLASSICAL, DUPLICATED, MIXED, REAL, SYNTHETIC
+from medgan_widgets.studies.augmentation.figures import Floats, weighted
 
 DRAWS = 1000
 DRAWN_BY = 7_405_926  # no seed that anybody trains with, so nothing is drawn alike
