@@ -30,7 +30,7 @@ LAYERS = (
     ("parameters",),
     ("networks", "phantoms", "images"),
     ("cards", "requests", "downloads", "presets"),
-    ("files", "seeds", "telemetry"),
+    ("files", "seeds", "telemetry", "words"),
     ("errors",),
 )
 HEIGHT = {name: -depth for depth, names in enumerate(LAYERS) for name in names}

@@ -15,8 +15,7 @@ from PIL import Image
 
 from medgan_widgets.errors import RequestError, SaveError
 from medgan_widgets.panels import MetricsPlot
-from medgan_widgets.panels import _metrics_lines as lines
-from medgan_widgets.panels._lines import axes_of
+from medgan_widgets.panels._metrics_charts import POINTS
 from medgan_widgets.panels.metrics_plot import KEPT, LISTED, PLOTTED
 from medgan_widgets.requests import Measured, Score
 from medgan_widgets.runs import Tick, record_tick
@@ -53,6 +52,15 @@ def work(engine, model="m", batches=20, seconds=0.01, device=None):
         )  # fmt: skip
 
 
+def quality(plot):
+    """The charts of quality, by the quantity that they are against."""
+    return {group[-1]: chart for group, chart in plot.quality_plots.charts.items()}
+
+
+def latency(plot):
+    return plot.work_plots.charts["latency"].curves
+
+
 # ---------------------------------------------------------------- what stands on one axis
 
 
@@ -60,7 +68,7 @@ def test_two_extractors_never_share_a_plot(plot):
     plot.add([scored(), scored(9.0, extractor="e-2"), scored(0.1, against="others")])
     plot.add(scored(0.4, name="KID"))
     assert repr(plot) == "MetricsPlot(models=0, scores=4, plots=4)"
-    titles = [curves.title for curves in plot._plots.values()]
+    titles = [chart.title for chart in plot.quality_plots.charts.values()]
     assert titles == [
         "FD (e-1) against reals", "FD (e-2) against reals", "FD (e-1) against others",
         "KID (e-1) against reals",
@@ -69,38 +77,34 @@ def test_two_extractors_never_share_a_plot(plot):
 
 def test_models_of_one_kind_stand_beside_each_other_with_interval_and_floor(plot):
     plot.add([scored(0.2, of="a"), scored(0.5, of="b", interval=(0.4, 0.7))])
-    (((*_, axis), curves),) = plot._plots.items()
-    assert axis == lines.COUNTED
-    named = {line.name: line for line in curves.lines if line.name}
+    curves = quality(plot)["model"].curves
+    named = {curve.name: curve for curve in curves if curve.name}
     assert list(named) == ["1 a", "2 b", "floor"]
     assert (named["2 b"].x[0], named["2 b"].y[0]) == (2, 0.5)
     assert named["2 b"].notes == (
         "b: FD 0.5 [0.4, 0.7], n 100 / 90, e-1, floor 0.05, 10 times the floor",
     )
-    bars = [line for line in curves.lines if not line.name]
+    bars = [curve for curve in curves if not curve.name]
     assert [bars[1].y[0], bars[1].y[1]] == [0.4, 0.7]
     assert set(named["floor"].y) == {0.05}
 
 
 def test_truncation_is_an_axis_in_its_order_whatever_came_first(plot):
     plot.add([scored(0.1 * psi, of="s", truncation_psi=psi) for psi in (1.0, 0.4, 0.7)])
-    (((*_, axis), curves),) = plot._plots.items()
-    assert axis == "truncation_psi"
-    assert curves.lines[0].x.tolist() == [0.4, 0.7, 1.0]
+    assert quality(plot)["psi"].curves[0].x.tolist() == [0.4, 0.7, 1.0]
     plot.add(scored(0.3, of="t", truncation_psi=0.5))
     plot.add(scored(0.2, of="never truncated"))
-    named = {line.name: line for line in curves.lines if line.name}
+    named = {curve.name: curve for curve in quality(plot)["psi"].curves if curve.name}
     assert list(named) == ["s", "t", "never truncated", "floor"]
     assert named["never truncated"].x.tolist() == [1.0]
 
 
 def test_a_training_and_a_finished_model_share_no_axis(plot):
     plot.add([scored(of="run", kimg=20.0), scored(of="run", kimg=40.0), scored(of="done")])
-    axes = {axis: curves for (*_, axis), curves in plot._plots.items()}
-    assert set(axes) == {"kimg", lines.COUNTED}
-    assert axes["kimg"].lines[0].x.tolist() == [20.0, 40.0]
+    assert set(quality(plot)) == {"kimg", "model"}
+    assert quality(plot)["kimg"].curves[0].x.tolist() == [20.0, 40.0]
     plot.add([scored(of="run", kimg=20.0, truncation_psi=0.5)])
-    assert "run, psi 0.5" in [line.name for line in axes["kimg"].lines]
+    assert "run, psi 0.5" in [curve.name for curve in quality(plot)["kimg"].curves]
 
 
 def test_a_runs_scores_are_drawn_against_kimg_and_grow_with_it(engine, tmp_path):
@@ -113,9 +117,7 @@ def test_a_runs_scores_are_drawn_against_kimg_and_grow_with_it(engine, tmp_path)
     record_tick(run, Tick(3.0, 0.7, 1.4, score={**score, "value": 4.2}))
     record_tick(run, Tick(4.0, 0.7, 1.4, score={"name": "FD", "value": "damaged", "interval": 3}))
     plot.refresh()
-    (((*_, axis), curves),) = plot._plots.items()
-    assert axis == "kimg"
-    assert curves.lines[0].x.tolist() == [1.0, 3.0]
+    assert quality(plot)["kimg"].curves[0].x.tolist() == [1.0, 3.0]
     assert plot.scores[1].of == "knee"
     shutil.rmtree(run)
     plot.refresh()
@@ -134,9 +136,9 @@ def test_runs_on_other_data_are_not_compared_and_runs_of_one_name_are_told_apart
     for run in runs:
         record_tick(run, Tick(3.0, 0.7, 1.4, score=score))
     plot = MetricsPlot(engine, runs=runs)
-    knees, hips = plot._plots.values()
-    assert [line.name for line in knees.lines] == [str(runs[0]), str(runs[1])]
-    assert [line.name for line in hips.lines] == ["hip"]
+    knees, hips = plot.quality_plots.charts.values()
+    assert [curve.name for curve in knees.curves] == [str(runs[0]), str(runs[1])]
+    assert [curve.name for curve in hips.curves] == ["hip"]
     plot.close()
 
 
@@ -156,11 +158,11 @@ def test_a_run_that_is_none_is_said_until_it_begins_and_the_rest_is_shown(engine
 def test_the_curves_say_what_the_telemetry_says(plot, engine):
     work(engine, "a", batches=9)
     plot.refresh()
-    latency = plot._live["latency"].lines
-    assert [line.name for line in latency] == ["a", ""]
+    p50, p95 = latency(plot)
+    assert (p50.name, p95.name) == ("a", "")
     seconds = [0.01 * (1 + n % 3) * 1e3 for n in range(9)]
-    assert latency[0].y.tolist() == pytest.approx(seconds)
-    assert latency[0].x.tolist() == list(range(2, 20, 2)), "images made by then"
+    assert p50.y.tolist() == pytest.approx(seconds)
+    assert p50.x.tolist() == list(range(2, 20, 2)), "images made by then"
     (row,) = plot.speed_table.rows
     usage = engine.telemetry.usage("a")
     assert row[3] == f"{usage.p50 * 1e3:.3g}"
@@ -172,11 +174,10 @@ def test_the_curves_say_what_the_telemetry_says(plot, engine):
 def test_memory_of_a_device_is_drawn_where_there_is_one(plot, engine):
     work(engine, "a")
     plot.refresh()
-    assert plot._live["device"].widget.layout.display == "none"
+    assert list(plot.work_plots.charts) == ["latency", "speed", "host"]
     work(engine, "b", device=2 * 10**9)
     plot.refresh()
-    assert plot._live["device"].widget.layout.display is None
-    assert plot._live["device"].lines[0].y[-1] == 2000
+    assert plot.work_plots.charts["device"].curves[0].y[-1] == 2000
 
 
 def test_of_thirty_models_the_last_eight_are_drawn_or_those_chosen(engine):
@@ -197,37 +198,36 @@ def test_another_engine_is_shown_at_the_next_look(plot, engine):
     plot.engine = SimpleNamespace(telemetry=Telemetry(), device="cuda:0")
     plot.refresh()
     assert plot.speed_table.rows == []
-    assert plot._live["latency"].lines == ()
+    assert plot.work_plots.charts == {}
 
 
 # ---------------------------------------------------------------- seen and unseen
 
 
 def test_nothing_is_sent_to_a_page_that_nobody_sees(plot, engine):
+    work(engine, "a")
+    plot.refresh()
     plot.visibility.visible = True
     plot.visibility.visible = False
-    sent = [curves.sent for curves in plot._live.values()]
-    for _ in range(5):
+    for _ in range(4):
         work(engine, "a")
         plot.refresh()
-    assert [curves.sent for curves in plot._live.values()] == sent
+    assert latency(plot)[0].x[-1] == 40
     plot.visibility.visible = True
     deadline = time.monotonic() + 5
-    while plot._live["latency"].sent == sent[0] and time.monotonic() < deadline:
+    while latency(plot)[0].x[-1] == 40 and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert plot._live["latency"].sent == sent[0] + 1, "what came meanwhile comes once"
-    assert plot._live["latency"].lines[0].x[-1] == 200
+    assert latency(plot)[0].x[-1] == 200, "what came meanwhile comes at once"
 
 
 def test_the_same_again_is_not_sent_again(plot, engine):
     work(engine)
     plot.refresh()
-    sent = plot._live["latency"].sent
-    rows = []
+    chart, rows = plot.work_plots.charts["latency"], []
     plot.speed_table.observe(rows.append, "rows")
     for _ in range(5):
         plot.refresh()
-    assert plot._live["latency"].sent == sent
+    assert plot.work_plots.charts["latency"] is chart
     assert rows == []
 
 
@@ -252,7 +252,7 @@ def test_an_hour_of_streaming_keeps_memory_flat(plot, engine):
     tracemalloc.stop()
     assert after - before < 2_000_000
     assert len(plot.scores) == KEPT
-    assert len(plot._live["latency"].lines[0].x) <= lines.POINTS
+    assert len(latency(plot)[0].x) <= POINTS
     assert len(plot.score_table.rows) == LISTED
     assert "the last 100 of 2000 scores" in plot.score_table.more
 
@@ -276,18 +276,15 @@ def test_it_is_a_frame_a_csv_and_a_picture(plot, engine, tmp_path):
 
 def test_figures_of_one_model_stand_beside_each_other_and_no_line_joins_them(plot):
     plot.add([scored(4.0, n_fake=60), scored(0.2, n_fake=3000), scored(0.4, of="other")])
-    (curves,) = plot._plots.values()
-    figures = [line for line in curves.lines if line.notes]
-    assert [line.name for line in figures] == ["1 m", "", "2 other"]
-    assert [line.x.tolist() for line in figures] == [[0.8], [1.2], [2.0]]
-    assert axes_of(curves.lines, log=False, x_is="place")[0] == [0, 1, 2, 3]
+    figures = [curve for curve in quality(plot)["model"].curves if curve.notes]
+    assert [curve.name for curve in figures] == ["1 m", "", "2 other"]
+    assert [curve.x.tolist() for curve in figures] == [[0.8], [1.2], [2.0]]
 
 
 def test_a_name_of_several_lines_is_drawn_in_one(plot):
     plot.add(scored(of="line one\nline two"))
     assert plot.snapshot() is not None
-    (curves,) = plot._plots.values()
-    assert curves.lines[0].name == "1 line one line two"
+    assert quality(plot)["model"].curves[0].name == "1 line one line two"
 
 
 def test_the_page_asks_for_either_table_as_csv_and_gets_it(plot, engine):
@@ -296,27 +293,25 @@ def test_the_page_asks_for_either_table_as_csv_and_gets_it(plot, engine):
     sent = []
     for table in (plot.score_table, plot.speed_table):
         table.send = lambda content, buffers=None: sent.append(content)
-    plot.score_table._handle_custom_msg({"kind": "csv", "how": "copy"}, [])
-    plot.speed_table._handle_custom_msg({"kind": "csv", "how": "file"}, [])
-    plot.score_table._handle_custom_msg({"kind": "nothing known"}, [])
-    plot.speed_table._handle_custom_msg(["nothing", "at", "all"], [])
+        for number, message in enumerate(({"kind": "csv"}, {"kind": "else"}, ["nothing"])):
+            if isinstance(message, dict):
+                message["id"] = number
+            table._handle_custom_msg(message, [])
     scores, speed = sent
-    assert scores["how"] == "copy"
-    assert scores["text"] == plot.to_frame().to_csv(index=False)
+    assert (scores["id"], scores["text"]) == (0, plot.to_frame().to_csv(index=False))
     assert pd.read_csv(io.StringIO(speed["text"])).loc[0, "model_id"] == "a"
 
 
 def test_the_log_axis_is_switched_and_keeps_what_is_shown(plot, engine):
     work(engine)
     plot.add([scored(0.01), scored(10.0, of="b")])
-    before = [plot._live["latency"], *plot._plots.values()]
+    before = quality(plot)["model"]
     plot.speed_table.log = plot.score_table.log = True
-    after = [plot._live["latency"], *plot._plots.values()]
-    for old, new in zip(before, after, strict=True):
-        assert new is not old
-        assert [line.name for line in new.lines] == [line.name for line in old.lines]
-        assert new.widget in (*plot._work.children, *plot._quality.children)
-    assert plot._live["latency"]._axes[1].scale.min > 0
+    after = quality(plot)["model"]
+    assert (before.log, after.log) == (False, True)
+    assert [curve.name for curve in after.curves] == [curve.name for curve in before.curves]
+    logs = {name: chart.log for name, chart in plot.work_plots.charts.items()}
+    assert logs == {"latency": True, "speed": True, "host": False}
 
 
 # ---------------------------------------------------------------- what it survives
@@ -348,7 +343,7 @@ def test_text_stays_text_and_long_names_stay_whole(plot, engine):
 
 def test_many_groups_are_drawn_up_to_a_number_and_that_is_said(plot):
     plot.add([scored(against=f"reals {n}") for n in range(PLOTTED + 3)])
-    assert len(plot._plots) == PLOTTED
+    assert len(plot.quality_plots.children) == PLOTTED
     assert f"{PLOTTED} of {PLOTTED + 3} groups" in plot.score_table.more
 
 
@@ -366,7 +361,7 @@ def test_what_is_no_engine_is_refused():
 
 def test_nothing_to_show_is_said(plot):
     assert plot.status.startswith("Nothing generated and nothing scored yet")
-    assert plot._work.layout.display == "none", "no axes of nothing"
+    assert plot.work_plots.children == (), "no axes of nothing"
     assert plot.snapshot().image.size[0] > 0
 
 

@@ -11,9 +11,6 @@ import pytest
 from PIL import Image
 
 import medgan_widgets as mw
-from medgan_widgets.panels._lines import COLOURS, Line
-from medgan_widgets.panels._metrics_lines import grouped, quality, sheet
-from medgan_widgets.panels._run_lines import Shown
 from medgan_widgets.phantoms import draw_phantoms
 from tests.test_notebooks import run
 
@@ -145,24 +142,3 @@ def test_what_the_notebooks_leave_on_paper_is_no_empty_sheet(root):
         ]
         assert pictures
         assert all(len(np.unique(picture)) > 20 for picture in pictures)
-
-
-def columns_of(picture, colour, rows=slice(None)) -> np.ndarray:
-    wanted = [int(colour[k : k + 2], 16) for k in (1, 3, 5)]
-    return np.nonzero((np.asarray(picture)[rows] == wanted).all(-1))[1]
-
-
-def test_on_paper_every_model_has_its_name_and_one_alone_stands_in_the_middle():
-    names = ("phantom-brain-mri", "phantom-chest-xray", "phantom-mammogram", "phantom-styles")
-    curves = tuple(
-        Line(name, np.arange(3.0), np.arange(3.0) + k, COLOURS[k]) for k, name in enumerate(names)
-    )
-    picture = sheet([(Shown("images/s", curves), False)])
-    assert picture.height > sheet([(Shown("images/s", curves[:2]), False)]).height
-    legend = slice(24, 56)
-    assert all(len(columns_of(picture, one.colour, legend)) >= 14 for one in curves)
-
-    score = mw.requests.Score("FD", 0.2, 9, 9, "e", (0.1, 0.3), floor=0.1)
-    ((group, rows),) = grouped([mw.requests.Measured(score, of="m", against="phantoms")]).items()
-    alone = columns_of(sheet([(quality(group, rows), False)]), COLOURS[0], slice(60, None))
-    assert abs(alone.mean() - (52 + 408) / 2) < 2

@@ -10,7 +10,9 @@ import yaml
 from packaging.requirements import Requirement
 
 # conda-forge's names for what the registry of Python packages calls otherwise
-CONDA_NAMES = {"torch": "pytorch-cpu", "lazy-loader": "lazy_loader"}
+CONDA_NAMES = {
+    "torch": "pytorch-cpu", "lazy-loader": "lazy_loader", "matplotlib": "matplotlib-base",
+}  # fmt: skip
 # listed on Binder, never run there, so its many dependencies stay out of a small image
 NOT_ON_BINDER = {"medigan", "opencv-python-headless"}
 

@@ -21,8 +21,7 @@ import pytest
 from medgan_widgets.errors import DataError, MedganError, RequestError
 from medgan_widgets.jobs import submit
 from medgan_widgets.panels import Studio, TrainingMonitor
-from medgan_widgets.panels import _run_forms as forms
-from medgan_widgets.panels._run_looks import Looker, known_runs
+from medgan_widgets.panels._run_snapshot import known_runs
 from medgan_widgets.runs import (
     Alarm,
     RunState,
@@ -37,20 +36,24 @@ from medgan_widgets.runs import (
 from tests.runs_written import score, tick, write_run
 
 
-class Wire:
-    """Catches what the monitor's widgets send from now on."""
+def caught(monitor: TrainingMonitor) -> list[dict[str, Any]]:
+    """Return a list of what the monitor's widgets send from now on."""
+    updates: list[dict[str, Any]] = []
 
-    def __init__(self, monitor: TrainingMonitor) -> None:
-        self.updates: list[dict[str, Any]] = []
-        for widget in (monitor.controls, monitor.timeline, monitor.head):
-            widget._send = self._catch
-        for curves in monitor._curves.values():
-            for widget in (curves._caption, curves._x, curves._y, *curves._marks.values()):
-                widget._send = self._catch
-
-    def _catch(self, message: dict[str, Any], buffers: Any = None) -> None:
+    def catch(message: dict[str, Any], buffers: Any = None) -> None:
         if message.get("method") == "update":
-            self.updates.append(message["state"])
+            updates.append(message["state"])
+
+    for widget in (monitor.controls, monitor.head, monitor.plots):
+        widget._send = catch
+    for plot in monitor.plots.children:
+        for widget in (plot.caption, *plot._marks.values()):
+            widget._send = catch
+    return updates
+
+
+def losses(monitor: TrainingMonitor) -> Any:
+    return monitor.plots.charts["losses"].curves
 
 
 def until(true: Callable[[], object], seconds: float = 10.0) -> None:
@@ -110,13 +113,14 @@ def test_a_finished_run_is_shown_whole(monitor: TrainingMonitor) -> None:
     assert shown["data"] == "500 images (phantoms)"
     assert shown["preset"] == "residual"
     assert (shown["share"], shown["progress"]) == (1.0, "40.0 of 40 kimg")
-    assert monitor._curves["losses"].legend[0].startswith("generator ")
-    assert monitor._curves["score"].title == "FD (phantom-cnn-1, n 500, floor 0.3)"
-    assert len(monitor._curves["score"].lines) == 3, "the score and both ends of its interval"
-    assert monitor.timeline.kimgs == [40 / 3, 80 / 3, 40] or len(monitor.timeline.kimgs) == 3
-    assert monitor.timeline.picture.startswith(b"\x89PNG")
-    assert monitor.timeline.alarms[0]["advice"].startswith("augment=")
-    assert monitor.timeline.state_line == "finished at 40.0 kimg"
+    assert losses(monitor)[0].name == "generator"
+    judged = monitor.plots.charts["score"]
+    assert judged.title == "FD (phantom-cnn-1, n 500, floor 0.3)"
+    assert len(judged.curves) == 3, "the score, its intervals and the floor"
+    assert monitor.controls.kimgs == pytest.approx([40 / 3, 80 / 3, 40], abs=0.001)
+    assert monitor.controls.picture.startswith(b"\x89PNG")
+    assert monitor.controls.alarms[0]["advice"].startswith("augment=")
+    assert monitor.controls.state_line == "finished at 40.0 kimg"
     assert monitor.error == ""
     wanted = "run='runs/knee', state='finished', kimg=40.0, pictures=3, alarms=1"
     assert repr(monitor) == f"TrainingMonitor({wanted})"
@@ -125,7 +129,7 @@ def test_a_finished_run_is_shown_whole(monitor: TrainingMonitor) -> None:
 def test_a_live_run_says_who_and_how_long(live: Path) -> None:
     monitor = TrainingMonitor(live)
     assert monitor.state.alive
-    line = monitor.timeline.state_line
+    line = monitor.controls.state_line
     assert line == "running, pid 4711, checkpoint 10 s ago, 1 h 04 left"
     assert monitor.controls.shown["progress"] == "40.0 of 80 kimg · 1 h 04 left"
     monitor.close()
@@ -135,41 +139,40 @@ def test_what_a_training_adds_is_seen_at_the_next_look(monitor: TrainingMonitor,
     record_tick(run, tick(42.0, generator_loss=9.0))
     record_picture(run, 42.0, np.zeros((4, 32, 32, 1), np.uint8))
     record_alarm(run, Alarm("divergence", 42.0, "The losses run away.", "9", "a lower rate", True))
-    before = monitor.timeline.picture
+    before = monitor.controls.picture
     monitor.refresh()
-    assert monitor._curves["losses"].lines[0].y[-1] == 9.0
-    assert monitor.timeline.at == 42.0
-    assert monitor.timeline.picture != before, "live, the newest picture is followed"
-    assert [one["name"] for one in monitor.timeline.alarms] == ["divergence", "overfitting"]
+    assert losses(monitor)[0].y[-1] == 9.0
+    assert monitor.controls.at == 42.0
+    assert monitor.controls.picture != before, "live, the newest picture is followed"
+    assert [one["name"] for one in monitor.controls.alarms] == ["divergence", "overfitting"]
 
 
 def test_the_slider_chooses_an_older_picture_and_stays_there(
     monitor: TrainingMonitor, run: Path
 ) -> None:
-    newest, oldest = monitor.timeline.picture, monitor.timeline.kimgs[0]
-    monitor.timeline.asked = oldest
-    assert monitor.timeline.at == oldest
-    assert monitor.timeline.picture != newest
-    kept = monitor.timeline.picture
+    newest, oldest = monitor.controls.picture, monitor.controls.kimgs[0]
+    monitor.controls.asked = oldest
+    assert monitor.controls.at == oldest
+    assert monitor.controls.picture != newest
+    kept = monitor.controls.picture
     record_picture(run, 50.0, np.zeros((4, 32, 32, 1), np.uint8))
     monitor.refresh()
-    assert monitor.timeline.picture == kept
-    assert monitor.timeline.kimgs[-1] == 50.0
-    monitor.timeline.asked = -1.0
-    assert monitor.timeline.at == 50.0
+    assert monitor.controls.picture == kept
+    assert monitor.controls.kimgs[-1] == 50.0
+    monitor.controls.asked = -1.0
+    assert monitor.controls.at == 50.0
 
 
 def test_several_runs_lie_over_each_other_in_colours_of_their_own(run: Path) -> None:
     other = write_run(Path("runs/hip"), ticks=8)
     monitor = TrainingMonitor([run, other])
-    losses = monitor._curves["losses"]
-    assert [one.name for one in losses.lines] == ["knee", "", "hip", ""]
-    assert len({one.colour for one in losses.lines}) == 2
-    assert [len(one.x) for one in losses.lines] == [20, 20, 8, 8]
+    assert [one.name for one in losses(monitor)] == ["knee", "", "hip", ""]
+    assert len({one.colour for one in losses(monitor)}) == 2
+    assert [len(one.x) for one in losses(monitor)] == [20, 20, 8, 8]
     assert monitor.controls.shown["with"] == ["runs/hip"]
     press(monitor, "attach", runs=["runs/hip"])
     assert monitor.run == other
-    assert [one.name for one in losses.lines] == ["generator", "discriminator"]
+    assert [one.name for one in losses(monitor)] == ["generator", "discriminator"]
     monitor.close()
 
 
@@ -177,13 +180,14 @@ def test_two_extractors_never_share_an_axis(run: Path) -> None:
     other = write_run(Path("runs/hip"), ticks=3, scored_every=0)
     record_tick(other, tick(8.0, score=score(67.6, "inception-v3")))
     monitor = TrainingMonitor([run, other])
-    shown = monitor._curves["score"]
-    assert {one.name for one in shown.lines} == {"knee", ""}
-    assert "hip" in shown._caption.note
+    judged = monitor.plots.charts["score"]
+    assert {one.name for one in judged.curves} == {"knee", "", "floor"}
+    assert "hip" in judged.note
     monitor.attach([other, run])
-    assert "inception-v3" in shown.title
-    assert max(one.y.max() for one in shown.lines) > 60
-    until(lambda: "knee" in shown._caption.note)
+    judged = monitor.plots.charts["score"]
+    assert "inception-v3" in judged.title
+    assert max(one.y.max() for one in judged.curves) > 60
+    assert "knee" in judged.note
     monitor.close()
 
 
@@ -253,7 +257,7 @@ def test_a_resumed_run_is_not_asked_to_stop_by_what_stopped_it(
     assert monitor.error == ""
     assert monitor.state.state == "starting"
     assert button(monitor, "stop")["label"] == "Stop"
-    assert "asked to stop" not in monitor.timeline.state_line
+    assert "asked to stop" not in monitor.controls.state_line
     press(monitor, "stop")
     assert read_command(run) == "stop", "and it can be stopped again"
     lock.release()
@@ -292,7 +296,7 @@ def test_a_killed_run_is_resumed_by_a_process(run: Path, monkeypatch: pytest.Mon
     )
     monitor = TrainingMonitor(run)
     line = "killed: nobody holds the run; Resume goes on from 12.0 kimg"
-    assert monitor.timeline.state_line == line
+    assert monitor.controls.state_line == line
     assert button(monitor, "resume") == {"do": "resume", "label": "Resume", "on": True, "why": ""}
     press(monitor, "resume")
     assert started == [run]
@@ -303,7 +307,7 @@ def test_a_killed_run_is_resumed_by_a_process(run: Path, monkeypatch: pytest.Mon
 def test_a_failed_run_says_why(run: Path) -> None:
     write_state(run, RunState("failed", 1, 18.0, 40.0, message="The device is full."))
     monitor = TrainingMonitor(run)
-    assert monitor.timeline.state_line.startswith("failed: The device is full; see log.txt")
+    assert monitor.controls.state_line.startswith("failed: The device is full; see log.txt")
     monitor.close()
 
 
@@ -321,11 +325,15 @@ def prepared(training: types.ModuleType, monkeypatch: pytest.MonkeyPatch) -> lis
     calls: list[dict[str, Any]] = []
 
     def prepare(run_dir: Path, **asked: Any) -> None:
-        calls.append({"run_dir": Path(run_dir), **asked})
+        given = {name: value for name, value in asked.items() if value is not None}
+        calls.append({"run_dir": Path(run_dir), **given})
         write_run(Path(run_dir), ticks=0, pictures=0, state="new", weights=False)
 
     training.prepare_run = prepare
-    monkeypatch.setattr(forms, "start_process", lambda folder: calls.append({"began": folder}))
+    monkeypatch.setattr(
+        "medgan_widgets.panels.training_monitor.start_process",
+        lambda folder: calls.append({"began": folder}),
+    )
     return calls
 
 
@@ -350,7 +358,7 @@ def test_the_form_starts_a_training_and_shows_it(
         ({"run": "knee"}, "holds a run already"),
         ({"data": ""}, "data must be"),
         ({"size": "big"}, "size must be"),
-        ({"kimg": "-1"}, "kimg must be"),
+        ({"kimg": ""}, "kimg must be"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_in_a_sentence(
@@ -381,15 +389,16 @@ def test_an_estimate_is_a_sentence(monitor: TrainingMonitor, training: types.Mod
 
     asked: list[Any] = []
 
-    def estimated(data: Any, **given: Any) -> Estimate:
-        asked.append((data, given))
+    def estimated(**given: Any) -> Estimate:
+        asked.append(given)
         return Estimate()
 
     training.estimate_training = estimated
     press(monitor, "estimate", form=FORM)
     until(lambda: monitor.controls.estimate)
     assert monitor.controls.estimate == "about 3 min, 410 images/s"
-    assert asked == [("brain_mri", {"preset": "residual", "size": 32, "kimg": 4.0})]
+    wanted = {"data": "brain_mri", "preset": "residual", "size": 32, "kimg": 4.0}
+    assert asked == [wanted]
 
 
 def test_make_it_a_model_tells_whoever_wants_to_know(
@@ -400,24 +409,26 @@ def test_make_it_a_model_tells_whoever_wants_to_know(
 
     asked: list[Any] = []
     cards: list[Any] = []
-    monkeypatch.setattr(forms, "make", lambda *given: asked.append(given) or Card())
+
+    def made(run_dir: Path, model_id: str, **given: Any) -> Card:
+        asked.append((run_dir, model_id, given))
+        return Card()
+
+    monkeypatch.setattr("medgan_widgets.exporting.make_model", made)
     monitor = TrainingMonitor(run, on_model=cards.append)
     assert monitor.controls.shown["model"]["model_id"] == "phantom-knee"
-    form = {**monitor.controls.shown["model"], "licence": "MIT", "statement_source": "drawn"}
+    form = {**monitor.controls.shown["model"], "licence": "MIT", "source": "drawn"}
     press(monitor, "model", form=form)
     until(lambda: cards)
-    ((where, given, models),) = asked
-    assert (where, models) == (run, None)
-    blank = {"licence": "", "approval": "", "deidentification": ""}
-    assert given["statement"] == {"source": "drawn", **blank}
+    ((where, model_id, given),) = asked
+    assert (where, model_id) == (run, "phantom-knee")
+    assert given["statement"] == {"source": "drawn"}
     assert (given["modality"], given["organ"], given["licence"]) == ("MR", "brain", "MIT")
     assert monitor.status == (
         "phantom-knee is among the models now; open Explore. "
         "'kidny' is kept as it is; did you mean 'kidney'?"
     )
     assert monitor.controls.made == "phantom-knee"
-    press(monitor, "model", form={"model_id": "../evil"})
-    assert "a model's id" in monitor.error
     monitor.close()
 
 
@@ -436,7 +447,7 @@ def test_its_long_actions_hold_up_no_image(
         raise DataError("enough")
 
     training.prepare_run = training.estimate_training = slow
-    monkeypatch.setattr(forms, "make", slow)
+    monkeypatch.setattr("medgan_widgets.exporting.make_model", slow)
     press(monitor, what, form={**FORM, "model_id": "knee"})
     assert begun.wait(5)
     try:
@@ -456,44 +467,40 @@ def test_hidden_it_sends_nothing_and_visible_again_all_of_it(
 ) -> None:
     monitor.visibility.visible = True
     record_tick(run, tick(42.0))
-    until(lambda: monitor.look.kimg == 42.0)
+    until(lambda: monitor.snapshots[0].kimg == 42.0)
     monitor.visibility.visible = False
     time.sleep(0.1)  # a look that had begun may end
-    wire = Wire(monitor)
+    updates = caught(monitor)
     for n in range(5):
         record_tick(run, tick(44.0 + n))
         record_picture(run, 44.0 + n, np.zeros((4, 32, 32, 1), np.uint8))
         time.sleep(0.05)
-    assert wire.updates == []
+    assert updates == []
     monitor.refresh()
-    assert not any("y" in state for state in wire.updates), "curves wait even when asked to look"
+    assert not any("y" in state for state in updates), "curves wait even when asked to look"
     monitor.visibility.visible = True
-    until(lambda: any("y" in state for state in wire.updates))
-    assert monitor._curves["losses"].lines[0].x[-1] == 48.0
-    assert monitor.timeline.at == 48.0
+    until(lambda: any("y" in state for state in updates))
+    assert losses(monitor)[0].x[-1] == 48.0
+    assert monitor.controls.at == 48.0
 
 
 def test_a_finished_run_is_looked_at_in_silence(monitor: TrainingMonitor) -> None:
     monitor.visibility.visible = True
     until(lambda: monitor.controls.runs)
     time.sleep(0.3)
-    wire = Wire(monitor)
-    looks: list[int] = []
-    watcher = monitor._poller
-    plain = watcher._look
-    watcher._look = lambda: (looks.append(1), plain())
-    until(lambda: len(looks) >= 5)
-    assert wire.updates == []
+    updates = caught(monitor)
+    time.sleep(0.3)  # fifteen times as long as between two refreshes
+    assert updates == []
 
 
 def test_closing_ends_the_thread(run: Path) -> None:
-    before = {one for one in threading.enumerate() if one.name == "medgan-watch"}
+    before = {one for one in threading.enumerate() if one.name == "medgan-poll"}
     monitor = TrainingMonitor(run, every=0.02)
     monitor.visibility.visible = True
-    until(lambda: monitor._poller.alive)
+    until(lambda: {o for o in threading.enumerate() if o.name == "medgan-poll"} - before)
     monitor.close()
     monitor.close()
-    until(lambda: {o for o in threading.enumerate() if o.name == "medgan-watch"} == before)
+    until(lambda: {o for o in threading.enumerate() if o.name == "medgan-poll"} == before)
     monitor.refresh()
 
 
@@ -503,18 +510,18 @@ def test_a_long_run_is_read_and_sent_in_a_bounded_way(run: Path) -> None:
     text = "".join(line.replace("0.0", f"{n}.0", 1) + "\n" for n in range(rows))
     (run / "stats.jsonl").write_text(text)
     monitor = TrainingMonitor(run)
-    look = monitor.look
-    assert 250 <= len(look.ticks) <= 2500
-    assert look.ticks[-1].kimg == rows - 1
-    for curves in monitor._curves.values():
-        for mark in curves._marks.values():
+    read = monitor.snapshots[0]
+    assert 250 <= len(read.ticks) <= 2500
+    assert read.ticks[-1].kimg == rows - 1
+    for plot in monitor.plots.children:
+        for mark in plot._marks.values():
             assert np.atleast_2d(mark.y).shape[1] <= 500
-    kept = look.ticks
+    kept = read.ticks
     monitor.refresh()
-    assert monitor.look.ticks == kept
+    assert monitor.snapshots[0].ticks == kept
     record_tick(run, tick(float(rows)))
     monitor.refresh()
-    assert monitor.look.kimg == rows
+    assert monitor.snapshots[0].kimg == rows
     monitor.close()
 
 
@@ -530,7 +537,7 @@ def test_what_is_no_run_is_said_and_may_become_one(run: Path, path: str) -> None
         write_run(Path("nowhere"), ticks=2)
         monitor.refresh()
         assert monitor.error == ""
-        assert monitor.look.kimg == 4.0
+        assert monitor.snapshots[0].kimg == 4.0
     monitor.close()
 
 
@@ -540,7 +547,7 @@ def test_a_run_that_has_only_begun_is_shown() -> None:
     monitor = TrainingMonitor(run)
     assert monitor.error == ""
     assert monitor.controls.shown["data"] == "brain_mri"
-    assert monitor.timeline.state_line.startswith("not started yet")
+    assert monitor.controls.state_line.startswith("not started yet")
     assert not button(monitor, "model")["on"]
     monitor.close()
 
@@ -584,7 +591,7 @@ def test_a_damaged_file_is_named_and_the_rest_is_shown(
 def test_a_damaged_state_is_a_failed_run(run: Path, text: str) -> None:
     damage(run, "state.json", text)
     monitor = TrainingMonitor(run)
-    assert "state.json is damaged" in monitor.timeline.state_line
+    assert "state.json is damaged" in monitor.controls.state_line
     monitor.close()
 
 
@@ -595,7 +602,7 @@ def test_whole_lines_between_damaged_ones_are_still_drawn(run: Path) -> None:
     with (run / "stats.jsonl").open("a") as lines:
         lines.write('{"kimg": 44.0, "generator')
     monitor = TrainingMonitor(run)
-    assert monitor.look.kimg == 42.0
+    assert monitor.snapshots[0].kimg == 42.0
     assert "2 lines" in monitor.error
     monitor.close()
 
@@ -606,8 +613,8 @@ def test_a_folder_deleted_while_attached_keeps_its_curves(
     shutil.rmtree(run)
     monitor.refresh()
     assert monitor.error == "runs/knee is gone; what it said last is still shown."
-    assert len(monitor._curves["losses"].lines[0].x) == 20
-    assert monitor.timeline.picture
+    assert len(losses(monitor)[0].x) == 20
+    assert monitor.controls.picture
     assert not run.exists(), "looking makes no folders"
     write_run(run, ticks=2)
     monitor.refresh()
@@ -618,17 +625,18 @@ def test_an_unreadable_file_is_said(run: Path, monkeypatch: pytest.MonkeyPatch) 
     def refused(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("medgan_widgets.panels._run_looks.TickReader.read", refused)
-    look = Looker(run).look()
-    assert look.problem == "runs/knee/stats.jsonl cannot be read: Permission denied."
-    assert look.alarms
+    monkeypatch.setattr("medgan_widgets.panels._run_snapshot.TickReader.read", refused)
+    monitor = TrainingMonitor(run)
+    assert monitor.error == "runs/knee/stats.jsonl cannot be read: Permission denied."
+    assert monitor.controls.alarms
+    monitor.close()
 
 
 MADE = types.SimpleNamespace(id="phantom-knee", modality="MR", organ="knee")
 
 
 def test_who_hears_of_a_model_may_fail(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forms, "make", lambda *given: MADE)
+    monkeypatch.setattr("medgan_widgets.exporting.make_model", lambda *_, **__: MADE)
     monitor = TrainingMonitor(run, on_model=lambda card: 1 / 0)
     monitor.make_model("phantom-knee").wait(10)
     assert "ZeroDivisionError" in monitor.error
@@ -694,7 +702,7 @@ def test_the_studio_has_it_and_hears_of_new_models(run: Path) -> None:
     studio = Studio("tiny", engine=Engine(device="cpu", catalogue=Catalogue(shelf)))
     assert studio.top.tabs == ["Explore", "Generate", "Metrics", "Train"]
     write_model(shelf, "fresh", seed=1)
-    studio.monitor._made(Catalogue(shelf)["fresh"])
+    studio.monitor._add_model(Catalogue(shelf)["fresh"])
     assert studio.explorer.selected == "fresh"
     assert "fresh" in {one["id"] for one in studio.grid.canvas.models}
     studio.use("fresh")

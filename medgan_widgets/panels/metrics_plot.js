@@ -7,8 +7,14 @@ function render({ model, el }) {
   const numbers = new Set(model.get('numbers'));
   const warning = columns.indexOf('warning');
   const said = h('span', { class: 'mg-said', role: 'status', 'aria-live': 'polite' });
-  const button = (how, label) => h('button', {
-    type: 'button', 'aria-label': `${label}: ${title}`, onclick: () => model.send({ kind: 'csv', how }),
+  const talk = newTalk(model);
+  const button = (label, done, use) => h('button', {
+    type: 'button', 'aria-label': `${label}: ${title}`,
+    onclick: () => talk.ask({ kind: 'csv' }, async ({ kind, text }) => {
+      if (kind !== 'csv') return;
+      await use(text);
+      say(done);
+    }),
   }, label);
   const log = h('input', {
     type: 'checkbox', 'aria-label': `logarithmic: ${title}`,
@@ -25,7 +31,9 @@ function render({ model, el }) {
   const place = h('section', { class: 'mg-metrics-section' },
     h('div', { class: 'mg-metrics-bar' },
       h('span', { class: 'mg-metrics-title', role: 'heading', 'aria-level': '4' }, title), said,
-      h('label', {}, log, 'logarithmic'), button('copy', 'Copy as CSV'), button('file', 'Save as CSV')),
+      h('label', {}, log, 'logarithmic'),
+      button('Copy as CSV', 'copied', copyText),
+      button('Save as CSV', 'saved', (text) => download(`${model.get('what')}.csv`, 'text/csv', text))),
     region, note);
   el.append(place);
 
@@ -47,22 +55,11 @@ function render({ model, el }) {
     clearTimeout(forget);
     forget = setTimeout(() => { said.textContent = ''; }, 3000);
   };
-  const answer = async (content) => {
-    if (content.kind !== 'csv') return;
-    if (content.how === 'copy') {
-      await copyText(content.text);
-      say('copied');
-      return;
-    }
-    download(`${model.get('what')}.csv`, 'text/csv', content.text);
-    say('saved');
-  };
-  model.on('msg:custom', answer);
   const stop = follow(model, ['rows', 'log', 'more'], draw);
   return () => {
     stop();
     clearTimeout(forget);
-    model.off('msg:custom', answer);
+    talk.stop();
   };
 }
 export default { render };

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,46 +15,41 @@ from PIL import Image
 from medgan_widgets.errors import RequestError
 from medgan_widgets.files import write_whole
 from medgan_widgets.metrics.table import Scores
-from medgan_widgets.panels._metrics_lines import (
-    AXES,
-    COUNTED,
-    LIVE,
+from medgan_widgets.panels._curves import Chart, paper
+from medgan_widgets.panels._metrics_charts import (
     SCORES,
     SPEED,
-    Group,
     drawn_models,
     grouped,
-    live,
-    of_run,
-    quality,
+    quality_chart,
+    run_scores,
     score_row,
-    sheet,
     usage_row,
+    work_charts,
 )
 from medgan_widgets.panels._panel import Page, Panel, joined
-from medgan_widgets.panels._plots import Curves, side_by_side
-from medgan_widgets.panels._run_looks import Looker
-from medgan_widgets.panels._visibility import Visibility, watched
+from medgan_widgets.panels._plots import Plots
+from medgan_widgets.panels._polling import Polling, Visibility
+from medgan_widgets.panels._run_snapshot import RunReader, unique_name
 from medgan_widgets.requests import Measured
 from medgan_widgets.telemetry import Telemetry
 
 KEPT = 2000  # scores; the oldest leave
 LISTED = 100  # scores in the table on the page
-PLOTTED = 12  # plots of quality on the page
-LOGS = ("latency", "speed")  # of the live plots; memory begins at 0
+PLOTTED = 12  # charts of quality on the page
 
 Runs = str | Path | Sequence[str | Path]
 
 
-class _Table(Page):
-    """A table under its title and buttons; what it is told is set as text."""
+class Table(Page):
+    """A table under its title and buttons; what its cells hold is set as text."""
 
     _esm = joined("_dom.js", "metrics_plot.js")
     _css = joined("_panel.css", "metrics_plot.css")
     title = traitlets.Unicode().tag(sync=True)
     what = traitlets.Unicode().tag(sync=True)  # the name of its file
     columns: traitlets.List[Any] = traitlets.List().tag(sync=True)
-    numbers: traitlets.List[Any] = traitlets.List().tag(sync=True)  # places of columns
+    numbers: traitlets.List[Any] = traitlets.List().tag(sync=True)  # indices of columns
     rows: traitlets.List[Any] = traitlets.List().tag(sync=True)
     more = traitlets.Unicode("").tag(sync=True)
     log = traitlets.Bool(False).tag(sync=True)
@@ -77,7 +72,7 @@ class MetricsPlot(Panel):
     log
         Whether latency, speed and quality have logarithmic axes.
     every
-        Seconds between two looks, while the panel can be seen.
+        Seconds between two refreshes, while the panel can be seen.
 
     Examples
     --------
@@ -115,33 +110,31 @@ class MetricsPlot(Panel):
         self.engine = engine
         self.models = (models,) if isinstance(models, str) else models
         folders = [runs] if isinstance(runs, (str, Path)) else list(runs or ())
-        self._lookers = [Looker(path) for path in dict.fromkeys(map(Path, folders))]
-        self._lock = threading.RLock()
+        self._readers = [RunReader(path) for path in dict.fromkeys(map(Path, folders))]
+        self._lock = threading.RLock()  # clicks and the polling come on threads of their own
         self._scores: list[Measured] = []
-        self._of_runs: list[Measured] = []
-        self._plots: dict[Group, Curves] = {}
-        self._seen_version: object = None
-        self.visibility = Visibility()
-        self.speed_table = _Table(
+        self._run_scores: list[Measured] = []
+        self._shown: object = None  # what the last refresh showed
+        self.speed_table = Table(
             title="speed and memory", what="speed", columns=list(SPEED),
             numbers=list(range(2, len(SPEED))), log=log,
         )  # fmt: skip
-        self.score_table = _Table(
+        self.score_table = Table(
             title="quality", what="scores", columns=list(SCORES), numbers=[3, 4, 6], log=log
         )
-        self._live = {name: self._live_curves(name) for name in LIVE}
-        self._work, self._quality = side_by_side(self._live), ipywidgets.Box([])
-        self._quality.add_class("mg-curves-row")
-        parts = [self.speed_table, self._work, self.score_table, self._quality]
-        self._box = ipywidgets.VBox(parts)
+        self.work_plots, self.quality_plots = Plots(), Plots()
+        self._box = ipywidgets.VBox(
+            [self.speed_table, self.work_plots, self.score_table, self.quality_plots]
+        )
         self._box.add_class("mg-metrics-box")
+        self.visibility = Visibility()
         super().__init__("Metrics", [self.visibility, self._box])
         self.add_class("mg-metrics-panel")
-        self._poller = watched(self.visibility, self.refresh, every, lambda: self._all_curves)
-        self.speed_table.observe(self._relog_speed, "log")
-        self.score_table.observe(self._relog_scores, "log")
-        self.speed_table.on_msg(lambda t, content, _: self._answer(t, content, self.usage_frame))
-        self.score_table.on_msg(lambda t, content, _: self._answer(t, content, self.to_frame))
+        self._polling = Polling(self.visibility, self.refresh, every)
+        for table in (self.speed_table, self.score_table):
+            table.observe(lambda _: self.refresh(), "log")
+        self.listen(self.speed_table, {"csv": lambda _: _csv(self.usage_frame())})
+        self.listen(self.score_table, {"csv": lambda _: _csv(self.to_frame())})
         self.add(scores)
 
     # ------------------------------------------------------------ what it shows
@@ -149,7 +142,7 @@ class MetricsPlot(Panel):
     @property
     def scores(self) -> Scores:
         """The scores it shows, those of run directories after the others."""
-        return Scores((*self._scores, *self._of_runs))
+        return Scores((*self._scores, *self._run_scores))
 
     def add(self, scores: Measured | Iterable[Measured]) -> None:
         """Show further scores.
@@ -161,15 +154,15 @@ class MetricsPlot(Panel):
         """
         if isinstance(scores, Measured) or not isinstance(scores, Iterable):
             scores = [scores]
-        given = list(scores)
-        wrong = [one for one in given if not isinstance(one, Measured)]
+        rows = list(scores)
+        wrong = [one for one in rows if not isinstance(one, Measured)]
         if wrong:
             raise RequestError(
                 f"scores must be Measured rows, as mw.score returns them; got {wrong[0]!r:.80}."
             )
         with self._lock:
-            self._scores = [*self._scores, *given][-KEPT:]
-            self._seen_version = None
+            self._scores = [*self._scores, *rows][-KEPT:]
+            self._shown = None
             self.refresh()
 
     def refresh(self) -> None:
@@ -178,24 +171,23 @@ class MetricsPlot(Panel):
             if self._closed:
                 return
             self._read_runs()
-            telemetry = self.engine.telemetry
-            version = (id(telemetry), telemetry.version, len(self._scores), len(self._of_runs))
-            if version == self._seen_version:
+            telemetry, asleep = self.engine.telemetry, self._polling.asleep
+            logs = (self.speed_table.log, self.score_table.log)
+            state = (id(telemetry), telemetry.version, logs, asleep)
+            if state == self._shown:
                 return
-            self._seen_version = version
+            self._shown = state
             models = drawn_models(telemetry, self.models)
-            for name, shown in live(telemetry, models).items():
-                self._live[name].show(shown.lines, note=shown.note)
-                hidden = name == "device" and not shown.lines
-                self._live[name].widget.layout.display = "none" if hidden else None
-            self._work.layout.display = None if models else "none"  # axes of nothing
             groups = grouped(self.scores)
-            self._show_quality(groups)
+            if not asleep:  # a hidden page keeps all that it is sent
+                work, quality = self._charts()
+                self.work_plots.show(work)
+                self.quality_plots.show(quality)
             self.speed_table.rows = [usage_row(telemetry.usage(model)) for model in models]
             with self.score_table.hold_sync():
                 self.score_table.rows = [score_row(one) for one in self.scores.rows[-LISTED:]]
                 self.score_table.more = self._left_out(len(groups))
-            self.status = self._words(len(models))
+            self.status = self._status(len(models))
 
     def to_frame(self) -> pd.DataFrame:
         """Return the scores as a DataFrame, one row a figure."""
@@ -217,51 +209,22 @@ class MetricsPlot(Panel):
 
     # ------------------------------------------------------------ behind it
 
-    def _show_quality(self, groups: Mapping[Group, list[Measured]]) -> None:
-        few = dict(list(groups.items())[:PLOTTED])
-        for key in [key for key in self._plots if key not in few]:
-            self._plots.pop(key).close()
-        for key, rows in few.items():
-            if key not in self._plots:
-                axis = key[-1]
-                self._plots[key] = Curves(
-                    "",
-                    x_label=AXES[axis],
-                    log=self.score_table.log,
-                    height=150,
-                    x_is="place" if axis == COUNTED else "amount",
-                )
-                self._plots[key].paused = self._asleep
-            shown = quality(key, rows)
-            self._plots[key].show(shown.lines, title=shown.title, note=shown.note)
-        self._quality.children = [curves.widget for curves in self._plots.values()]
-
-    def _live_curves(self, name: str) -> Curves:
-        title, _ = LIVE[name]
-        log = self.speed_table.log and name in LOGS
-        return Curves(title, x_label="images", x_is="count", log=log, zero=True, dots=12)
-
-    @property
-    def _all_curves(self) -> list[Curves]:
-        return [*self._live.values(), *list(self._plots.values())]
-
-    @property
-    def _asleep(self) -> bool:
-        """A page has shown it and does not now; before the first one everything is prepared."""
-        return self._poller.alive and not self.visibility.visible
+    def _charts(self) -> tuple[dict[str, Chart], dict[Any, Chart]]:
+        """Return what is drawn of the engine's work and of quality."""
+        telemetry = self.engine.telemetry
+        models = drawn_models(telemetry, self.models)
+        work = work_charts(telemetry, models, log=self.speed_table.log)
+        groups = list(grouped(self.scores).items())[:PLOTTED]
+        log = self.score_table.log
+        return work, {group: quality_chart(group, rows, log=log) for group, rows in groups}
 
     def _read_runs(self) -> None:
-        if not self._lookers:
-            return
-        looks = [looker.look() for looker in self._lookers]
-        names = [look.name for look in looks]
-        found: list[Measured] = []
-        for look in looks:
-            alone = names.count(look.name) == 1
-            found += of_run(look, look.name if alone else str(look.run))
-        self.error = " ".join(filter(None, (look.problem for look in looks)))
-        if found != self._of_runs:
-            self._of_runs, self._seen_version = found, None
+        snapshots = [reader.read() for reader in self._readers]
+        scores = [row for run in snapshots for row in run_scores(run, unique_name(run, snapshots))]
+        if snapshots:
+            self.error = " ".join(filter(None, (run.problem for run in snapshots)))
+        if scores != self._run_scores:
+            self._run_scores, self._shown = scores, None
 
     def _left_out(self, groups: int) -> str:
         parts = []
@@ -271,67 +234,35 @@ class MetricsPlot(Panel):
             parts.append(f"{PLOTTED} of {groups} groups are drawn")
         return "; ".join(parts)
 
-    def _words(self, models: int) -> str:
+    def _status(self, models: int) -> str:
         if not models and not len(self.scores):
             return "Nothing generated and nothing scored yet: press Generate, or call mw.score."
         known = len(self.engine.telemetry.models)
         count = f"{models} of {known}" if models < known else f"{known}"
-        work = f"{count} model{'s' if known != 1 else ''} on {self.engine.device}" if models else ""
-        figures = f"{len(self.scores)} score{'s' if len(self.scores) != 1 else ''}"
-        return ", ".join(part for part in (work, figures) if part) + "."
-
-    def _relog_speed(self, _: object) -> None:
-        """Draw speed again: a scale cannot become a logarithm."""
-        with self._lock:
-            if self._closed:
-                return
-            for name in LOGS:
-                self._live[name].close()
-                self._live[name] = self._live_curves(name)
-                self._live[name].paused = self._asleep
-            self._work.children = [curves.widget for curves in self._live.values()]
-            self._seen_version = None
-            self.refresh()
-
-    def _relog_scores(self, _: object) -> None:
-        with self._lock:
-            if self._closed:
-                return
-            for curves in self._plots.values():
-                curves.close()
-            self._plots, self._seen_version = {}, None
-            self.refresh()
-
-    def _answer(self, table: _Table, content: Any, frame: Callable[[], pd.DataFrame]) -> None:
-        if isinstance(content, Mapping) and content.get("kind") == "csv":
-            text = frame().to_csv(index=False)
-            table.send({"kind": "csv", "how": str(content.get("how")), "text": text})
+        scores = f"{len(self.scores)} score{'s' if len(self.scores) != 1 else ''}."
+        if not models:
+            return scores
+        return f"{count} model{'s' if known != 1 else ''} on {self.engine.device}, {scores}"
 
     def _facts(self) -> Mapping[str, object]:
-        groups = grouped(self.scores)
         return {
             "models": len(self.engine.telemetry.models),
             "scores": len(self.scores),
-            "plots": len(groups),
+            "plots": len(grouped(self.scores)),
         }
 
     def _picture(self) -> Image.Image | None:
         self.refresh()
-        telemetry = self.engine.telemetry
-        work = live(telemetry, drawn_models(telemetry, self.models))
-        groups = list(grouped(self.scores).items())[:PLOTTED]
-        log = self.speed_table.log
-        plots = [(one, log and name in LOGS) for name, one in work.items() if one.lines]
-        log = self.score_table.log
-        plots += [(quality(group, rows), log) for group, rows in groups]
-        return sheet(plots) if plots else None
+        work, quality = self._charts()
+        charts = [*work.values(), *quality.values()]
+        return paper(charts) if charts else None
 
     def _release(self) -> None:
-        self._poller.close()
-        with self._lock:
-            for curves in self._all_curves:
-                curves.close()
-        tables = (self.speed_table, self.score_table)
-        for widget in (*tables, self._work, self._quality, self._box):
-            widget.layout.close()
+        self._polling.close()
+        for widget in (self.speed_table, self.work_plots, self.score_table, self.quality_plots):
             widget.close()
+        self._box.close()
+
+
+def _csv(frame: pd.DataFrame) -> dict[str, str]:
+    return {"kind": "csv", "text": frame.to_csv(index=False)}

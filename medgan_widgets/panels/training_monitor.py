@@ -6,7 +6,7 @@ What it asks of one goes by a file too; what it starts is a process of its own.
 
 from __future__ import annotations
 
-import logging
+import io
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,12 +19,21 @@ from medgan_widgets.cards import MODALITIES, ORGANS, ModelCard
 from medgan_widgets.catalogue.words import known_as
 from medgan_widgets.errors import JobCancelled, RequestError
 from medgan_widgets.jobs import Job, submit_background
-from medgan_widgets.panels import _run_forms as forms
+from medgan_widgets.panels._curves import paper
 from medgan_widgets.panels._panel import Panel
-from medgan_widgets.panels._run_lines import PLOTS, shown
-from medgan_widgets.panels._run_looks import Look, Looker, first_run, known_runs
-from medgan_widgets.panels._run_page import RunControls, Timeline, paper, show_controls
-from medgan_widgets.panels._visibility import Visibility, watched
+from medgan_widgets.panels._plots import Plots
+from medgan_widgets.panels._polling import Polling, Visibility
+from medgan_widgets.panels._run_charts import run_charts
+from medgan_widgets.panels._run_forms import (
+    MODEL,
+    TRAINING,
+    new_run,
+    runs_named,
+    training_arguments,
+    written,
+)
+from medgan_widgets.panels._run_page import NEWEST, RunControls
+from medgan_widgets.panels._run_snapshot import RunReader, RunSnapshot, known_runs
 from medgan_widgets.runs import (
     Command,
     RunState,
@@ -34,10 +43,8 @@ from medgan_widgets.runs import (
     start_process,
 )
 
-log = logging.getLogger(__name__)
-
 Runs = str | Path | Sequence[str | Path]
-LISTED_EVERY = 5  # looks between two searches for further runs
+LISTED_EVERY = 5  # refreshes between two searches for further runs
 
 
 class TrainingMonitor(Panel):
@@ -53,7 +60,7 @@ class TrainingMonitor(Panel):
     catalogue
         Whose folder a new model is written to.
     every
-        Seconds between two looks at a directory, while the panel can be seen.
+        Seconds between two refreshes, while the panel can be seen.
     on_model
         Called with the card of a model that was made here.
 
@@ -86,25 +93,21 @@ class TrainingMonitor(Panel):
         if not every > 0:
             raise RequestError(f"every must be a number of seconds above 0; got {every!r}.")
         self.runs, self.catalogue, self.on_model = Path(runs), catalogue, on_model
-        self._lock = threading.RLock()  # clicks, the watcher and jobs come on threads of their own
-        self._lookers: list[Looker] = []
-        self._looks: list[Look] = []
-        self._known: dict[Path, str] = {}  # run -> its state when the folder was listed
+        self._lock = threading.RLock()  # clicks, polling and jobs come on threads of their own
+        self._readers: list[RunReader] = []
+        self._states: dict[Path, str] = {}  # of the runs in the folder, when it was listed
         self._until_listed = 0
-        self._acted = ""  # what went wrong with an action; stays until the next one
-        self._curves: dict[str, Any] = {}
+        self._action_error = ""  # stays until the next action
         self._jobs: dict[str, Job[Any]] = {}  # the last one of each kind
-        self.visibility, self.timeline = Visibility(), Timeline()
-        self.controls = RunControls(choices=forms.choices())
-        self._plots = ipywidgets.Box([])
-        self._box = ipywidgets.VBox([self.controls, self.timeline, self._plots])
+        self.snapshots: list[RunSnapshot] = []
+        self.visibility, self.controls, self.plots = Visibility(), RunControls(), Plots()
+        self._box = ipywidgets.VBox([self.controls, self.plots])
         super().__init__("Training", [self.visibility, self._box])
         self.add_class("mg-monitor-panel")
         self._box.add_class("mg-monitor-box")
-        self._plots.add_class("mg-monitor-plots")
-        self._poller = watched(self.visibility, self.refresh, every, lambda: self._curves.values())
-        self.controls.on_msg(self._message)
-        self.timeline.observe(self._asked_picture, "asked")
+        self._polling = Polling(self.visibility, self.refresh, every)
+        self.listen(self.controls, self._acts())
+        self.controls.observe(self._show_controls, "asked")
         if run is not None:
             self.attach(run)
 
@@ -113,17 +116,12 @@ class TrainingMonitor(Panel):
     @property
     def run(self) -> Path | None:
         """The directory of the run that buttons act on."""
-        return self._lookers[0].run if self._lookers else None
+        return self._readers[0].run if self._readers else None
 
     @property
     def state(self) -> RunState:
         """Who trains that run now, and how far it is."""
         return run_state(self.run) if self.run is not None else RunState()
-
-    @property
-    def look(self) -> Look | None:
-        """What that run's directory said when it was last looked at."""
-        return self._looks[0] if self._looks else None
 
     def attach(self, run: Runs) -> None:
         """Show another run, or several; what it lacks is said in the error line."""
@@ -131,43 +129,38 @@ class TrainingMonitor(Panel):
         if not names:
             raise RequestError("attach needs a run directory, or several; got none.")
         with self._lock:
-            kept = {looker.run: looker for looker in self._lookers}
+            kept = {reader.run: reader for reader in self._readers}
             paths = list(dict.fromkeys(Path(name) for name in names))
-            self._lookers = [kept.get(path) or Looker(path) for path in paths]
-            self._acted = ""
-            self.timeline.asked = -1.0
+            self._readers = [kept.get(path) or RunReader(path) for path in paths]
+            self._action_error = ""
+            self.controls.asked = NEWEST
             self.status = f"Attached to {' and '.join(str(path) for path in paths)}."
             self.refresh()
 
     def refresh(self) -> None:
-        """Take one look now, whether anybody can see the panel or not."""
+        """Read the runs once now, whether anybody can see the panel or not."""
         with self._lock:
             if self._closed:
                 return
             if self._until_listed <= 0:
-                self._known = {run: run_state(run).state for run in known_runs(self.runs)}
+                self._states = {run: run_state(run).state for run in known_runs(self.runs)}
                 self._until_listed = LISTED_EVERY
             self._until_listed -= 1
-            if not self._lookers:
-                self._find()
-            before, self._looks = self._looks, [looker.look() for looker in self._lookers]
-            self._tell_change(before)
+            if not self._readers:
+                self._attach_newest()
+            before, self.snapshots = self.snapshots, [one.read() for one in self._readers]
+            for old, new in zip(before[:1], self.snapshots, strict=False):
+                if old.run == new.run and old.state.state != new.state.state:
+                    self.status = f"{new.run}: {new.state.state}."
             self._show()
 
-    def _tell_change(self, before: Sequence[Look]) -> None:
-        """Say it when the run has come to another state."""
-        now = self._looks[0] if self._looks else None
-        if now is None or not before or before[0].run != now.run:
-            return
-        if before[0].state.state != now.state.state:
-            self.status = f"{now.run}: {now.state.state}."
-
-    def _find(self) -> None:
-        """Attach to the newest run there is, when nobody has named one."""
-        found = first_run(self._known)
-        if found is not None:
-            self._lookers = [Looker(found)]
-            self.status = f"Attached to {found}."
+    def _attach_newest(self) -> None:
+        """Attach to the newest run that is trained, else the newest, when nobody has named one."""
+        newest = next((run for run in self._states if run_state(run).alive), None)
+        newest = newest or next(iter(self._states), None)
+        if newest is not None:
+            self._readers = [RunReader(newest)]
+            self.status = f"Attached to {newest}."
         elif not self.status:
             self.status = f"No run in {self.runs} yet: start a training."
 
@@ -183,9 +176,9 @@ class TrainingMonitor(Panel):
 
     def stop(self) -> None:
         """Ask for the end, with a checkpoint to resume from; twice does no harm."""
-        run = self._one()
+        run = self._attached()
         if self.state.alive and read_command(run) == "stop":
-            self._say(f"{run} is already stopping.")
+            self._note(f"{run} is already stopping.")
         else:
             self._ask("stop", "will stop after its step, with a checkpoint")
 
@@ -199,13 +192,13 @@ class TrainingMonitor(Panel):
         DataError
             When it is no run directory.
         """
-        run, state = self._one(), self.state
+        run, state = self._attached(), self.state
         if state.state == "paused":
             return self.go_on()
         if state.state == "finished":
             raise RequestError(f"{run} is finished; start a new training from it instead.")
         pid = start_process(run)
-        self._say(f"{run} is trained by process {pid}.")
+        self._note(f"{run} is trained by process {pid}.")
 
     def start(
         self,
@@ -225,21 +218,41 @@ class TrainingMonitor(Panel):
         or raises what is wrong. The arguments are those of `train`; ``run`` is a
         directory, or a name below ``runs``.
         """
-        asked = forms.training_form(
-            {"data": data, "preset": preset, "size": size, "kimg": kimg, "labels": labels,
-             "group": group, "start_from": start_from}
-        )  # fmt: skip
-        place = Path(run)
-        alone = place.name == str(run)
-        folder = forms.run_folder(self.runs if alone else place.parent, place.name)
-        said = f"Checking {folder}: its images are read."
-        return self._do("start", said, lambda: forms.begin(folder, asked), self._started)
+        name = Path(run).name
+        folder = new_run(self.runs if name == str(run) else Path(run).parent, name)
+
+        def work() -> Path:
+            from medgan_widgets.training import prepare_run  # torch is slow to load
+
+            prepare_run(
+                folder, data=data, preset=preset, size=size, kimg=kimg, labels=labels,
+                group=group, start_from=start_from,
+            )  # fmt: skip
+            start_process(folder)
+            return folder
+
+        def done(folder: Path) -> None:
+            self._until_listed = 0
+            self.attach(folder)
+            self.status = f"{folder} is trained by process {self.state.pid}."
+
+        return self._submit("start", f"Checking {folder}: its images are read.", work, done)
 
     def estimate(self, form: Mapping[str, Any]) -> Job[str]:
         """Measure what a training would take; its sentence is the job's one result."""
-        asked = forms.training_form(form)
-        said = "Measuring a few steps."
-        return self._do("estimate", said, lambda: forms.estimate(asked), self._told)
+        arguments = training_arguments(form)
+        arguments.pop("start_from", None)
+
+        def work() -> str:
+            from medgan_widgets.training import estimate_training
+
+            return str(estimate_training(**arguments).text)
+
+        def done(text: str) -> None:
+            self.controls.estimate = text
+            self.status = f"This training would take {text}."
+
+        return self._submit("estimate", "Measuring a few steps.", work, done)
 
     def make_model(
         self,
@@ -258,42 +271,46 @@ class TrainingMonitor(Panel):
         ``statement`` says where the images come from: source, licence, approval,
         deidentification; the card prints UNKNOWN for what is left out.
         """
-        run = self._one()
-        given = {"model_id": model_id, "title": title, "modality": modality, "organ": organ,
-                 "region": region, "licence": licence}  # fmt: skip
-        stated = {f"statement_{name}": text for name, text in (statement or {}).items()}
-        asked = forms.model_form({**given, **stated})
-        where = models if models is not None else getattr(self.catalogue, "folder", None)
-        said = f"Making {model_id} of {run}."
-        return self._do("model", said, lambda: forms.make(run, asked, where), self._made)
+        run = self._attached()
+        folder = models or getattr(self.catalogue, "folder", None) or "models"
+
+        def work() -> ModelCard:
+            from medgan_widgets.exporting import make_model  # torch is slow to load
+
+            return make_model(
+                run, model_id, title=title, modality=modality, organ=organ, region=region,
+                licence=licence, statement=statement, models=folder,
+            )  # fmt: skip
+
+        return self._submit("model", f"Making {model_id} of {run}.", work, self._add_model)
 
     # ------------------------------------------------------------ how it does that
 
-    def _one(self) -> Path:
+    def _attached(self) -> Path:
         if self.run is None:
             raise RequestError("no run is attached; choose one, or start a training.")
         return self.run
 
-    def _ask(self, command: Command, said: str) -> None:
-        run, state = self._one(), self.state
+    def _ask(self, command: Command, effect: str) -> None:
+        run, state = self._attached(), self.state
         if not state.alive:
             raise RequestError(f"nobody trains {run} now ({state.state}), so it cannot be asked.")
         send_command(run, command)
-        self._say(f"{run} {said}.")
+        self._note(f"{run} {effect}.")
 
-    def _say(self, text: str) -> None:
+    def _note(self, text: str) -> None:
         with self._lock:
-            self._acted = ""
+            self._action_error = ""
             self.status = text
             self._until_listed = 0
             self.refresh()
 
-    def _do(
-        self, kind: str, said: str, work: Callable[[], Any], done: Callable[[Any], None]
+    def _submit(
+        self, kind: str, note: str, work: Callable[[], Any], done: Callable[[Any], None]
     ) -> Job[Any]:
         """Begin one of the long actions, unless one of its kind runs already."""
 
-        def over(job: Job[Any]) -> None:
+        def on_done(job: Job[Any]) -> None:
             with self._lock:
                 if self._closed:
                     return
@@ -310,114 +327,100 @@ class TrainingMonitor(Panel):
             before = self._jobs.get(kind)
             if before is not None and not before.done:
                 return before
-            self._acted, self.error, self.status = "", "", said
+            self._action_error, self.error, self.status = "", "", note
             self.controls.busy = kind
-            job = submit_background(lambda: [work()], name=kind, on_done=over)
+            job = submit_background(lambda: [work()], name=kind, on_done=on_done)
             self._jobs[kind] = job
             return job
 
-    def _started(self, folder: Path) -> None:
-        self._until_listed = 0
-        self.attach(folder)
-        self.status = f"{folder} is trained by process {self.state.pid}."
-
-    def _told(self, text: str) -> None:
-        self.controls.estimate = text
-        self.status = f"This training would take {text}."
-
-    def _made(self, card: ModelCard) -> None:
-        said = [f"{card.id} is among the models now; open Explore."]
-        words = ((card.modality, MODALITIES), (card.organ, ORGANS))
-        self.status = " ".join([*said, *filter(None, (known_as(*word)[1] for word in words))])
+    def _add_model(self, card: ModelCard) -> None:
+        remarks = [known_as(card.modality, MODALITIES)[1], known_as(card.organ, ORGANS)[1]]
+        text = f"{card.id} is among the models now; open Explore."
+        self.status = " ".join([text, *filter(None, remarks)])
         self.controls.made = card.id
         if self.on_model is not None:
             self.on_model(card)
 
-    def _message(self, _: object, content: Mapping[str, Any], __: object) -> None:
-        """Hear the page, on whatever thread."""
-        acts: dict[str, Callable[[], object]] = {
-            "pause": self.pause, "go on": self.go_on, "stop": self.stop, "resume": self.resume,
-            "refresh": self.refresh,
-            "attach": lambda: self.attach(forms.runs_of(content)),
-            "start": lambda: self._start_form(forms.form_of(content)),
-            "estimate": lambda: self.estimate(forms.form_of(content)),
-            "model": lambda: self._model_form(forms.form_of(content)),
-        }  # fmt: skip
-        act = acts.get(str(content.get("kind"))) if isinstance(content, Mapping) else None
-        if act is None:
-            log.warning("a message was not understood: %.200r", content)
-            return
-        with self.guard():
-            act()
+    def _acts(self) -> dict[str, Callable[[dict[str, Any]], None]]:
+        """Return what the page may ask for; it does so on whatever thread."""
+        return {
+            "pause": lambda _: self.pause(),
+            "go on": lambda _: self.go_on(),
+            "stop": lambda _: self.stop(),
+            "resume": lambda _: self.resume(),
+            "refresh": lambda _: self.refresh(),
+            "attach": lambda message: self.attach(runs_named(message)),
+            "start": lambda message: self._start_written(written(message, TRAINING)),
+            "estimate": lambda message: self._estimate_written(written(message, TRAINING)),
+            "model": lambda message: self._make_written(written(message, MODEL)),
+        }
 
-    def _start_form(self, form: Mapping[str, Any]) -> None:
-        name = str(form.get("run", "")).strip()
-        forms.run_folder(self.runs, name)  # a page names folders below `runs`, no others
-        self.start(name, **forms.training_form(form))
+    def _start_written(self, form: Mapping[str, Any]) -> None:
+        name = form.get("run", "")
+        new_run(self.runs, name)  # a page names folders below `runs`, no others
+        self.start(name, **training_arguments(form))
 
-    def _model_form(self, form: Mapping[str, Any]) -> None:
-        given = forms.model_form(form)
-        self.make_model(given.pop("model_id"), **given)
+    def _estimate_written(self, form: Mapping[str, Any]) -> None:
+        self.estimate(form)
+
+    def _make_written(self, form: dict[str, str]) -> None:
+        about = {"source", "statement_licence", "approval", "deidentification"} & set(form)
+        statement = {name.removeprefix("statement_"): form.pop(name) for name in about}
+        self.make_model(form.pop("model_id", ""), statement=statement, **form)
 
     def _fail(self, problem: BaseException) -> None:
         with self._lock:
             super()._fail(problem)
-            self._acted = self.error
-            self._complain()
+            self._action_error = self.error
+            self._show_problems()
 
-    def _complain(self) -> None:
-        problems = [self._acted, *(look.problem for look in self._looks), self.timeline.problem]
-        self.error = " ".join(dict.fromkeys(filter(None, problems)))
+    def _show_problems(self) -> None:
+        problems = [self._action_error, *(run.problem for run in self.snapshots)]
+        self.error = " ".join(dict.fromkeys(filter(None, [*problems, self.controls.problem])))
 
     # ------------------------------------------------------------ what the page gets
 
     def _show(self) -> None:
         """Send what has changed; traits that are the same again send nothing."""
-        self._show_curves()
-        show_controls(self.controls, self._looks, self._known, self.runs)
-        self.timeline.show(self.look)
-        self._complain()
+        if not self._polling.asleep and (self.plots.charts or any(r.ticks for r in self.snapshots)):
+            self.plots.show(run_charts(self.snapshots))
+        self._show_controls()
 
-    def _show_curves(self) -> None:
-        if not any(look.ticks for look in self._looks) and not self._curves:
-            return
-        from medgan_widgets.panels._plots import Curves, side_by_side  # bqplot is slow to load
-
-        if not self._curves:
-            self._curves = {
-                name: Curves(p.title, log=p.log, zero=p.zero) for name, p in PLOTS.items()
-            }
-            self._plots.children = (side_by_side(self._curves),)
-        for name, one in shown(self._looks).items():
-            self._curves[name].show(one.lines, title=one.title, note=one.note)
-
-    def _asked_picture(self, _: object) -> None:
+    def _show_controls(self, _: object = None) -> None:
         with self._lock:
-            self.timeline.show(self.look)
-            self._complain()
+            self.controls.show(self.snapshots, self._states, self.runs)
+            self._show_problems()
 
     def _facts(self) -> Mapping[str, object]:
-        look = self.look or Look(Path())
+        run = self.snapshots[0] if self.snapshots else RunSnapshot(Path())
         return {
             "run": str(self.run) if self.run is not None else None,
-            "state": look.state.state,
-            "kimg": round(look.kimg, 3),
-            "pictures": len(look.pictures),
-            "alarms": len(look.alarms),
+            "state": run.state.state,
+            "kimg": round(run.kimg, 3),
+            "pictures": len(run.pictures),
+            "alarms": len(run.alarms),
         }
 
     def _picture(self) -> Image.Image | None:
-        if not self._looks:
+        """Return losses and score beside each other, the newest picture below."""
+        if not self.snapshots:
             self.refresh()
-        return paper(self._looks, self.timeline.picture) if self._looks else None
+        if not self.snapshots:
+            return None
+        charts = run_charts(self.snapshots)
+        page = paper([charts["losses"], charts["score"]])
+        if not self.controls.picture:
+            return page
+        with Image.open(io.BytesIO(self.controls.picture)) as opened:
+            newest = opened.convert("RGB")
+        newest.thumbnail((page.width, 4 * page.width))
+        whole = Image.new("RGB", (page.width, page.height + newest.height), "white")
+        whole.paste(page, (0, 0))
+        whole.paste(newest, (0, page.height))
+        return whole
 
     def _release(self) -> None:
-        self._poller.close()
-        for curves in self._curves.values():
-            curves.close()
-        for box in self._plots.children:
-            box.layout.close()
-            box.close()
-        for widget in (self.controls, self._plots, self.timeline):
-            widget.layout.close()
+        self._polling.close()
+        for widget in (self.controls, self.plots):
             widget.close()
+        self._box.close()

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from medgan_widgets.panels._metrics_lines import SCORES, SPEED, score_row, usage_row
-from medgan_widgets.panels._panel import joined
+from medgan_widgets.panels._metrics_charts import SCORES, SPEED, score_row, usage_row
+from medgan_widgets.panels.metrics_plot import Table
 from medgan_widgets.requests import Measured, Score
 from medgan_widgets.telemetry import Usage
 
-FOLDER = Path(__file__).parents[2] / "medgan_widgets" / "panels"
 HTML = "<img src=x onerror=window.errors.push('run')>"
 FEW = Score("FID", 21.4, 199, 199, "inception-v3-compat", (18.0, 25.0), 12.0, 99, "n is small.")
 SPEED_TABLE = {
@@ -48,9 +45,7 @@ WIDER = """() => [...document.querySelectorAll('.mg-board *')]
 @pytest.fixture
 def table(bare):
     def mount(state, width=1000, dark=False, **changes):
-        css = joined("_panel.css", "metrics_plot.css")
-        script = joined("_dom.js", "metrics_plot.js")
-        return bare(script, {**state, **changes}, css=css, width=width, dark=dark)
+        return bare(Table._esm, {**state, **changes}, css=Table._css, width=width, dark=dark)
 
     return mount
 
@@ -106,9 +101,9 @@ def test_what_is_focused_stays_so_while_the_numbers_move(table):
     assert "9,999" in region.inner_text()
     widget.page.keyboard.press("Enter")
     (sent,) = widget.sent()
-    assert sent["content"] == {"kind": "csv", "how": "file"}
+    assert sent["content"]["kind"] == "csv"
     with widget.page.expect_download() as download:
-        widget.receive({"kind": "csv", "how": "file", "text": "a,b\n1,2\n"})
+        widget.receive({**sent["content"], "text": "a,b\n1,2\n"})
     assert download.value.suggested_filename == "speed.csv"
     assert download.value.path().read_text() == "a,b\n1,2\n"
 

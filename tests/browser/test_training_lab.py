@@ -20,7 +20,7 @@ os.environ.update(OMP_NUM_THREADS="1", MEDGAN_HOME={home!r})
 import medgan_widgets as mw
 studio = mw.Studio(images=4, columns=4)
 studio"""
-CURVE = """() => [...document.querySelectorAll('.mg-monitor-plots path.line')]
+CURVE = """() => [...document.querySelectorAll('.mg-monitor-box path.line')]
   .map((path) => path.getAttribute('d') || '').join('|')"""
 SHOWN = "() => document.querySelector('.mg-fixed img')?.src || ''"
 CANVAS = """(selector) => [...document.querySelectorAll(selector)].map((canvas) => {

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from medgan_widgets.panels import TrainingMonitor
-from medgan_widgets.panels import _visibility as visibility
-from medgan_widgets.panels._panel import joined
-from medgan_widgets.panels._plots import CAPTION
-from medgan_widgets.panels._run_page import BELOW, FOLDER, SCRIPT
+from medgan_widgets.panels._panel import FOLDER
+from medgan_widgets.panels._plots import Caption
+from medgan_widgets.panels._polling import Visibility
+from medgan_widgets.panels._run_page import RunControls
 from medgan_widgets.runs import (
     Alarm,
     RunState,
@@ -28,33 +28,32 @@ from tests.browser.bare import BareWidget
 from tests.runs_written import write_run
 
 NASTY = '<img src=x onerror="window.hacked=1">'
-DESK = ("choices", "shown", "runs", "busy", "estimate", "made")
-BELOW_TRAITS = ("kimgs", "asked", "at", "picture", "alarms", "run", "state", "state_line")
-CSS = joined("_panel.css", "training_monitor.css")
+TRAITS = (
+    "forms", "shown", "runs", "busy", "estimate", "made", "kimgs", "asked", "at", "picture",
+    "alarms", "state_line",
+)  # fmt: skip
 WIDER = "document.documentElement.scrollWidth"
 
 
 class Session:
-    """One half of the page; `answer` carries over what the page asked, and the reply."""
+    """The monitor's page; `answer` carries over what the page asked, and the reply."""
 
-    def __init__(
-        self, bare: Callable[..., BareWidget], widget: Any, script: str, names: Any, **k: Any
-    ):
-        self.half, self.names = widget, names
+    def __init__(self, bare: Callable[..., BareWidget], monitor: TrainingMonitor, **k: Any):
+        self.controls = monitor.controls
         self.read = self.told = 0
         self.known = self.state()
-        self.widget = bare(script, self.known, css=CSS, **k)
+        self.widget = bare(RunControls._esm, self.known, css=RunControls._css, **k)
         self.page = self.widget.page
 
     def state(self) -> dict[str, Any]:
-        return {name: getattr(self.half, name) for name in self.names}
+        return {name: getattr(self.controls, name) for name in TRAITS}
 
     def answer(self) -> None:
         saved, sent = self.widget.saved(), self.widget.sent()
         for changes in saved[self.read :]:
-            self.half.set_state(changes)
+            self.controls.set_state(changes)
         for message in sent[self.told :]:
-            self.half._handle_custom_msg(message["content"], [])
+            self.controls._handle_custom_msg(message["content"], [])
         self.read, self.told = len(saved), len(sent)
         now = self.state()
         for name, value in now.items():
@@ -93,21 +92,14 @@ def monitor(run: Path) -> Iterator[TrainingMonitor]:
 
 
 @pytest.fixture
-def desk(bare: Callable[..., BareWidget], monitor: TrainingMonitor) -> Iterator[Session]:
-    one = Session(bare, monitor.controls, SCRIPT, DESK)
+def session(bare: Callable[..., BareWidget], monitor: TrainingMonitor) -> Iterator[Session]:
+    one = Session(bare, monitor)
     yield one
     assert one.widget.errors() == []
 
 
-@pytest.fixture
-def below(bare: Callable[..., BareWidget], monitor: TrainingMonitor) -> Iterator[Session]:
-    one = Session(bare, monitor.timeline, BELOW, BELOW_TRAITS)
-    yield one
-    assert one.widget.errors() == []
-
-
-def test_it_says_which_run_and_how_far(desk: Session) -> None:
-    page = desk.page
+def test_it_says_which_run_and_how_far(session: Session) -> None:
+    page = session.page
     assert page.get_by_label("run", exact=True).input_value() == "runs/knee"
     assert page.get_by_text("500 images (phantoms)").is_visible()
     assert page.get_by_text("12.0 of 24 kimg · 1 h 04 left").is_visible()
@@ -118,39 +110,39 @@ def test_it_says_which_run_and_how_far(desk: Session) -> None:
     assert page.get_by_role("form", name="new training").is_hidden(), "folded while a run is shown"
 
 
-def test_pause_and_stop_are_asked_with_the_keyboard_alone(desk: Session, run: Path) -> None:
-    page = desk.page
+def test_pause_and_stop_are_asked_with_the_keyboard_alone(session: Session, run: Path) -> None:
+    page = session.page
     page.get_by_role("button", name="Pause").focus()
     page.keyboard.press("Enter")
-    desk.answer()
+    session.answer()
     assert read_command(run) == "pause"
     assert page.evaluate("document.activeElement.textContent") == "Go on"
     page.keyboard.press("Enter")
-    desk.answer()
+    session.answer()
     assert read_command(run) == "go on"
     page.get_by_role("button", name="Stop").dblclick()
-    desk.answer()
+    session.answer()
     assert read_command(run) == "stop"
     assert page.get_by_role("button", name="Stopping…").is_visible()
-    sent = len(desk.widget.sent())
+    sent = len(session.widget.sent())
     page.get_by_role("button", name="Resume").click(force=True)
-    assert len(desk.widget.sent()) == sent, "what cannot be pressed asks nothing"
+    assert len(session.widget.sent()) == sent, "what cannot be pressed asks nothing"
 
 
 def test_another_run_is_chosen_and_runs_are_compared(
-    desk: Session, monitor: TrainingMonitor
+    session: Session, monitor: TrainingMonitor
 ) -> None:
-    page = desk.page
+    page = session.page
     page.get_by_label("run", exact=True).select_option("runs/hip")
-    desk.answer()
+    session.answer()
     assert monitor.run == Path("runs/hip")
     page.get_by_text("compare", exact=True).click()
     page.get_by_role("checkbox", name="knee").check()
-    desk.answer()
-    assert [str(one.run) for one in monitor._looks] == ["runs/hip", "runs/knee"]
+    session.answer()
+    assert [str(one.run) for one in monitor.snapshots] == ["runs/hip", "runs/knee"]
     page.get_by_role("checkbox", name="knee").uncheck()
-    desk.answer()
-    assert len(monitor._looks) == 1
+    session.answer()
+    assert len(monitor.snapshots) == 1
     page.keyboard.press("Escape")
     assert page.get_by_role("checkbox", name="knee").is_hidden()
     page.get_by_text("compare", exact=True).click()
@@ -158,8 +150,8 @@ def test_another_run_is_chosen_and_runs_are_compared(
     assert page.get_by_role("checkbox", name="knee").is_hidden(), "a click elsewhere closes it"
 
 
-def test_the_form_sends_what_was_written(desk: Session) -> None:
-    page = desk.page
+def test_the_form_sends_what_was_written(session: Session) -> None:
+    page = session.page
     page.get_by_text("New training").click()
     form = page.get_by_role("form", name="new training")
     form.get_by_label("name", exact=True).fill("hip-2")
@@ -169,17 +161,17 @@ def test_the_form_sends_what_was_written(desk: Session) -> None:
     form.get_by_label("group").fill("PatientID")
     form.get_by_role("button", name="Estimate").click()
     form.get_by_label("kimg").press("Enter")
-    first, second = (message["content"] for message in desk.widget.sent())
+    first, second = (message["content"] for message in session.widget.sent())
     assert (first["kind"], second["kind"]) == ("estimate", "start")
     wanted = {"run": "hip-2", "data": "chest_xray", "preset": "small-data", "size": "64"}
     rest = {"kimg": "20", "labels": "", "group": "PatientID", "start_from": ""}
     assert first["form"] == second["form"] == {**wanted, **rest}
-    desk.widget.set("busy", "start")
+    session.widget.set("busy", "start")
     assert form.get_by_role("button", name="Checking…").get_attribute("aria-disabled") == "true"
     form.get_by_label("kimg").press("Enter")
-    assert len(desk.widget.sent()) == 2
-    desk.widget.set("busy", "")
-    desk.widget.set("estimate", "about 3 min")
+    assert len(session.widget.sent()) == 2
+    session.widget.set("busy", "")
+    session.widget.set("estimate", "about 3 min")
     assert form.get_by_role("status").text_content() == "about 3 min"
     assert form.locator("datalist option").evaluate_all("(all) => all.map((one) => one.value)") == [
         "brain_mri", "chest_xray", "mammogram",
@@ -187,43 +179,43 @@ def test_the_form_sends_what_was_written(desk: Session) -> None:
 
 
 def test_a_name_that_is_taken_now_is_not_offered_again(
-    desk: Session, monitor: TrainingMonitor
+    session: Session, monitor: TrainingMonitor
 ) -> None:
-    page = desk.page
+    page = session.page
     page.get_by_text("New training").click()
     name = page.get_by_role("form", name="new training").get_by_label("name", exact=True)
     name.fill("hip")
-    desk.widget.set("estimate", "about 3 min")
+    session.widget.set("estimate", "about 3 min")
     monitor.attach("runs/hip")  # as a training of that name does once it has begun
-    desk.answer()
+    session.answer()
     assert name.input_value() == ""
     assert page.locator(".mg-estimate").text_content() == ""
     name.fill("hip-2")
     monitor.attach("runs/knee")
-    desk.answer()
+    session.answer()
     assert name.input_value() == "hip-2", "what somebody is writing stays"
 
 
-def test_buttons_stay_where_they_are_whatever_they_say(desk: Session, run: Path) -> None:
-    page = desk.page
+def test_buttons_stay_where_they_are_whatever_they_say(session: Session, run: Path) -> None:
+    page = session.page
     group = page.get_by_role("group", name="training")
     places = "(all) => all.map((one) => one.offsetLeft)"
     before = group.get_by_role("button").evaluate_all(places)
     said = group.get_by_role("button").all_text_contents()
     for kind in ("pause", "stop"):
-        desk.half._handle_custom_msg({"kind": kind}, [])
-        desk.answer()
+        session.controls._handle_custom_msg({"kind": kind}, [])
+        session.answer()
     write_state(run, RunState("running", 4711, 12.0, 24.0, 3840.0))
-    desk.half._handle_custom_msg({"kind": "refresh"}, [])
-    desk.answer()
+    session.controls._handle_custom_msg({"kind": "refresh"}, [])
+    session.answer()
     now = group.get_by_role("button").all_text_contents()
     assert (said[0], said[2]) == ("Resume", "Stop")
     assert (now[0], now[2]) == ("Start", "Stopping…")
     assert group.get_by_role("button").evaluate_all(places) == before
 
 
-def test_the_model_form_opens_is_filled_and_closes(desk: Session) -> None:
-    page = desk.page
+def test_the_model_form_opens_is_filled_and_closes(session: Session) -> None:
+    page = session.page
     button = page.get_by_role("button", name="Make it a model")
     button.click()
     form = page.get_by_role("form", name="make it a model")
@@ -232,12 +224,12 @@ def test_the_model_form_opens_is_filled_and_closes(desk: Session) -> None:
     assert form.get_by_label("model id").input_value() == "phantom-knee"
     form.get_by_label("data: approval reference").fill("EK 12/2026")
     assert form.get_by_label("data: source").get_attribute("placeholder") == "UNKNOWN"
-    desk.widget.set("shown", {**desk.half.shown, "share": 0.6})
+    session.widget.set("shown", {**session.controls.shown, "share": 0.6})
     assert form.get_by_label("data: approval reference").input_value() == "EK 12/2026"
     form.get_by_role("button", name="Make the model").click()
-    (message,) = desk.widget.sent()
-    assert message["content"]["form"]["statement_approval"] == "EK 12/2026"
-    desk.widget.set("made", "phantom-knee")
+    (message,) = session.widget.sent()
+    assert message["content"]["form"]["approval"] == "EK 12/2026"
+    session.widget.set("made", "phantom-knee")
     assert form.is_hidden()
     button.click()
     page.keyboard.press("Escape")
@@ -246,15 +238,15 @@ def test_the_model_form_opens_is_filled_and_closes(desk: Session) -> None:
 
 
 def test_the_slider_walks_through_the_pictures(
-    below: Session, monitor: TrainingMonitor, run: Path
+    session: Session, monitor: TrainingMonitor, run: Path
 ) -> None:
-    page = below.page
+    page = session.page
     slider = page.get_by_role("slider", name="fixed seeds through time")
     caption = page.locator("figcaption")
     assert caption.text_content() == "SYNTHETIC, fixed seeds, 12 kimg"
     slider.focus()
     page.keyboard.press("Home")
-    below.answer()
+    session.answer()
     assert caption.text_content() == "SYNTHETIC, fixed seeds, 4 kimg"
     assert slider.get_attribute("aria-valuetext") == "4 kimg"
     shown = page.get_by_role("img", name="synthetic images of fixed seeds after 4 kimg")
@@ -262,23 +254,25 @@ def test_the_slider_walks_through_the_pictures(
     assert shown.is_visible()
     record_picture(run, 20.0, np.zeros((4, 32, 32, 1), np.uint8))
     monitor.refresh()
-    below.answer()
+    session.answer()
     assert caption.text_content() == "SYNTHETIC, fixed seeds, 4 kimg", "what is looked at stays"
     newest = page.get_by_role("button", name="Newest")
     assert newest.get_attribute("aria-pressed") == "false"
     newest.click()
-    below.answer()
+    session.answer()
     assert caption.text_content() == "SYNTHETIC, fixed seeds, 20 kimg"
     assert page.locator("output").text_content() == "20 kimg"
 
 
-def test_only_a_new_alarm_is_announced(below: Session, monitor: TrainingMonitor, run: Path) -> None:
-    page = below.page
+def test_only_a_new_alarm_is_announced(
+    session: Session, monitor: TrainingMonitor, run: Path
+) -> None:
+    page = session.page
     assert page.get_by_role("alert").count() == 0
     assert "Try augment='adaptive'" in (page.locator(".mg-alarms li").text_content() or "")
     record_alarm(run, Alarm("divergence", 14.0, NASTY, "losses up to 40", "a lower rate", True))
     monitor.refresh()
-    below.answer()
+    session.answer()
     assert page.get_by_role("alert").count() == 1
     first = page.locator(".mg-alarms li").first
     assert NASTY in (first.text_content() or "")
@@ -292,12 +286,14 @@ def test_names_from_a_disk_stay_text(bare: Callable[..., BareWidget]) -> None:
     folder = write_run(Path(f"runs/{NASTY.replace('/', '')}"), ticks=1, data=NASTY, preset=NASTY)
     (folder / "data.json").unlink()
     monitor = TrainingMonitor(folder)
-    desk = Session(bare, monitor.controls, SCRIPT, DESK)
-    caption = bare(CAPTION, {"title": NASTY, "legend": [[NASTY, "#f00", "solid", NASTY]],
-                                 "note": NASTY})  # fmt: skip
-    for widget in (desk.widget, caption):
+    session = Session(bare, monitor)
+    caption = bare(
+        Caption._esm,
+        {"title": NASTY, "legend": [[NASTY, "#f00", "solid", NASTY]], "note": NASTY, "hidden": []},
+    )
+    for widget in (session.widget, caption):
         assert widget.page.evaluate("window.hacked") is None
-        assert widget.page.locator(".view img, .view script").count() == 0
+        assert widget.page.locator(".view img:not(.mg-fixed img), .view script").count() == 0
         assert NASTY in (widget.page.locator(".view").text_content() or "")
         assert widget.errors() == []
     monitor.close()
@@ -308,20 +304,15 @@ def test_names_from_a_disk_stay_text(bare: Callable[..., BareWidget]) -> None:
 def test_nothing_is_wider_than_its_cell(
     bare: Callable[..., BareWidget], monitor: TrainingMonitor, width: int, dark: bool
 ) -> None:
-    for half, script, names in (
-        (monitor.controls, SCRIPT, DESK),
-        (monitor.timeline, BELOW, BELOW_TRAITS),
-    ):
-        one = Session(bare, half, script, names, width=width, dark=dark)
-        if half is monitor.controls:
-            one.page.get_by_text("New training").click()
-            one.page.get_by_role("button", name="Make it a model").click()
-        assert one.page.evaluate(WIDER) <= width
-        unnamed = one.page.evaluate(
-            """() => [...document.querySelectorAll('input, select')].filter((node) =>
-            !node.labels.length && !node.getAttribute('aria-label')).length"""
-        )
-        assert unnamed == 0
+    one = Session(bare, monitor, width=width, dark=dark)
+    one.page.get_by_text("New training").click()
+    one.page.get_by_role("button", name="Make it a model").click()
+    assert one.page.evaluate(WIDER) <= width
+    unnamed = one.page.evaluate(
+        """() => [...document.querySelectorAll('input, select')].filter((node) =>
+        !node.labels.length && !node.getAttribute('aria-label')).length"""
+    )
+    assert unnamed == 0
 
 
 @pytest.mark.parametrize(("width", "columns"), [(320, 1), (790, 2), (1140, 3), (2400, 3)])
@@ -350,19 +341,19 @@ def test_curves_stand_in_rows_and_in_line(
 def test_without_a_run_the_form_is_open(bare: Callable[..., BareWidget]) -> None:
     monitor = TrainingMonitor(runs="none")
     monitor.refresh()
-    desk = Session(bare, monitor.controls, SCRIPT, DESK)
-    assert desk.page.get_by_role("form", name="new training").is_visible()
-    assert desk.page.get_by_label("run", exact=True).is_hidden()
-    assert desk.page.get_by_role("button", name="Pause").count() == 0
+    session = Session(bare, monitor)
+    assert session.page.get_by_role("form", name="new training").is_visible()
+    assert session.page.get_by_label("run", exact=True).is_hidden()
+    assert session.page.get_by_role("button", name="Pause").count() == 0
     write_run(Path("knee"), ticks=1)
     monitor.attach("knee")
-    desk.answer()
-    assert desk.page.get_by_role("form", name="new training").is_hidden()
+    session.answer()
+    assert session.page.get_by_role("form", name="new training").is_hidden()
     monitor.close()
 
 
 def test_the_light_goes_out_when_nobody_looks(bare: Callable[..., BareWidget]) -> None:
-    script = visibility._JS.replace("document.visibilityState", "window.state")
+    script = str(Visibility._esm).replace("document.visibilityState", "window.state")
     widget = bare(script, {"visible": False}, css=".mg-panel { height: 100px }")
     page = widget.page
     page.evaluate("() => { window.state = 'visible'; document.body.classList.add('mg-panel'); }")
@@ -388,10 +379,9 @@ def test_the_light_goes_out_when_nobody_looks(bare: Callable[..., BareWidget]) -
     assert widget.errors() == []
 
 
-def test_a_closed_view_listens_no_more(desk: Session, below: Session) -> None:
-    for one in (desk, below):
-        one.widget.add_view()
-        one.widget.close_view()
-    desk.widget.set("shown", {"run": "", "buttons": []})
-    below.widget.set("kimgs", [])
-    assert below.page.locator(".mg-through-time").is_hidden()
+def test_a_closed_view_listens_no_more(session: Session) -> None:
+    session.widget.add_view()
+    session.widget.close_view()
+    session.widget.set("shown", {"run": "", "buttons": []})
+    session.widget.set("kimgs", [])
+    assert session.page.locator(".mg-through-time").is_hidden()
