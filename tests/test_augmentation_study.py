@@ -32,7 +32,7 @@ from medgan_widgets.studies.augmentation.arms import (
     spread_classes,
     training_set,
 )
-from medgan_widgets.studies.augmentation.figures import figures
+from medgan_widgets.studies.augmentation.outcome import row_metrics
 from medgan_widgets.studies.augmentation.synthetic import provenance
 from tests.tiny import write_model
 
@@ -99,7 +99,7 @@ def test_a_longer_list_of_classes_begins_like_a_shorter():
 
 
 def test_figures_by_hand():
-    found = figures(np.array([0, 0, 0, 1, 1, 2]), np.array([0, 0, 1, 1, 0, 2]), 3)
+    found = row_metrics(np.array([0, 0, 0, 1, 1, 2]), np.array([0, 0, 1, 1, 0, 2]), 3)
     assert found["accuracy"] == pytest.approx(4 / 6)
     assert found["recall"] == pytest.approx([2 / 3, 1 / 2, 1])
     assert found["balanced_accuracy"] == pytest.approx((2 / 3 + 1 / 2 + 1) / 3)
@@ -108,7 +108,7 @@ def test_figures_by_hand():
 
 
 def test_a_class_without_a_test_image_counts_in_no_mean():
-    found = figures(np.array([0, 0, 1]), np.array([0, 2, 1]), 3)
+    found = row_metrics(np.array([0, 0, 1]), np.array([0, 2, 1]), 3)
     assert np.isnan(found["recall"][2])
     assert found["balanced_accuracy"] == pytest.approx(0.75)
 
@@ -125,7 +125,7 @@ def planted(
             right = (random.random(tested // group) < chance).repeat(group)
             said = np.where(right, truth, 1 - truth)
             rows.append({"arm": arm, "ratio": ratio, "seed": seed, "n_train": 200,
-                         "n_synthetic": 100, **figures(truth, said, 2),
+                         "n_synthetic": 100, **row_metrics(truth, said, 2),
                          "predicted": said.tolist()})  # fmt: skip
     groups = tuple(int(one) for one in np.arange(tested) // group)
     return StudyOutcome(tuple(rows), tuple(truth), groups, ("no", "yes"))
@@ -238,8 +238,8 @@ def test_intervals_of_five_seeds_hold_as_often_as_they_say():
             for seed in range(5)
         ]  # fmt: skip
         outcome = StudyOutcome(tuple(rows), tuple(truth), tuple(range(200)), ("no", "yes"))
-        low, high = outcome._metrics(REAL, 0.0)["accuracy"][1]
-        held += low <= 0.75 <= high
+        row = outcome.summary().iloc[0]
+        held += row["accuracy low"] <= 0.75 <= row["accuracy high"]
     assert held / 120 >= 0.9
 
 
@@ -257,7 +257,7 @@ def test_a_few_test_images_prove_nothing_however_clear_they_are():
 
 def test_a_class_that_nobody_tests_has_no_recall_and_no_warning(recwarn):
     rows = [{"arm": REAL, "ratio": 0.0, "seed": seed, "n_train": 9, "n_synthetic": 0,
-             **figures(np.zeros(8, int), np.zeros(8, int), 2), "predicted": [0] * 8}
+             **row_metrics(np.zeros(8, int), np.zeros(8, int), 2), "predicted": [0] * 8}
             for seed in range(5)]  # fmt: skip
     row = StudyOutcome(tuple(rows), (0,) * 8, tuple(range(8)), ("no", "yes")).summary().iloc[0]
     assert np.isnan(row["recall yes"])

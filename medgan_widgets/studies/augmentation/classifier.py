@@ -22,11 +22,11 @@ from medgan_widgets.training.augment import Draws, augmented
 CLASSICAL_KINDS = ("translation", "scale", "rotation", "brightness", "contrast")
 CHANCE_OF_CHANGE = 0.8
 
-Factory = Callable[[int, int, int], nn.Module]  # channels, classes, pixels a side
+ClassifierFactory = Callable[[int, int, int], nn.Module]  # channels, classes, pixels a side
 
 
 @dataclass(frozen=True)
-class Lesson:
+class ClassifierTraining:
     """How every classifier is trained."""
 
     passes: int = 10  # how often each image is shown; more images, more steps
@@ -74,27 +74,31 @@ class SmallCNN(nn.Module):
 
 
 def trained(
-    factory: Factory, learned: TrainingSet, classes: int, lesson: Lesson, seed: int
+    factory: ClassifierFactory,
+    learned: TrainingSet,
+    classes: int,
+    training: ClassifierTraining,
+    seed: int,
 ) -> nn.Module:
     """Return a classifier that has learned a training set; a seed gives the same one again."""
-    network = built(factory, learned.images, classes, seed).to(lesson.device)
+    network = new_classifier(factory, learned.images, classes, seed).to(training.device)
     weights = [one for one in network.parameters() if one.requires_grad]
     if not weights:
         raise RequestError("the classifier has no weights that can learn; give another factory.")
-    optimiser = torch.optim.Adam(weights, lr=lesson.learning_rate)
-    total = lesson.passes * sum(1 for _ in _places(len(learned.images), lesson.batch, None))
+    optimiser = torch.optim.Adam(weights, lr=training.learning_rate)
+    total = training.passes * sum(1 for _ in _batches(len(learned.images), training.batch, None))
     random = np.random.default_rng([seed, 1])
     network.train()
     step = 0
     with torch.random.fork_rng(devices=[]):  # dropout and the like
         torch.manual_seed(seed)
-        for _ in range(lesson.passes):
-            for rows in _places(len(learned.images), lesson.batch, random):
+        for _ in range(training.passes):
+            for rows in _batches(len(learned.images), training.batch, random):
                 rate = 0.05 + 0.95 * (1 + np.cos(np.pi * step / total)) / 2
-                optimiser.param_groups[0]["lr"] = lesson.learning_rate * rate
-                images = _shown(learned, rows, lesson, seed * 1_000_003 + step)
-                wanted = torch.from_numpy(learned.classes[rows]).to(lesson.device)
-                loss = F.cross_entropy(_asked(network, images).float(), wanted)
+                optimiser.param_groups[0]["lr"] = training.learning_rate * rate
+                images = _augmented(learned, rows, training, seed * 1_000_003 + step)
+                wanted = torch.from_numpy(learned.classes[rows]).to(training.device)
+                loss = F.cross_entropy(_logits(network, images).float(), wanted)
                 if not torch.isfinite(loss):
                     raise TrainingError(
                         f"the classifier's loss is {loss.item()} after {step} steps; give a lower "
@@ -108,16 +112,20 @@ def trained(
 
 
 @torch.inference_mode()
-def predicted(network: nn.Module, images: Images, lesson: Lesson) -> NDArray[np.int64]:
+def predicted(
+    network: nn.Module, images: Images, training: ClassifierTraining
+) -> NDArray[np.int64]:
     """Return the class a classifier gives each image, [N]."""
     found = [
-        _asked(network, as_tensor(images[rows], lesson.device)).argmax(dim=1).cpu().numpy()
-        for rows in _places(len(images), 256, None)
+        _logits(network, as_tensor(images[rows], training.device)).argmax(dim=1).cpu().numpy()
+        for rows in _batches(len(images), 256, None)
     ]
     return np.concatenate(found).astype(np.int64)
 
 
-def built(factory: Factory, images: Images, classes: int, seed: int) -> nn.Module:
+def new_classifier(
+    factory: ClassifierFactory, images: Images, classes: int, seed: int
+) -> nn.Module:
     """Return a new classifier whose first weights come from the seed, tried on two images."""
     size, channels = images.shape[1], images.shape[3]
     with torch.random.fork_rng(devices=[]):
@@ -143,7 +151,7 @@ def built(factory: Factory, images: Images, classes: int, seed: int) -> nn.Modul
     return network
 
 
-def mark_of(network: nn.Module) -> str:
+def classifier_digest(network: nn.Module) -> str:
     """Return a classifier's name with a digest of its layers and first weights.
 
     A name alone does not tell two ``lambda`` from each other.
@@ -156,7 +164,7 @@ def mark_of(network: nn.Module) -> str:
     return f"{type(network).__name__} {digest.hexdigest()[:16]}"
 
 
-def _asked(network: nn.Module, images: Tensor) -> Tensor:
+def _logits(network: nn.Module, images: Tensor) -> Tensor:
     try:
         logits: Tensor = network(images)
     except Exception as error:  # tried before, but not on these images, nor while learning
@@ -175,17 +183,19 @@ def as_tensor(images: Images, device: str) -> Tensor:
     return tensor.permute(0, 3, 1, 2).float().contiguous() / 127.5 - 1
 
 
-def _shown(learned: TrainingSet, rows: NDArray[np.int64], lesson: Lesson, seed: int) -> Tensor:
-    images = as_tensor(learned.images[rows], lesson.device)
-    changed = torch.from_numpy(learned.changed[rows]).to(lesson.device)
+def _augmented(
+    learned: TrainingSet, rows: NDArray[np.int64], training: ClassifierTraining, seed: int
+) -> Tensor:
+    images = as_tensor(learned.images[rows], training.device)
+    changed = torch.from_numpy(learned.changed[rows]).to(training.device)
     if changed.any():
-        draws = Draws(len(rows), seed=seed % 2**63, device=lesson.device)
-        other = augmented(images, CHANCE_OF_CHANGE, lesson.kinds, draws)
+        draws = Draws(len(rows), seed=seed % 2**63, device=training.device)
+        other = augmented(images, CHANCE_OF_CHANGE, training.kinds, draws)
         images = torch.where(changed[:, None, None, None], other, images)
     return images
 
 
-def _places(
+def _batches(
     count: int, batch: int, random: np.random.Generator | None
 ) -> Iterator[NDArray[np.int64]]:
     """Yield the rows of each step; a last single image joins the step before (batch norm)."""

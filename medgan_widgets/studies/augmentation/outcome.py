@@ -1,30 +1,73 @@
-"""Rows of a study to intervals, differences and a conclusion computed from them."""
+"""Rows of a study to metrics, intervals, differences and a conclusion computed from them."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
+from numpy.typing import NDArray
 from scipy import stats
 
 from medgan_widgets.studies.augmentation.arms import CLASSICAL, DUPLICATED, MIXED, REAL, SYNTHETIC
-from medgan_widgets.studies.augmentation.figures import Floats, weighted
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = NDArray[np.float64]
+Difference = tuple[float, float, float]  # value, low and high end of its interval
 
 DRAWS = 1000
-DRAWN_BY = 7_405_926  # no seed that anybody trains with, so nothing is drawn alike
+DRAWS_SEED = 7_405_926  # no seed that anybody trains with, so nothing is drawn alike
 FEWEST_SEEDS = 5
 FEWEST_GROUPS = 5
 FEWEST_TESTED = 100
+NEITHER = "at no ratio better than both controls"
+MEANS = ("accuracy", "balanced_accuracy", "macro_f1")
 CONTROLS = {
     REAL: "the reals alone",
     DUPLICATED: "as many duplicated reals",
     CLASSICAL: "as many classically changed reals",
 }
+
+
+def classification_metrics(
+    truth: NDArray[np.int64], predicted: NDArray[np.int64], classes: int, weights: Floats
+) -> dict[str, Any]:
+    """Return metrics [draws, seeds] of predictions [seeds, N] under weights [draws, N].
+
+    Classes without a test image have no recall and count in no mean.
+    """
+    right = (predicted == truth).astype(np.float64).T
+    recalls, scores = [], []
+    for k in range(classes):
+        true = (truth == k).astype(np.float64)
+        hits, positives = weights @ (right * true[:, None]), (weights @ true)[:, None]
+        predictions = weights @ (predicted == k).astype(np.float64).T
+        with np.errstate(invalid="ignore", divide="ignore"):
+            recalls.append(np.where(positives > 0, hits / positives, np.nan))
+            # A class never predicted and never true has an F1 of 0.
+            either = positives + predictions
+            f1 = np.where(either > 0, 2 * hits / either, 0.0)
+            scores.append(np.where(positives > 0, f1, np.nan))
+    return {
+        "accuracy": weights @ right / weights.sum(axis=1, keepdims=True),
+        "balanced_accuracy": np.nanmean(recalls, axis=0),
+        "macro_f1": np.nanmean(scores, axis=0),
+        "recall": recalls,
+    }
+
+
+def row_metrics(
+    truth: NDArray[np.int64], predicted: NDArray[np.int64], classes: int
+) -> dict[str, Any]:
+    """Return accuracy, balanced accuracy, macro F1 and the recall of each class, as numbers."""
+    found = classification_metrics(truth, predicted[None], classes, np.ones((1, len(truth))))
+    recall = [float(values[0, 0]) for values in found["recall"]]
+    return {name: float(found[name][0, 0]) for name in MEANS} | {"recall": recall}
 
 
 @dataclass(frozen=True, repr=False)
@@ -65,20 +108,25 @@ class StudyOutcome:
         return "\n".join([self.conclusion, *filter(None, [self.provenance]), *self.all_notes])
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row a training."""
-        return pd.DataFrame([plain_row(row, self.classes) for row in self.rows])
+        """Return one row a training, each recall in a column of its own."""
+        import pandas as pd
+
+        return pd.DataFrame([
+            {name: value for name, value in row.items() if name not in ("recall", "predicted")}
+            | {f"recall {k}": value for k, value in zip(self.classes, row["recall"], strict=True)}
+            for row in self.rows
+        ])  # fmt: skip
 
     def summary(self) -> pd.DataFrame:
         """Return one row an arm and ratio: means over seeds, with intervals (low, high)."""
+        import pandas as pd
+
         rows = []
-        for (arm, ratio), trained in self._arms.items():
-            found = self._metrics(arm, ratio)
-            row = {"arm": arm, "ratio": ratio, "n_train": trained[0]["n_train"],
-                   "seeds": len(trained), "n_test": len(self.truth)}  # fmt: skip
-            for name in ("accuracy", "balanced_accuracy", "macro_f1"):
-                row |= _with_interval(name, *found[name])
-            for name, recall in zip(self.classes, found["recall"], strict=True):
-                row |= _with_interval(f"recall {name}", *recall)
+        for (arm, ratio), trainings in self._arms.items():
+            row = {"arm": arm, "ratio": ratio, "n_train": trainings[0]["n_train"],
+                   "seeds": len(trainings), "n_test": len(self.truth)}  # fmt: skip
+            for name, (value, low, high) in self._metrics(arm, ratio).items():
+                row |= {name: value, f"{name} low": low, f"{name} high": high}
             rows.append(row)
         return pd.DataFrame(rows)
 
@@ -88,9 +136,11 @@ class StudyOutcome:
         With several ratios the intervals are wider (95 % for all of them together,
         Bonferroni), since the best of many is better by chance.
         """
+        import pandas as pd
+
         rows = [
-            {"ratio": ratio, "against": control, "difference": value, "low": low, "high": high,
-             "verdict": _verdict(low, high)}
+            (ratio, control, value, low, high,
+             "better" if low > 0 else "worse" if high < 0 else "no difference shown")
             for ratio in self._ratios
             for control, (value, low, high) in self._against(ratio).items()
         ]  # fmt: skip
@@ -104,37 +154,37 @@ class StudyOutcome:
             return "Nothing was trained yet, so nothing can be said."
         if not self._ratios:
             return "No arm with synthetic images was trained beside the reals, so nothing is said."
-        return "\n".join([*(self._of_ratio(ratio) for ratio in self._ratios), self._overall()])
+        return "\n".join([*map(self._of_ratio, self._ratios), self._overall()])
 
     @property
     def all_notes(self) -> tuple[str, ...]:
         """What limits the conclusion, computed and told."""
-        found = list(self.notes)
+        notes = list(self.notes)
         seeds = min((len(rows) for rows in self._arms.values()), default=0)
         if 0 < seeds < FEWEST_SEEDS:
-            found.append(
-                f"Only {seeds} seed{'s' * (seeds != 1)}: at least 5 are needed to trust it."
-            )
+            notes.append(f"Only {_count(seeds, 'seed')}: at least 5 are needed to trust it.")
         if len(self.truth) < FEWEST_TESTED:
-            found.append(f"Only {len(self.truth)} test images: differences may well be missed.")
+            notes.append(f"Only {len(self.truth)} test images: differences may well be missed.")
         groups = len(set(self.groups))
         if groups < FEWEST_GROUPS:
-            found.append(
-                f"Only {groups} test group{'s' * (groups != 1)}, too few for an interval: nobody "
-                "can say how far the figures would vary with others."
+            notes.append(
+                f"Only {_count(groups, 'test group')}, too few for an interval: nobody can say how "
+                "far the figures would vary with others."
             )
         elif groups < 20:
-            found.append(f"Only {groups} test groups: intervals are too narrow.")
-        if any(count == 0 for count in np.bincount(self.truth, minlength=len(self.classes))):
-            found.append("A class has no test image; it counts in no mean.")
+            notes.append(f"Only {groups} test groups: intervals are too narrow.")
+        if (np.bincount(self.truth, minlength=len(self.classes)) == 0).any():
+            notes.append("A class has no test image; it counts in no mean.")
         if (REAL, 0.0) in self._arms:
             real = self._metrics(REAL, 0.0)["balanced_accuracy"][0]
             if real > 0.97:
-                found.append(f"The reals alone reach {real:.2f}: there is hardly room for a gain.")
+                notes.append(f"The reals alone reach {real:.2f}: there is hardly room for a gain.")
             if real < 1 / max(1, len(self.classes)) + 0.05:
-                found.append(f"The reals alone reach {real:.2f}, about chance: the classifier does "
-                             "not learn this yet, and a comparison says little.")  # fmt: skip
-        return tuple(found)
+                notes.append(
+                    f"The reals alone reach {real:.2f}, about chance: the classifier does not "
+                    "learn this yet, and a comparison says little."
+                )
+        return tuple(notes)
 
     def _repr_html_(self) -> str:
         table = self.summary().to_html(index=False, float_format="{:.3f}".format, border=0)
@@ -144,32 +194,34 @@ class StudyOutcome:
 
     def _of_ratio(self, ratio: float) -> str:
         added = self._arms[MIXED, ratio][0]["n_synthetic"]
-        value, (low, high) = self._metrics(MIXED, ratio)["balanced_accuracy"]
-        parts = []
-        for control, difference in self._against(ratio).items():
-            parts.append(f"{_signed(difference)} against {CONTROLS[control]}")
+        against = "; ".join(
+            f"{_signed(difference)} against {CONTROLS[control]}"
+            for control, difference in self._against(ratio).items()
+        )
         text = (
-            f"{added} synthetic images added (ratio {ratio:g}): balanced accuracy {value:.3f} "
-            f"[{low:.3f}, {high:.3f}]; {'; '.join(parts) or 'no control was trained'}."
+            f"{added} synthetic images added (ratio {ratio:g}): balanced accuracy "
+            f"{self._accuracy(MIXED, ratio)}; {against or 'no control was trained'}."
         )
         if (SYNTHETIC, ratio) in self._arms:
-            alone, (low, high) = self._metrics(SYNTHETIC, ratio)["balanced_accuracy"]
-            text += f" Synthetic images alone: {alone:.3f} [{low:.3f}, {high:.3f}]."
+            text += f" Synthetic images alone: {self._accuracy(SYNTHETIC, ratio)}."
         return text
+
+    def _accuracy(self, arm: str, ratio: float) -> str:
+        value, low, high = self._metrics(arm, ratio)["balanced_accuracy"]
+        return f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
     def _overall(self) -> str:
         found = {ratio: self._against(ratio) for ratio in self._ratios}
-        missing = [words for control, words in CONTROLS.items()
-                   if any(control not in one for one in found.values())]  # fmt: skip
-        better = {
-            control: [ratio for ratio, one in found.items() if one.get(control, (0, 0, 0))[1] > 0]
-            for control in CONTROLS
-        }
-        all_three = [r for r in found if all(r in better[control] for control in CONTROLS)]
-        worse = [ratio for ratio, one in found.items() if one.get(REAL, (0, 0, 0))[2] < 0]
-        if all_three:
+        none = (0.0, 0.0, 0.0)
+        missing = [text for control, text in CONTROLS.items()
+                   if any(control not in against for against in found.values())]  # fmt: skip
+        better = {control: {ratio for ratio in found if found[ratio].get(control, none)[1] > 0}
+                  for control in CONTROLS}  # fmt: skip
+        worse = {control: {ratio for ratio in found if found[ratio].get(control, none)[2] < 0}
+                 for control in CONTROLS}  # fmt: skip
+        if beyond := better[REAL] & better[DUPLICATED] & better[CLASSICAL]:
             text = (
-                f"Synthetic images helped: at ratio {_list(all_three)} more than reals alone, and "
+                f"Synthetic images helped: at ratio {_ratios(beyond)} more than reals alone, and "
                 "more than duplicating or classically changing the reals does."
             )
         elif better[REAL] and missing:
@@ -179,150 +231,116 @@ class StudyOutcome:
             )
         elif better[REAL]:
             best = max(better[REAL], key=lambda ratio: found[ratio][REAL][0])
+            unbeaten = " or ".join(
+                f"{CONTROLS[control]} ({_signed(found[best][control])})"
+                for control in (DUPLICATED, CLASSICAL)
+                if not better[REAL] & better[control]
+            )
+            but = f"not better than {unbeaten}" if unbeaten else NEITHER
             text = (
                 "No gain by synthetic images is shown beyond more training steps: at ratio "
-                f"{best:g} better than the reals alone ({_signed(found[best][REAL])}), but "
-                f"{_unbeaten(better, found[best])}."
+                f"{best:g} better than the reals alone ({_signed(found[best][REAL])}), but {but}."
             )
-        elif worse:
-            text = f"Synthetic images made it worse, at ratio {_list(worse)}."
+        elif worse[REAL]:
+            text = f"Synthetic images made it worse, at ratio {_ratios(worse[REAL])}."
         else:
             text = "No gain by synthetic images is shown."
-        beaten = [
-            words
-            for control, words in CONTROLS.items()
-            if control != REAL and any(one.get(control, (0, 0, 0))[2] < 0 for one in found.values())
-        ]
-        if beaten:
-            text += f" They did worse than {' and '.join(beaten)}."
+        if lost := [CONTROLS[control] for control in (DUPLICATED, CLASSICAL) if worse[control]]:
+            text += f" They did worse than {' and '.join(lost)}."
         return text + (f" Not trained: {', '.join(missing)}." if missing else "")
 
     # ------------------------------------------------------------ numbers
 
     @cached_property
     def _arms(self) -> dict[tuple[str, float], list[Mapping[str, Any]]]:
-        found: dict[tuple[str, float], list[Mapping[str, Any]]] = {}
+        arms: dict[tuple[str, float], list[Mapping[str, Any]]] = {}
         for row in self.rows:
-            found.setdefault((row["arm"], float(row["ratio"])), []).append(row)
-        return found
+            arms.setdefault((row["arm"], float(row["ratio"])), []).append(row)
+        return arms
 
     @cached_property
     def _ratios(self) -> list[float]:
         return sorted(ratio for arm, ratio in self._arms if arm == MIXED)
 
     @cached_property
-    def _drawn(self) -> Floats:
-        """Return how often each test image is drawn, by groups, [DRAWS, N]; the first has all."""
-        random = np.random.default_rng(DRAWN_BY)
-        groups = np.array(self.groups)
-        count = len(set(self.groups))
-        times = random.multinomial(count, np.full(count, 1 / count), size=DRAWS - 1)
-        return np.concatenate([np.ones((1, len(groups))), times[:, groups].astype(np.float64)])
-
-    @cached_property
-    def _found(self) -> dict[tuple[str, float], dict[str, Any]]:
-        """Return each arm's metrics on all draws of test groups, one column a seed."""
+    def _drawn(self) -> dict[tuple[str, float], dict[str, Any]]:
+        """Return each arm's metrics on draws of test groups, one column a seed; first on all."""
+        count, groups = len(set(self.groups)), np.array(self.groups)
+        times = np.random.default_rng(DRAWS_SEED).multinomial(
+            count, np.full(count, 1 / count), size=DRAWS - 1
+        )
+        weights = np.concatenate([np.ones((1, len(groups))), times[:, groups].astype(np.float64)])
         truth = np.array(self.truth)
         return {
-            key: weighted(
-                truth, np.array([row["predicted"] for row in rows]), len(self.classes), self._drawn
+            key: classification_metrics(
+                truth, np.array([row["predicted"] for row in rows]), len(self.classes), weights
             )
             for key, rows in self._arms.items()
         }
 
-    def _metrics(self, arm: str, ratio: float) -> dict[str, Any]:
-        """Return each metric's mean and interval."""
-        found = self._found[arm, ratio]
+    def _metrics(self, arm: str, ratio: float) -> dict[str, Difference]:
+        """Return each metric's mean with its interval, recalls under the class's name."""
+        drawn = self._drawn[arm, ratio]
+        values = [(name, drawn[name], len(set(self.groups))) for name in MEANS]
+        for k, (name, recall) in enumerate(zip(self.classes, drawn["recall"], strict=True)):
+            groups = {group for true, group in zip(self.truth, self.groups, strict=True)
+                      if true == k}  # fmt: skip
+            values.append((f"recall {name}", recall, len(groups)))
+        metrics = {}
+        for name, metric, groups_with in values:
+            low, high = _interval(metric, groups_with, 0.05)
+            metrics[name] = float(metric[0].mean()), max(low, 0.0), min(high, 1.0)
+        return metrics
 
-        def told(values: Floats, groups: int) -> tuple[float, tuple[float, float]]:
-            low, high = self._interval(values, groups, 0.05)
-            return float(values[0].mean()), (max(low, 0.0), min(high, 1.0))
-
-        names, every = ("accuracy", "balanced_accuracy", "macro_f1"), len(set(self.groups))
-        own: list[set[int]] = [set() for _ in self.classes]  # groups in which a class is
-        for place, group in zip(self.truth, self.groups, strict=True):
-            own[place].add(group)
-        recalls = zip(found["recall"], own, strict=True)
-        return {
-            **{name: told(found[name], every) for name in names},
-            "recall": [told(values, len(some)) for values, some in recalls],
-        }
-
-    def _against(self, ratio: float) -> dict[str, tuple[float, float, float]]:
-        told = {}
+    def _against(self, ratio: float) -> dict[str, Difference]:
+        """Return the difference to each control that has seeds in common."""
+        differences = {}
         for control in CONTROLS:
-            key = (control, 0.0 if control == REAL else ratio)
-            if key not in self._arms:
+            keys = (MIXED, ratio), (control, 0.0 if control == REAL else ratio)
+            seeds = [[row["seed"] for row in self._arms.get(key, ())] for key in keys]
+            common = [seed for seed in seeds[0] if seed in seeds[1]]
+            if not common:
                 continue
-            sides = ((MIXED, ratio), key)
-            seeds = [[row["seed"] for row in self._arms[side]] for side in sides]
-            both = [seed for seed in seeds[0] if seed in seeds[1]]  # that both arms have
-            if not both:
-                continue
-            mixed, others = (
-                self._found[side]["balanced_accuracy"][:, [own.index(seed) for seed in both]]
-                for side, own in zip(sides, seeds, strict=True)
+            mixed, other = (
+                self._drawn[key]["balanced_accuracy"][:, [own.index(seed) for seed in common]]
+                for key, own in zip(keys, seeds, strict=True)
             )
-            difference = mixed - others
-            tried = max(1, len(self._ratios))
-            told[control] = (
-                float(difference[0].mean()),
-                *self._interval(difference, len(set(self.groups)), 0.05 / tried),
-            )
-        return told
-
-    def _interval(self, values: Floats, groups: int, left_out: float) -> tuple[float, float]:
-        """Return the interval of a mean; of values [draws, seeds] the first row has all.
-
-        Below five test groups nothing says how far others would be: all that can be.
-        """
-        seeds, middle = values.shape[1], float(values[0].mean())
-        if not np.isfinite(middle):  # a class without a test image
-            return np.nan, np.nan
-        if groups < FEWEST_GROUPS:
-            return -1.0, 1.0
-        of_seeds = float(values[0].var(ddof=1)) / seeds if seeds > 1 else 0.0
-        of_groups = float(np.nanvar(values[1:].mean(axis=1), ddof=1))
-        both = of_seeds + of_groups
-        if not both > 0:  # all agree; Wilson (1927): what that many groups can say at most
-            ends = stats.binomtest(0, groups).proportion_ci(1 - left_out, method="wilson")
-            return middle - float(ends.high), middle + float(ends.high)
-        freedom = both**2 / (of_seeds**2 / max(seeds - 1, 1) + of_groups**2 / max(groups - 1, 1))
-        half = float(stats.t.ppf(1 - left_out / 2, freedom)) * float(np.sqrt(both))
-        return middle - half, middle + half
+            difference = mixed - other
+            left_out = 0.05 / len(self._ratios)
+            ends = _interval(difference, len(set(self.groups)), left_out)
+            differences[control] = (float(difference[0].mean()), *ends)
+        return differences
 
 
-def plain_row(row: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
-    """Return a row for a table: each recall in a column of its own, no single predictions."""
-    told = {name: value for name, value in row.items() if name not in ("recall", "predicted")}
-    return told | {
-        f"recall {name}": value for name, value in zip(classes, row["recall"], strict=True)
-    }
+def _interval(values: Floats, groups: int, left_out: float) -> tuple[float, float]:
+    """Return the interval of a mean; of values [draws, seeds] the first row has all.
+
+    Below five test groups nothing says how far others would be: all that can be.
+    """
+    seeds, middle = values.shape[1], float(values[0].mean())
+    if not np.isfinite(middle):  # a class without a test image
+        return np.nan, np.nan
+    if groups < FEWEST_GROUPS:
+        return -1.0, 1.0
+    of_seeds = float(values[0].var(ddof=1)) / seeds if seeds > 1 else 0.0
+    of_groups = float(np.nanvar(values[1:].mean(axis=1), ddof=1))
+    both = of_seeds + of_groups
+    if not both > 0:  # all agree; Wilson (1927): what that many groups can say at most
+        ends = stats.binomtest(0, groups).proportion_ci(1 - left_out, method="wilson")
+        return middle - float(ends.high), middle + float(ends.high)
+    freedom = both**2 / (of_seeds**2 / max(seeds - 1, 1) + of_groups**2 / max(groups - 1, 1))
+    half = float(stats.t.ppf(1 - left_out / 2, freedom)) * float(np.sqrt(both))
+    return middle - half, middle + half
 
 
-def _with_interval(name: str, value: float, interval: tuple[float, float]) -> dict[str, float]:
-    return {name: value, f"{name} low": interval[0], f"{name} high": interval[1]}
-
-
-def _unbeaten(
-    better: Mapping[str, Sequence[float]], found: Mapping[str, tuple[float, float, float]]
-) -> str:
-    """Return the controls that no ratio which beats the reals beats as well, in words."""
-    left = [one for one in (DUPLICATED, CLASSICAL) if not set(better[REAL]) & set(better[one])]
-    if not left:
-        return "at no ratio better than both controls"
-    told = [f"{CONTROLS[one]} ({_signed(found[one])})" for one in left]
-    return f"not better than {' or '.join(told)}"
-
-
-def _signed(difference: tuple[float, float, float]) -> str:
+def _signed(difference: Difference) -> str:
     value, low, high = difference
     return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
-def _verdict(low: float, high: float) -> str:
-    return "better" if low > 0 else "worse" if high < 0 else "no difference shown"
+def _ratios(ratios: set[float]) -> str:
+    return ", ".join(f"{ratio:g}" for ratio in sorted(ratios))
 
 
-def _list(ratios: Sequence[float]) -> str:
-    return ", ".join(f"{one:g}" for one in ratios)
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'s' * (number != 1)}"
