@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgan_widgets.cards import ModelCard
-from medgan_widgets.datasets import TrainingImages, read_images
-from medgan_widgets.datasets.classes import one_kind
-from medgan_widgets.datasets.entry import like_of
-from medgan_widgets.datasets.files_below import FilesBelow, files_of
-from medgan_widgets.datasets.phantom import phantom_named
-from medgan_widgets.datasets.preprocessing import Preprocessing
-from medgan_widgets.datasets.reading import ALL_VALUES, percentiles_of
-from medgan_widgets.datasets.records import ImageRecord, Refused, Waiting, in_words, read_all
+from medgan_widgets.datasets import (
+    Preprocessing,
+    Refused,
+    TrainingImages,
+    phantom_named,
+    read_images,
+)
+from medgan_widgets.datasets.folder import Folder
+from medgan_widgets.datasets.prepare import ALL_VALUES, ReadOptions, percentiles_of
+from medgan_widgets.datasets.records import DecodedImages, Pixels, in_words, read_all
+from medgan_widgets.datasets.table import one_kind
 from medgan_widgets.engine import Engine, shared_engine
 from medgan_widgets.errors import DataError, RequestError
 from medgan_widgets.images import checked_pixels, to_levels, top_of
@@ -35,9 +37,8 @@ from medgan_widgets.training import images_of_run
 REALS, OTHERS, JUDGED = 2**40, 2**41, 2**44
 PART = 64  # images in a batch
 COUNT = 1000  # images of a model or phantom where nobody says how many
-JPEG = (".jpg", ".jpeg")
-
-Labels = Mapping[str, tuple[Value, ...]]
+# Arguments of read_images that say how pixels are prepared
+PREPARES = {"size", "window", "percentiles", "fit", "channels", "plane", "like"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +86,7 @@ class ImageSource:
     prepared: str
     preprocessing: Preprocessing | None = None
     names: tuple[str, ...] = ()
-    labels: Labels = field(default_factory=dict)
+    labels: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
     groups: tuple[str | None, ...] = ()
     phantom: bool = False
     jpeg: int = 0
@@ -178,37 +179,35 @@ def open_images(
     if read is not None and not isinstance(read, Mapping):
         raise RequestError(f"read must be a dict of arguments of read_images, got {read!r:.60}.")
     n = None if n is None else whole_number(n, "n", 1, SEED_LIMIT)
-    ready: Callable[[], Engine] = engine if callable(engine) else (lambda: engine)
     if isinstance(source, ModelCard):
         source = GenerateRequest(source.id, seeds=range(n or COUNT))
     if isinstance(source, GenerateRequest):
-        return _of_request(source, ready, n, top)
+        return _of_request(source, _ready(engine), n, top)
     if kind := phantom_named(source):
-        known = {k: v for k, v in (condition or {}).items() if k in KINDS[kind].factors}
-        side = min(max(size or 128, SMALLEST), LARGEST)
-        return _of_phantoms(kind, n or COUNT, side, known, first)
+        return _of_phantoms(kind, n or COUNT, size or 128, condition or {}, first)
     if isinstance(source, TrainingImages):
         return _of_training_images(source, source.source, n, seed)
     if isinstance(source, np.ndarray):
         return _of_array(source, n, seed, top)
+    options = partial(_options, like, read, engine)
     if isinstance(source, Path) or (isinstance(source, str) and source.strip()):
-        place = Path(source).expanduser()
-        if not _is_there(place):
+        path = Path(source).expanduser()
+        if not _is_there(path):
             raise DataError(
-                f"{str(place)[:80]!r} is no phantom ({', '.join(KINDS)}) and there is no such "
+                f"{str(path)[:80]!r} is no phantom ({', '.join(KINDS)}) and there is no such "
                 "folder or file; for a model give GenerateRequest(model_id, seeds=range(1000))."
             )
-        if (place / "config.json").is_file() and read is None:
-            return _of_training_images(images_of_run(place), place.name, n, seed)
-        return _of_path(place, preparation_of(like, ready), read, labels, group, n, seed)
+        if (path / "config.json").is_file() and read is None:
+            return _of_training_images(images_of_run(path), path.name, n, seed)
+        return _of_path(path, options(False if labels is None else labels, group), n, seed)
     if (
         not isinstance(source, str)
         and hasattr(source, "__getitem__")
         and hasattr(source, "__len__")
     ):
-        chosen = _chosen(preparation_of(like, ready), read, labels=labels, group=group)
-        images = read_images(source, **chosen)
-        return _of_training_images(images, "Dataset", n, seed)
+        return _of_training_images(
+            read_images(source, **options(labels, group)), "Dataset", n, seed
+        )
     raise RequestError(
         "images must be a GenerateRequest, a card, a phantom, a folder, a run, an array, a "
         f"Dataset or TrainingImages, got {source!r:.40}."
@@ -226,15 +225,13 @@ def preparation_of(
     True
     """
     if isinstance(source, GenerateRequest):
-        ready = engine() if callable(engine) else engine
-        return like_of(ready.catalogue[source.model_id])
+        return Preprocessing.of(_ready(engine).catalogue[source.model_id])
     if isinstance(source, (str, Path)) and not phantom_named(source):
-        place = Path(source).expanduser()
-        if _is_there(place) and (place / "data.json").is_file():
-            return like_of(json.loads((place / "data.json").read_text("utf-8"))["preprocessing"])
-        return None
+        data = Path(source).expanduser() / "data.json"
+        if _is_there(data):
+            return Preprocessing.of(json.loads(data.read_text("utf-8"))["preprocessing"])
     if isinstance(source, (ModelCard, TrainingImages, Preprocessing)):
-        return like_of(source)
+        return Preprocessing.of(source)
     return None
 
 
@@ -247,8 +244,8 @@ def phantom_kind(card: ModelCard) -> str | None:
     >>> phantom_kind(Catalogue()["phantom-styles"])
     'brain_mri'
     """
-    told = f"{card.dataset} {card.training.get('command', '')}"
-    return next((kind for kind in KINDS if kind in told), None) if card.phantom else None
+    facts = f"{card.dataset} {card.training.get('command', '')}"
+    return next((kind for kind in KINDS if kind in facts), None) if card.phantom else None
 
 
 def in_batches(array: NDArray[Any], rows: int = 256) -> Iterator[NDArray[Any]]:
@@ -257,74 +254,72 @@ def in_batches(array: NDArray[Any], rows: int = 256) -> Iterator[NDArray[Any]]:
         yield array[start : start + rows]
 
 
+def _ready(engine: Engine | Callable[[], Engine]) -> Engine:
+    return engine() if callable(engine) else engine
+
+
 def _of_request(
-    request: GenerateRequest, engine: Callable[[], Engine], n: int | None, top: float | None
+    request: GenerateRequest, engine: Engine, n: int | None, top: float | None
 ) -> ImageSource:
-    if n is not None and n < len(request.seeds):
-        request = replace(request, seeds=request.seeds[:n])
-    card = engine().catalogue[request.model_id]
-    said = "".join(f", {k} {v}" for k, v in request.condition.items())
+    request = replace(request, seeds=request.seeds[:n])
+    card = engine.catalogue[request.model_id]
+    condition = "".join(f", {name} {value}" for name, value in request.condition.items())
     mode = "" if request.mode == "exact" else f", {request.mode}"
-    labels = labels_from_seeds(request.seeds, card.condition, request.condition)
+
+    def generated() -> Iterator[NDArray[np.uint8]]:
+        for batch in engine.generate(request):
+            if batch.images.dtype == np.uint16 and top is None:
+                # White is what the whole request says it is, so all of it is waited for.
+                whole = engine.images(request)
+                yield from in_batches(to_levels(whole, top_of(whole)), PART)
+                return
+            yield to_levels(batch.images, top or 255.0)
+
     return ImageSource(
-        f"{request.model_id}{said}{mode}",
+        f"{request.model_id}{condition}{mode}",
         len(request.seeds),
-        partial(_generated, request, engine, top),
+        generated,
         "generated",
-        like_of(card),
-        labels=labels,
+        Preprocessing.of(card),
+        labels=labels_from_seeds(request.seeds, card.condition, request.condition),
         phantom=card.phantom,
     )
-
-
-def _generated(
-    request: GenerateRequest, engine: Callable[[], Engine], top: float | None
-) -> Iterator[NDArray[np.uint8]]:
-    for batch in engine().generate(request):
-        if batch.images.dtype == np.uint16 and top is None:
-            # White is what the whole request says it is, so all of it is waited for.
-            whole = engine().images(request)
-            yield from in_batches(to_levels(whole, top_of(whole)), PART)
-            return
-        yield to_levels(batch.images, top or 255.0)
 
 
 def _of_phantoms(
     kind: str, count: int, size: int, condition: Mapping[str, Value], first: int
 ) -> ImageSource:
+    size = min(max(size, SMALLEST), LARGEST)
+    known = {name: value for name, value in condition.items() if name in KINDS[kind].factors}
+
     def drawn(start: int) -> Iterator[NDArray[np.uint8]]:
         for at in range(start, start + count, PART):
             seeds = range(at, min(at + PART, start + count))
-            yield draw_phantoms(kind, seeds, size=size, condition=dict(condition)).images[..., None]
+            yield draw_phantoms(kind, seeds, size=size, condition=known).images[..., None]
 
-    said = "".join(f", {k} {v}" for k, v in condition.items())
-    what = f"{kind} phantoms{said}"
-    labels = phantom_labels(kind, range(first, first + count), condition)
+    what = f"{kind} phantoms" + "".join(f", {name} {value}" for name, value in known.items())
     others = ImageSource(what, count, partial(drawn, OTHERS), "drawn", phantom=True)
-    return ImageSource(
-        what, count, partial(drawn, first), "drawn", labels=labels, phantom=True, others=others
-    )
+    labels = phantom_labels(kind, range(first, first + count), known)
+    return replace(others, batches=partial(drawn, first), labels=labels, others=others)
 
 
 def _of_training_images(images: TrainingImages, what: str, n: int | None, seed: int) -> ImageSource:
     rows = _drawn_rows(len(images), n, seed)
-    factors = {
-        name: tuple(values[int(place)] for place in images.one_hot(name)[rows].argmax(axis=1))
-        for name, values in images.factors.items()
-    }
-    pixels = images.images if len(rows) == len(images) else images.images[rows]
+    names = tuple(images.names[row] for row in rows)
+    factors = {name: images.values_of(name) for name in images.factors}
+    pixels = checked_pixels(images.images if len(rows) == len(images) else images.images[rows])
     known = images.preprocessing
     return ImageSource(
         what,
         len(rows),
-        partial(in_batches, checked_pixels(pixels)),
+        partial(in_batches, pixels),
         "drawn" if images.phantom else "as given" if known is None else known.in_words(),
         known,
-        tuple(images.names[row] for row in rows),
-        factors,
+        names,
+        {name: tuple(values[row] for row in rows) for name, values in factors.items()},
         tuple(images.groups[row] for row in rows),
         images.phantom,
-        sum(images.names[row].lower().endswith(JPEG) for row in rows),
+        _jpegs(names),
         left_out=(*images.refused, *images.left_out),
         notes=images.notes,
         pixel_notes=images.pixel_notes,
@@ -341,79 +336,49 @@ def _of_array(array: NDArray[Any], n: int | None, seed: int, top: float | None) 
         for part in in_batches(images):
             yield to_levels(part, white)
 
-    notes = [] if images.dtype == np.uint8 else [f"16 bits: white is {white:g} in the array."]
-    return ImageSource("array", len(images), levels, "as given", top=white, notes=tuple(notes))
+    notes = () if images.dtype == np.uint8 else (f"16 bits: white is {white:g} in the array.",)
+    return ImageSource("array", len(images), levels, "as given", top=white, notes=notes)
 
 
-def _of_path(
-    place: Path,
-    like: Preprocessing | None,
-    read: Mapping[str, Any] | None,
-    labels: Any,
-    group: Any,
-    n: int | None,
-    seed: int,
-) -> ImageSource:
-    chosen = _chosen(like, read, labels=False if labels is None else labels, group=group)
-    if PREPARES & set(chosen):
-        return _of_training_images(read_images(place, **chosen), place.name, n, seed)
-    folder = files_of(place, **{k: v for k, v in chosen.items() if k in FILES})
-    if folder.source != "folder":
-        return _of_training_images(read_images(place, **chosen), place.name, n, seed)
+def _options(
+    like: Any, read: Mapping[str, Any] | None, engine: Any, labels: Any, group: Any
+) -> dict[str, Any]:
+    """Return the arguments of `read_images`: what ``read`` says wins over ``like``."""
+    chosen = {"test": 0, "labels": labels, "group": group, **(read or {})}
+    if wrong := sorted(set(chosen) - {field.name for field in fields(ReadOptions)}):
+        raise RequestError(f"read_images has no argument {wrong[0]!r}; look at its help.")
+    like = preparation_of(like, engine)
+    return chosen if like is None or PREPARES & set(chosen) else {**chosen, "like": like}
+
+
+def _of_path(path: Path, options: Mapping[str, Any], n: int | None, seed: int) -> ImageSource:
+    folder = Folder(path, ReadOptions(**options))
+    if folder.source != "folder" or PREPARES & set(options):
+        return _of_training_images(folder.read(), path.name, n, seed)
     refused: list[Refused] = []
-    waiting, records = Waiting(), []
-    for record in read_all(folder.files(), refused):
-        waiting.add(record.pixels)
-        records.append(record)
-    if refused and not chosen.get("skip_unreadable"):
+    decoded = DecodedImages()
+    records = read_all(folder.files(), decoded, refused)
+    if refused and not options.get("skip_unreadable"):
         raise DataError(
             f"{in_words(refused)}; mend or remove them, or pass "
             "read={'skip_unreadable': True} to go on with the rest."
         )
     if not records:
-        raise DataError(f"there are no images in {place}.")
-    return _pixel_by_pixel(place.name, waiting, records, refused, folder, n, seed)
+        raise DataError(f"there are no images in {path}.")
 
-
-FILES = ("labels", "group", "table", "kind")
-PREPARES = {"size", "window", "percentiles", "fit", "channels", "plane", "like"}
-
-
-def _chosen(
-    like: Preprocessing | None, read: Mapping[str, Any] | None, **chosen: Any
-) -> dict[str, Any]:
-    """Return the arguments of `read_images`: what somebody says wins over ``like``."""
-    chosen = {"test": 0, **chosen, **(read or {})}
-    wrong = sorted(set(chosen) - set(list(signature(read_images).parameters)[1:]))
-    if wrong:
-        raise RequestError(f"read_images has no argument {wrong[0]!r}; look at its help.")
-    if like is not None and not PREPARES & set(chosen):
-        chosen["like"] = like
-    return chosen
-
-
-def _pixel_by_pixel(
-    what: str,
-    waiting: Waiting,
-    records: Sequence[ImageRecord],
-    refused: Sequence[Refused],
-    folder: FilesBelow,
-    n: int | None,
-    seed: int,
-) -> ImageSource:
-    """Return pictures in their own size; all of 16 bits through one range."""
-    deep = [row for row in range(len(waiting)) if waiting[row].values.dtype != np.uint8]
+    # Pictures stay in their own size; all of 16 bits go through one range.
+    deep = [row for row, record in enumerate(records) if record.pixels.deep]
     top, notes = 255.0, list(folder.notes)
     if deep:
-        if min(float(waiting[row].inside.min()) for row in deep) < 0:
+        if min(float(decoded[row].inside.min()) for row in deep) < 0:
             raise DataError(
-                f"{what} holds values below 0, which are no grey levels; say how they are read "
-                "with read={'window': (center, width)}."
+                f"{path.name} holds values below 0, which are no grey levels; say how they are "
+                "read with read={'window': (center, width)}."
             )
-        top = percentiles_of(waiting, deep, ALL_VALUES)[1] or 1.0
-        over = sum(int((waiting[row].inside > top).sum()) for row in deep)
+        top = percentiles_of(decoded, deep, ALL_VALUES)[1] or 1.0
+        over = sum(int((decoded[row].inside > top).sum()) for row in deep)
         notes.append(
-            f"{what}: {len(deep):,} images of more than 8 bits; white is {top:g}, the 99.99th "
+            f"{path.name}: {len(deep):,} images of more than 8 bits; white is {top:g}, the 99.99th "
             f"percentile of all of them, and {over:,} pixels are cut off there."
         )
     rows = _drawn_rows(len(records), n, seed)
@@ -421,7 +386,7 @@ def _pixel_by_pixel(
     def pictures() -> Iterator[NDArray[np.uint8]]:
         together: list[NDArray[np.uint8]] = []
         for row in rows.tolist():
-            pixels = _levels(waiting[row].values, waiting[row].background, top)
+            pixels = _levels(decoded[row], top)
             if together and (pixels.shape != together[0].shape or len(together) == PART):
                 yield np.stack(together)
                 together = []
@@ -429,38 +394,38 @@ def _pixel_by_pixel(
         if together:
             yield np.stack(together)
 
-    kept = [records[row] for row in rows]
-    factors = list(records[0].labels) if all(one.labels for one in records) else []
-    values = {name: one_kind([one.labels[name] for one in records]) for name in factors}
+    factors = list(records[0].labels) if all(record.labels for record in records) else []
+    values = {name: one_kind([record.labels[name] for record in records]) for name in factors}
+    names = tuple(records[row].name for row in rows)
     return ImageSource(
-        what,
-        len(kept),
+        path.name,
+        len(rows),
         pictures,
         "pixel by pixel",
         None,
-        tuple(one.name for one in kept),
+        names,
         {name: tuple(every[row] for row in rows) for name, every in values.items()},
-        tuple(one.group for one in kept),
-        jpeg=sum(one.name.lower().endswith(JPEG) for one in kept),
+        tuple(records[row].group for row in rows),
+        jpeg=_jpegs(names),
         top=top,
         left_out=(*refused, *folder.left_out),
         notes=tuple(notes),
     )
 
 
-def _levels(
-    values: NDArray[Any], background: NDArray[np.bool_] | None, top: float
-) -> NDArray[np.uint8]:
-    shaped = values if values.ndim == 3 else values[..., None]
-    if shaped.shape[2] == 3 and (shaped == shaped[..., :1]).all():
-        shaped = shaped[..., :1]  # some formats know colour only
-    levels = shaped if shaped.dtype == np.uint8 else to_levels(shaped, top)
-    return levels if background is None else np.where(background[..., None], np.uint8(0), levels)
+def _levels(image: Pixels, top: float) -> NDArray[np.uint8]:
+    values = image.values if image.values.ndim == 3 else image.values[..., None]
+    if values.shape[2] == 3 and (values == values[..., :1]).all():
+        values = values[..., :1]  # some formats know colour only
+    levels = to_levels(values, top)
+    if image.background is None:
+        return levels
+    return np.where(image.background[..., None], np.uint8(0), levels)
 
 
-def _is_there(place: Path) -> bool:
+def _is_there(path: Path) -> bool:
     try:
-        return place.exists()
+        return path.exists()
     except OSError:  # no name of a file at all, as one of 5,000 letters
         return False
 
@@ -469,3 +434,7 @@ def _drawn_rows(count: int, n: int | None, seed: int) -> NDArray[np.intp]:
     if n is None or n >= count:
         return np.arange(count)
     return np.sort(np.random.default_rng(seed).choice(count, n, replace=False))
+
+
+def _jpegs(names: tuple[str, ...]) -> int:
+    return sum(name.lower().endswith((".jpg", ".jpeg")) for name in names)

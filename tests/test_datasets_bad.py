@@ -127,7 +127,7 @@ def test_numbers_that_are_none(tmp_path):
     kept = read_images(tmp_path)
     assert [one.name for one in kept.left_out] == ["a.nii#4"], "one slice is left out, no more"
     assert "a.nii#5" in kept.names
-    assert "a.nii#4 holds only values that are not finite" in str(kept.summary())
+    assert "a.nii#4 holds nothing but padding or values that are not finite" in str(kept.summary())
     nibabel.save(nibabel.Nifti1Image(values * np.nan, np.eye(4)), tmp_path / "c.nii")
     assert "c.nii holds nothing but values that are not finite" in refused(tmp_path)
 

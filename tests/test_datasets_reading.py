@@ -16,7 +16,8 @@ from PIL import Image
 
 from medgan_widgets.datasets import TrainingImages, phantom_images, read_images
 from medgan_widgets.datasets.keys import patient_hash, patient_key
-from medgan_widgets.datasets.split import NO_GROUP, write_split
+from medgan_widgets.datasets.split import write_split
+from medgan_widgets.datasets.training_images import NO_GROUP
 from medgan_widgets.errors import DataError
 from medgan_widgets.training import train
 from tests.made_data import noise, save, save_dicom, save_table, save_volume
@@ -387,8 +388,8 @@ def test_images_larger_than_memory_lie_in_the_run_readable_by_their_owner_alone(
         (tmp_path / "set").mkdir(exist_ok=True)
         Image.fromarray(noise).save(tmp_path / "set" / f"{number}.png")
     small = read_images(tmp_path / "set")
-    monkeypatch.setattr("medgan_widgets.datasets.reading.SHARE_OF_MEMORY", 0)
-    monkeypatch.setattr("medgan_widgets.datasets.records.IN_MEMORY", 0)
+    monkeypatch.setattr("medgan_widgets.datasets.prepare.SHARE_OF_MEMORY", 0)
+    monkeypatch.setattr("medgan_widgets.datasets.records.IN_MEMORY", 1)
     large = read_images(tmp_path / "set")
     assert isinstance(large.images, np.memmap)
     assert (large.images == small.images).all()

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan_widgets.datasets.pixels import Pixels, colour_pixels, grey_pixels
+from medgan_widgets.datasets.records import Pixels, grey_or_colour, grey_pixels
 from medgan_widgets.errors import DataError
 
 PATIENT = "PatientID"
@@ -27,6 +27,7 @@ _WHO = frozenset({
 })  # fmt: skip
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+_SPACINGS = ("ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
 # Modalities that are no images of a patient, and the storage classes of two of them
 _NO_IMAGES = {
     "SEG": "a segmentation",
@@ -50,20 +51,11 @@ _ASIDE = {
 }
 
 
-def open_dicom(data: bytes, name: str) -> DicomFile:
+def open_dicom(data: bytes, name: str, *, own_window: bool = False) -> DicomFile:
     """Open a DICOM file, also one without the preamble that should stand before it.
 
-    Parameters
-    ----------
-    data
-        The whole file.
-    name
-        What it is called in an error.
-
-    Raises
-    ------
-    DataError
-        When it is no DICOM file, or does not say how it is compressed.
+    ``own_window`` gives grey values as the file's own VOI LUT, or the first of its windows,
+    shows them: 0 … 255.
     """
     import pydicom
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -73,7 +65,7 @@ def open_dicom(data: bytes, name: str) -> DicomFile:
         raise DataError(f"{name} cannot be read as DICOM (it neither has its mark nor begins so).")
     try:
         file: Any = pydicom.dcmread(io.BytesIO(data), force=True)
-        if not any(one in file for one in ("SOPClassUID", "Modality", "Rows")):
+        if not any(tag in file for tag in ("SOPClassUID", "Modality", "Rows")):
             raise DataError(f"{name} cannot be read as DICOM (its tags are not there).")
         if "TransferSyntaxUID" not in file.file_meta:
             if "PixelData" in file and file["PixelData"].is_undefined_length:
@@ -84,7 +76,7 @@ def open_dicom(data: bytes, name: str) -> DicomFile:
             implicit, little = file.original_encoding
             plain = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
             file.file_meta.TransferSyntaxUID = plain if little else ExplicitVRBigEndian
-        return DicomFile(file, name)
+        return DicomFile(file, name, own_window)
     except DataError:
         raise
     except Exception as error:  # damaged files fail in many ways
@@ -94,30 +86,34 @@ def open_dicom(data: bytes, name: str) -> DicomFile:
 class DicomFile:
     """One file that was opened with `open_dicom`.
 
-    Attributes
-    ----------
-    name
-        What it is called in an error.
-    frames
-        How many images it holds.
-    shape
-        Height and width.
-    colour
-        Whether its pixels are colours.
-    not_image
-        Why it is no image to learn from, such as ``"a dose map (RTDOSE)"``; empty for an image.
+    ``count`` says how many frames it holds, ``numbers`` which of them are read: all. Why it is
+    no image to learn from says ``not_image``, as ``"a dose map (RTDOSE)"``; empty for an image.
     """
 
-    def __init__(self, file: Any, name: str) -> None:
-        self._file = file
+    def __init__(self, file: Any, name: str, own_window: bool) -> None:
+        self.name, self._file, self._own_window = name, file, own_window
         self._photometric = str(file.get("PhotometricInterpretation", ""))
-        self.name = name
-        self.frames = int(file.get("NumberOfFrames", 1) or 1)
-        self.shape = (int(file.get("Rows", 0) or 0), int(file.get("Columns", 0) or 0))
+        self._colour = int(file.get("SamplesPerPixel", 1) or 1) > 1
         self._bits = int(file.get("BitsStored", 0) or file.get("BitsAllocated", 0) or 0)
-        palette = self._photometric == "PALETTE COLOR"
-        self.colour = palette or int(file.get("SamplesPerPixel", 1) or 1) > 1
+        self._syntax = file.file_meta.TransferSyntaxUID
+        self.count = int(file.get("NumberOfFrames", 1) or 1)
+        self.numbers = range(self.count)
         self.not_image = self._not_image()
+
+    def _not_image(self) -> str:
+        storage = str(self._file.get("SOPClassUID", "")).removeprefix(_STORAGE)
+        kind = _CLASSES.get(storage, str(self._file.get("Modality", "")))
+        if kind in _NO_IMAGES:
+            return f"{_NO_IMAGES[kind]} ({kind})"
+        for value in (self.keyword("ImageType") or "").upper().split("\\")[2:]:
+            if value.strip() in _ASIDE:
+                return f"{_ASIDE[value.strip()]} ({value.strip()})"
+        pixels = self._has_pixels and self._file.get("Rows") and self._file.get("Columns")
+        return "" if pixels else "a DICOM file without an image"
+
+    @property
+    def _has_pixels(self) -> bool:
+        return any(tag in self._file for tag in _PIXELS)
 
     def keyword(self, name: str) -> str | None:
         """Return the value of a DICOM keyword as text, or None where there is none.
@@ -129,48 +125,35 @@ class DicomFile:
         except Exception as error:  # pydicom reads a value when it is asked for
             raise DataError(f"{self.name} has a {name} that cannot be read ({error}).") from error
         several = value if hasattr(value, "append") else [value]
-        text = "\\".join("" if one is None else str(one) for one in several)
+        text = "\\".join("" if part is None else str(part) for part in several)
         return text.strip(" \0\n\r\t") or None
 
-    def frame(self, index: int = 0, *, window_file: bool = False) -> Pixels:
-        """Return one image of the file.
+    def part_name(self, frame: int) -> str:
+        """Return what a frame is called."""
+        return f"{self.name}#{frame}" if self.count > 1 else self.name
 
-        Parameters
-        ----------
-        index
-            Which frame.
-        window_file
-            Return what the file's own VOI LUT, or the first of its windows, makes of grey
-            values: 0 … 255. Colours have no window.
-
-        Raises
-        ------
-        DataError
-            When pixels are missing, damaged, all padding, or compressed in a way nothing here
-            can open; and when a window is asked for that the file does not have.
-        """
-        stored = self._decoded(index)
+    def pixels(self, frame: int = 0) -> Pixels:
+        """Return one frame."""
+        stored = self._decoded(frame)
         try:
-            facts = self._spacing(index)
+            facts = self._spacing(frame)
             if self._photometric == "PALETTE COLOR":
-                return colour_pixels(self._coloured(stored), self.name, stored=(0, 65535), **facts)
-            if self.colour:
+                return grey_or_colour(self._coloured(stored), self.name, stored=(0, 65535), **facts)
+            if self._colour:
                 stored, bits = stored >> max(0, self._bits - 16), min(self._bits, 16)
                 wide = stored.astype(np.uint8 if bits <= 8 else np.uint16)
-                return colour_pixels(wide, self.name, stored=(0, 2**bits - 1), **facts)
-            return self._grey(stored, index, window_file, facts)
+                return grey_or_colour(wide, self.name, stored=(0, 2**bits - 1), **facts)
+            return self._grey(stored, frame, facts)
         except DataError:
             raise
         except Exception as error:  # so do damaged tags
             raise DataError(f"{self.name} cannot be read ({_one_line(error)}).") from error
 
-    def _grey(
-        self, stored: NDArray[Any], index: int, window_file: bool, facts: dict[str, Any]
-    ) -> Pixels:
+    def _grey(self, stored: NDArray[Any], frame: int, facts: dict[str, Any]) -> Pixels:
         """Return grey values: only the stored bits, rescaled, upright, padding told apart."""
         stored, low, high = self._in_stored_bits(stored)
         background = self._padding(stored)
-        rescale = self._group("PixelValueTransformationSequence", index)
+        rescale = self._tags_of("PixelValueTransformationSequence", frame)
         unit = ""
         known: tuple[float, float] | None = None
         if rescale.get("ModalityLUTSequence"):
@@ -184,35 +167,34 @@ class DicomFile:
             # Sixteen of sixteen bits are what a format gives, not what a scanner fills.
             if not unit and self._bits not in (0, 16, 32, 64):
                 known = (low, high)
-        if window_file:
-            values = self._windowed(values, index)
+        if self._own_window:
+            values = self._windowed(values, frame)
             low, high, known, unit = 0.0, 255.0, (0.0, 255.0), ""
         if self._photometric == "MONOCHROME1":
             facts["turned"], unit = low + high, ""
             values = low + high - values
         return grey_pixels(values, self.name, background, stored=known, unit=unit, **facts)
 
-    def _decoded(self, index: int) -> NDArray[Any]:
+    def _decoded(self, frame: int) -> NDArray[Any]:
         """Return the numbers of one frame, colours as RGB."""
         from pydicom.pixels.utils import pixel_array
 
-        if not any(one in self._file for one in _PIXELS):
+        if not self._has_pixels:
             raise DataError(f"{self.name} holds no pixels, or is cut short before them.")
-        if self.colour and self._photometric not in (*_COLOURS, "PALETTE COLOR"):
+        if self._colour and self._photometric not in (*_COLOURS, "PALETTE COLOR"):
             raise DataError(f"{self.name} has {self._photometric} colours; export it as RGB.")
         try:
-            return np.asarray(pixel_array(self._file, index=index, correct_unused_bits=False))
+            return np.asarray(pixel_array(self._file, index=frame, correct_unused_bits=False))
         except Exception as error:  # damaged files fail in many ways
-            syntax = self._file.file_meta.TransferSyntaxUID
-            if not _can_open(syntax, self._bits):
+            if not _can_open(self._syntax, self._bits):
                 raise DataError(
-                    f"{self.name} is compressed ({syntax.name}) and nothing here can open it; "
-                    "pip install pylibjpeg[all], or save it uncompressed."
+                    f"{self.name} is compressed ({self._syntax.name}) and nothing here can open "
+                    "it; pip install pylibjpeg[all], or save it uncompressed."
                 ) from error
             other = "; if other programs show it, pip install pylibjpeg[all]"
             raise DataError(
                 f"{self.name} has no pixels that can be read ({_one_line(error)})"
-                f"{other if syntax.is_encapsulated else ''}."
+                f"{other if self._syntax.is_encapsulated else ''}."
             ) from error
 
     def _in_stored_bits(self, stored: NDArray[Any]) -> tuple[NDArray[Any], float, float]:
@@ -225,9 +207,8 @@ class DicomFile:
         if stored.dtype.kind == "f":
             return stored, 0.0, 0.0
         bits, signed = self._bits, bool(self._file.get("PixelRepresentation", 0))
-        syntax = self._file.file_meta.TransferSyntaxUID
         below = int(self._file.get("HighBit", bits - 1)) + 1 - bits
-        if syntax.is_encapsulated and syntax != RLELossless:
+        if self._syntax.is_encapsulated and self._syntax != RLELossless:
             below = 0  # a codec has moved them down
         low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
         if below > 0 or stored.dtype.itemsize * 8 > bits:
@@ -238,34 +219,30 @@ class DicomFile:
     def _padding(self, stored: NDArray[Any]) -> NDArray[np.bool_] | None:
         """Return where PixelPaddingValue says that nothing was imaged, or None."""
         kind = {"f4": "Float", "f8": "DoubleFloat"}.get(stored.dtype.str[1:], "")
-        ends = [self._file.get(f"{kind}PixelPadding{end}") for end in ("Value", "RangeLimit")]
-        if ends[0] is None:
+        first, last = (self._file.get(f"{kind}PixelPadding{e}") for e in ("Value", "RangeLimit"))
+        if first is None:
             return None
+        ends = [first, first if last is None else last]
         if not kind and self._file.get("PixelRepresentation", 0):  # often written unsigned
             wrap = 2 ** int(self._file.BitsAllocated)
-            ends = [one - wrap if one is not None and one >= wrap / 2 else one for one in ends]
-        low, high = sorted((ends[0], ends[0] if ends[1] is None else ends[1]))
-        outside: NDArray[np.bool_] = (stored >= low) & (stored <= high)
+            ends = [end - wrap if end >= wrap / 2 else end for end in ends]
+        outside: NDArray[np.bool_] = (stored >= min(ends)) & (stored <= max(ends))
         return outside
 
     def _unit(self, rescale: Any) -> str:
         kind = str(rescale.get("RescaleType") or "").upper()
-        if kind == "HU":
-            return "HU"
-        if not kind and self._file.get("Modality") == "CT" and "RescaleIntercept" in rescale:
+        ct = self._file.get("Modality") == "CT" and "RescaleIntercept" in rescale
+        if kind == "HU" or (not kind and ct):
             return "HU"
         return "SUV" if self._file.get("Units") == "GML" else ""  # grams a millilitre
 
-    def _windowed(self, values: NDArray[Any], index: int) -> NDArray[Any]:
-        """Return values as the file's VOI LUT or first window shows them, 0 … 255.
-
-        DICOM PS3.3, C.11.2.
-        """
-        voi = self._group("FrameVOILUTSequence", index)
+    def _windowed(self, values: NDArray[Any], frame: int) -> NDArray[Any]:
+        """Return values as the file's VOI LUT or first window shows them (PS3.3, C.11.2)."""
+        voi = self._tags_of("FrameVOILUTSequence", frame)
         if voi.get("VOILUTSequence"):
-            shown, _, _ = self._looked_up(values, voi.VOILUTSequence[0])
-            return shown * (255 / (2.0 ** int(voi.VOILUTSequence[0].LUTDescriptor[2]) - 1))
-        center, width = (_first(voi.get(one)) for one in ("WindowCenter", "WindowWidth"))
+            lut = voi.VOILUTSequence[0]
+            return self._looked_up(values, lut)[0] * (255 / (2.0 ** int(lut.LUTDescriptor[2]) - 1))
+        center, width = (_first(voi.get(tag)) for tag in ("WindowCenter", "WindowWidth"))
         if center is None or width is None or width <= 0:
             raise DataError(f"{self.name} has no window of its own; give one as (center, width).")
         function = str(voi.get("VOILUTFunction") or "LINEAR")
@@ -281,8 +258,7 @@ class DicomFile:
         count = count or 2**16
         data = lut.LUTData
         if isinstance(data, bytes):
-            little = self._file.file_meta.TransferSyntaxUID.is_little_endian
-            wide = "<u2" if little else ">u2"
+            wide = "<u2" if self._syntax.is_little_endian else ">u2"
             table = np.frombuffer(data, wide if len(data) >= 2 * count else np.uint8)
         else:
             table = np.asarray(data, np.uint16)
@@ -290,28 +266,24 @@ class DicomFile:
         table = table[:count].astype(np.float64)
         if first >= 2**15 and values.min() < 0:  # often written unsigned
             first -= 2**16
-        places = np.clip(values - first, 0, count - 1).astype(np.int64)
-        return table[places], float(table.min()), float(table.max())
+        entries = np.clip(values - first, 0, count - 1).astype(np.int64)
+        return table[entries], float(table.min()), float(table.max())
 
     def _coloured(self, stored: NDArray[Any]) -> NDArray[Any]:
         from pydicom.pixels.processing import apply_color_lut
 
-        places = self._in_stored_bits(stored)[0].astype(stored.dtype)
-        coloured = np.asarray(apply_color_lut(places, self._file))[..., :3]
+        entries = self._in_stored_bits(stored)[0].astype(stored.dtype)
+        coloured = np.asarray(apply_color_lut(entries, self._file))[..., :3]
         eight = self._file.RedPaletteColorLookupTableDescriptor[2] <= 8
         return coloured.astype(np.uint8) if eight else coloured
 
-    def _spacing(self, index: int) -> dict[str, Any]:
+    def _spacing(self, frame: int) -> dict[str, Any]:
         """Return spacing and aspect of a pixel, where the file says them."""
-        measures = self._group("PixelMeasuresSequence", index)
-        for source, keyword in (
-            (measures, "PixelSpacing"),
-            (self._file, "ImagerPixelSpacing"),
-            (self._file, "NominalScannedPixelSpacing"),
-            (self._file, "PixelAspectRatio"),
-        ):
+        measures = self._tags_of("PixelMeasuresSequence", frame).get("PixelSpacing")
+        for keyword in ("PixelSpacing", *_SPACINGS):
+            value = measures if keyword == "PixelSpacing" else self._file.get(keyword)
             try:
-                down, across = (float(one) for one in source.get(keyword) or ())
+                down, across = (float(side) for side in value or ())
             except (TypeError, ValueError):
                 continue
             if down > 0 and across > 0:
@@ -319,29 +291,12 @@ class DicomFile:
                 return {"spacing": spacing, "aspect": down / across}
         return {}
 
-    def _group(self, sequence: str, index: int) -> Any:
+    def _tags_of(self, sequence: str, frame: int) -> Any:
         """Return what holds the tags of a frame: its functional groups, or the file."""
-        for groups in (
-            list(self._file.get("PerFrameFunctionalGroupsSequence") or [])[index : index + 1],
-            list(self._file.get("SharedFunctionalGroupsSequence") or [])[:1],
-        ):
-            for one in groups:
-                if one.get(sequence):
-                    return one[sequence].value[0]
-        return self._file
-
-    def _not_image(self) -> str:
-        file = self._file
-        storage = str(file.get("SOPClassUID", "")).removeprefix(_STORAGE)
-        kind = _CLASSES.get(storage, str(file.get("Modality", "")))
-        if kind in _NO_IMAGES:
-            return f"{_NO_IMAGES[kind]} ({kind})"
-        said = self.keyword("ImageType") or ""
-        for one in said.upper().split("\\")[2:]:
-            if one.strip() in _ASIDE:
-                return f"{_ASIDE[one.strip()]} ({one.strip()})"
-        pixels = any(one in file for one in _PIXELS) and min(self.shape) > 0
-        return "" if pixels else "a DICOM file without an image"
+        own = list(self._file.get("PerFrameFunctionalGroupsSequence") or [])[frame : frame + 1]
+        shared = list(self._file.get("SharedFunctionalGroupsSequence") or [])[:1]
+        found = (group[sequence].value[0] for group in (*own, *shared) if group.get(sequence))
+        return next(found, self._file)
 
 
 def is_keyword(keyword: str) -> bool:
@@ -352,13 +307,7 @@ def is_keyword(keyword: str) -> bool:
 
 
 def check_keyword(keyword: str) -> None:
-    """Refuse a DICOM keyword that would tell who or when it was, as a class does in a card.
-
-    Raises
-    ------
-    DataError
-        For what is no keyword of DICOM, and for one that tells.
-    """
+    """Refuse a DICOM keyword that would tell who or when it was, as a class does in a card."""
     from pydicom.datadict import dictionary_VR
 
     if not is_keyword(keyword):
@@ -374,7 +323,6 @@ def check_keyword(keyword: str) -> None:
 
 
 def _can_open(syntax: Any, bits: int) -> bool:
-    """Return whether a decoder of a transfer syntax is installed."""
     from pydicom.pixels.decoders.base import get_decoder
     from pydicom.uid import JPEGExtended12Bit
 
@@ -387,7 +335,6 @@ def _can_open(syntax: Any, bits: int) -> bool:
 
 
 def _first(value: Any) -> float | None:
-    """Return the first of several numbers, or the only one."""
     several = np.atleast_1d(np.asarray([] if value in (None, "") else value, np.float64))
     return float(several[0]) if several.size else None
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
-import tempfile
-from pathlib import Path
 
 import filelock
 
@@ -21,16 +18,9 @@ BYTES = 32
 def patient_key() -> bytes:
     """Return this person's key, 32 bytes; made once, readable by nobody else.
 
-    Without it a hash cannot be turned back by trying all numbers of a clinic.
-    It lies in the home folder, so the same patient gets the same hash in every
-    run of this person, and another one with another key.
-
-    Raises
-    ------
-    DataError
-        When the file is damaged: with another key nobody would be found again.
-    SaveError
-        When it cannot be made.
+    Without it a hash cannot be turned back by trying all numbers of a clinic. It lies in the
+    home folder, so the same patient gets the same hash in every run of this person, and another
+    one with another key.
 
     Examples
     --------
@@ -42,7 +32,10 @@ def patient_key() -> bytes:
         path.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(path.with_name(f".{FILE}.busy"), timeout=30):
             if not path.exists():
-                _write(path, secrets.token_bytes(BYTES))
+                new = path.with_name(f".{FILE}.new")
+                new.touch(0o600)
+                new.write_bytes(secrets.token_bytes(BYTES))
+                new.replace(path)
             key = path.read_bytes()
     except (OSError, filelock.Timeout) as error:
         raise SaveError(
@@ -66,14 +59,3 @@ def patient_hash(patient: str, key: bytes) -> str:
     '3f5429540988d2d8'
     """
     return hmac.new(key, patient.encode(), hashlib.sha256).hexdigest()[:16]
-
-
-def _write(path: Path, key: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 600
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(key)
-        Path(temporary).replace(path)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -1,4 +1,4 @@
-"""What lies in a folder, told from names alone: images of which kind, masks, splits, classes.
+"""What lies in a folder, by names alone: images of which kind, masks, and what is no image.
 
 Nothing is decoded here; of a file whose name tells nothing the first bytes are looked at.
 """
@@ -54,29 +54,21 @@ _ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """One file or folder that is no image, and why it was left out."""
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class Listing:
-    """What lies in a place.
+    """What lies below a path.
 
     Attributes
     ----------
     files
-        The files by their path below the place, in order; masks and files of no
-        known kind are among them, documents and tables are not.
+        The files by their path below it, in order; masks and files of no known kind are
+        among them, documents and tables are not.
     kinds
-        By name ``"folder"`` for pictures, ``"dicom"``, ``"nifti"``, ``"npz"``, or
-        None for what is of no kind known here.
+        By name ``"folder"`` for pictures, ``"dicom"``, ``"nifti"``, ``"npz"``, or None for what
+        is of no kind known here.
     masks
         Masks by name, each with the name of an image that it belongs to.
     left_out
-        What is no image, and why: what systems leave behind, hidden files, broken
+        What is no image, each with the reason: what systems leave behind, hidden files, broken
         links and what links would bring in twice, masks whose image is missing.
     notes
         Sentences about masks, without names of files.
@@ -85,105 +77,79 @@ class Listing:
     files: dict[str, Path]
     kinds: dict[str, str | None]
     masks: dict[str, str] = field(default_factory=dict)
-    left_out: list[LeftOut] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    def images(self, kind: str | None) -> list[str]:
+        """Return the files of a kind that are no masks."""
+        return [n for n, own in self.kinds.items() if own == kind and n not in self.masks]
 
 
 def list_files(root: Path) -> Listing:
     """Return what lies in a folder, or what one file is.
 
-    Links are followed, each real folder and file once and under its own name
-    where it has one here. Names are as Unicode composes them (NFC), unless two
-    files differ in nothing else.
-
-    Raises
-    ------
-    DataError
-        When there is no such place, or a folder cannot be listed.
+    Links are followed, each real folder and file once and under its own name where it has one
+    here. Names are as Unicode composes them (NFC), unless two files differ in nothing else.
 
     Examples
     --------
     >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as place:
+    >>> with tempfile.TemporaryDirectory() as folder:
     ...     for name in ("a.png", "a_mask.png", "b.nii.gz", "notes.txt"):
-    ...         _ = Path(place, name).write_bytes(b"")
-    ...     listing = list_files(Path(place))
+    ...         _ = Path(folder, name).write_bytes(b"")
+    ...     listing = list_files(Path(folder))
     >>> listing.kinds
     {'a.png': 'folder', 'a_mask.png': 'folder', 'b.nii.gz': 'nifti'}
     >>> listing.masks
     {'a_mask.png': 'a.png'}
     """
-    root = Path(root).expanduser()
     if root.is_file():
         name = unicodedata.normalize("NFC", root.name)
-        return Listing({name: root}, {name: kind_of_file(root)})
+        return Listing({name: root}, {name: _kind_of_file(root)})
     if not root.is_dir():
         raise DataError(f"{root} is neither a folder nor a file.")
-    left_out: list[LeftOut] = []
+    left_out: dict[str, str] = {}
     files = _composed(_walk(root, left_out))
-    kinds = {name: kind_of_file(path) for name, path in files.items()}
-    named = [name for name, kind in kinds.items() if kind is not None]
-    stems = {name: stem_of(name.rpartition("/")[2]) for name in named}
+    kinds = {name: _kind_of_file(path) for name, path in files.items()}
+    stems = {n: stem_of(n.rpartition("/")[2]) for n, kind in kinds.items() if kind is not None}
     masks, lost, alone = masks_among(stems)
     # A DICOM file says itself what it is.
-    lost, alone = ([one for one in some if kinds[one] != "dicom"] for some in (lost, alone))
+    lost, alone = ([n for n in some if kinds[n] != "dicom"] for some in (lost, alone))
     for name in lost:
-        del files[name]
-        left_out.append(LeftOut(name, "a mask by its name, whose image is not here"))
+        del files[name], kinds[name]
+        left_out[name] = "a mask by its name, whose image is not here"
     notes = []
     if masks:
-        notes.append(f"{len(masks)} files look like masks of images beside them and are left out")
+        notes.append(f"{len(masks)} files look like masks of images beside them and are left out.")
     if alone:
         notes.append(
             f"{len(alone)} files are called masks, but no images of these names lie beside "
-            "them; they are read as images"
+            "them; they are read as images."
         )
-    return Listing(files, {name: kinds[name] for name in files}, masks, left_out, notes)
+    return Listing(files, kinds, masks, left_out, notes)
 
 
-def kind_of(place: Path | Listing, kind: str | None = None) -> str:
-    """Return the kind of data in a place: ``"folder"``, ``"dicom"``, ``"nifti"`` or ``"npz"``.
-
-    Masks do not count.
-
-    Raises
-    ------
-    DataError
-        When there is no such place, nothing known is in it, or several kinds are.
-
-    Examples
-    --------
-    >>> kind_of(Listing({}, {"a.nii.gz": "nifti", "a_mask.png": "folder"}, {"a_mask.png": "a"}))
-    'nifti'
-    """
+def kind_of(listing: Listing, kind: str | None = None) -> str:
+    """Return the kind of data, masks left out; it must be given where there are several."""
     if kind is not None and kind not in KINDS:
         raise DataError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}.")
-    listing = place if isinstance(place, Listing) else list_files(place)
     if kind is not None:
         return kind
-    found = Counter(kind for name, kind in listing.kinds.items() if name not in listing.masks)
-    unknown = found.pop(None, 0)
-    known = {one: count for one, count in found.items() if one is not None}
-    where = "there" if isinstance(place, Listing) else f"in {place}"
-    if not known:
+    counts = Counter(own for name, own in listing.kinds.items() if name not in listing.masks)
+    unknown = counts.pop(None, 0)
+    kinds = sorted(own for own in counts if own is not None)
+    if not kinds:
         beside = f"; {unknown} files are of no kind known here" if unknown else ""
-        reasons = Counter(one.reason for one in listing.left_out)
+        reasons = Counter(listing.left_out.values())
         beside += "".join(f"; left out: {count} × {why}" for why, count in reasons.items())
         raise DataError(
-            f"there is nothing to learn from {where}: no {', '.join(KINDS.values())}{beside}."
+            f"there is nothing to learn from there: no {', '.join(KINDS.values())}{beside}."
         )
-    if len(known) > 1:
-        counted = " and ".join(f"{KINDS[one]} ({count})" for one, count in sorted(known.items()))
-        choice = " or ".join(f"kind={one!r}" for one in sorted(known))
-        what = "the folder" if isinstance(place, Listing) else str(place)
-        raise DataError(f"{what} holds {counted}; say which to learn from with {choice}.")
-    return next(iter(known))
-
-
-def kind_of_file(path: Path) -> str | None:
-    """Return the kind of one file, by its suffix or else its first bytes; None if unknown."""
-    known = SUFFIXES.get(path.name[len(stem_of(path.name)) :].lower())
-    return known or ("dicom" if _begins_as_dicom(path) else None)
+    if len(kinds) > 1:
+        counted = " and ".join(f"{KINDS[own]} ({counts[own]})" for own in kinds)
+        choice = " or ".join(f"kind={own!r}" for own in kinds)
+        raise DataError(f"the folder holds {counted}; say which to learn from with {choice}.")
+    return kinds[0]
 
 
 def stem_of(name: str) -> str:
@@ -198,7 +164,12 @@ def stem_of(name: str) -> str:
     return name[: len(name) - len(end)]
 
 
-def _walk(root: Path, left_out: list[LeftOut]) -> dict[str, Path]:
+def _kind_of_file(path: Path) -> str | None:
+    known = SUFFIXES.get(path.name[len(stem_of(path.name)) :].lower())
+    return known or ("dicom" if _begins_as_dicom(path) else None)
+
+
+def _walk(root: Path, left_out: dict[str, str]) -> dict[str, Path]:
     """Return files by their name below a folder; what is linked comes after what is here."""
     files: dict[str, Path] = {}
     seen: set[str] = set()
@@ -210,7 +181,7 @@ def _walk(root: Path, left_out: list[LeftOut]) -> dict[str, Path]:
         path = Path(place)
         real = str(path.resolve())
         if real in seen or (name and top.is_relative_to(real)):
-            left_out.append(LeftOut(name, "a link to what is here already, or above it"))
+            left_out[name] = "a link to what is here already, or above it"
             continue
         seen.add(real)
         if path.is_file():
@@ -224,7 +195,7 @@ def _walk(root: Path, left_out: list[LeftOut]) -> dict[str, Path]:
             below = f"{name}/{entry.name}" if name else entry.name
             linked = entry.is_symlink()
             if reason := _leftover(entry.name):
-                left_out.append(LeftOut(below, reason))
+                left_out[below] = reason
             elif linked and Path(entry).exists():
                 if Path(entry).is_dir() or not _is_document(entry.name):
                     links.append((below, entry.path))
@@ -236,7 +207,7 @@ def _walk(root: Path, left_out: list[LeftOut]) -> dict[str, Path]:
                 seen.add(f"{real}/{entry.name}")  # a link to nothing too: reading it says so
                 files[below] = Path(entry)
             else:
-                left_out.append(LeftOut(below, "no ordinary file, or a link to nothing"))
+                left_out[below] = "no ordinary file, or a link to nothing"
         links.sort(reverse=True)
     return files
 

@@ -1,11 +1,11 @@
-"""What the names of files and folders say: masks, sides of a split, classes and patients."""
+"""What the names of files and folders tell: masks, sides of a split, classes and patients."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -50,159 +50,65 @@ _LETTERS_AND_DIGITS = re.compile(r"(?=.*[^\W\d])(?=.*\d).{3,}|0\d+")
 _ANY_DIGIT = re.compile(r".*\d.*")
 _LONG_NUMBER = re.compile(r".*\d{4,}.*")
 _FULL_NAME = re.compile(r"[^\W\d_]{2,}[ ,_-]+[^\W\d_]{2,}")
-Folder = tuple[str, ...]
+Folder = tuple[str, ...]  # the parts of a path
+Tokens = tuple[str, ...]  # the words of a name, in lower case
 FEW_IMAGES, SOME_IMAGES = 10, 30  # of a folder: patients have fewer, classes more
 NAMED = 5  # classes that a sentence names
 
 
 @dataclass(frozen=True)
 class FolderLabels:
-    """What the folders' names say of images.
+    """The class of each image below a class's folder, and what was decided, in a sentence.
 
-    Attributes
-    ----------
-    classes
-        The class of each image that lies below a class's folder.
-    groups
-        The patient's folder of images that lie in one; None where no folder looks
-        like a patient's. It may name a person, so it is never shown.
-    note
-        What was decided, in a sentence that names classes alone.
-    strays
-        Images that lie in no class's folder.
+    ``groups`` holds the patient's folder of images that lie in one; None where no folder looks
+    like a patient's. It may name a person, so it is never shown.
     """
 
     classes: dict[str, str]
     groups: dict[str, str] | None = field(repr=False)
     note: str
-    strays: list[str]
 
 
-def own_split(names: Iterable[str]) -> dict[str, str] | None:
-    """Return the side of each image that lies in a folder such as ``train`` or ``test``.
-
-    Validation and test images both judge: ``"test"``. Images outside these folders
-    are not in the answer; whoever asks says so. None where there are not both.
-
-    Examples
-    --------
-    >>> own_split(["set/Training/a.png", "set/val/b.png", "c.png"])
-    {'set/Training/a.png': 'train', 'set/val/b.png': 'test'}
-    """
-    sides = _sides(names)
-    return {name: side for name, (_, side) in sides.items()} or None
-
-
-def folder_labels(names: Sequence[str]) -> FolderLabels:
-    """Return classes, and patients, as the folders' names tell them.
-
-    The class is the level of folders with few names and many images each. Levels of
-    ``train`` and ``test``, of ``images``, and of ``study1`` and the like are passed
-    over. Folders that look like patients (names like P07 or 00012, or many folders
-    with few images each) say what belongs together, and are never a class.
-
-    Raises
-    ------
-    DataError
-        When there are no folders, or all of them look like patients.
-
-    Examples
-    --------
-    >>> names = [f"{kind}/P-{n}/0.png" for kind in ("COVID", "Healthy") for n in range(5)]
-    >>> folder_labels(names).note
-    'classes are the folders COVID and Healthy; 10 folders look like patients and stay together'
-    """
-    paths = _folders(names)
-    depth = max(map(len, paths.values()), default=0)
-    if not depth:
-        raise DataError(
-            "there are no sub-folders to take classes from; make one for each class, or name a "
-            "column of a table with labels=."
-        )
-    level = {d: {n: path[d] for n, path in paths.items() if len(path) > d} for d in range(depth)}
-    images = {d: Counter(level[d].values()) for d in level}
-    patients = {d: len(images[d]) > 1 and _look_like_patients(images[d]) for d in level}
-    candidates = [
-        d
-        for d in level
-        if (len(images[d]) > 1 or not any(patients.values()))
-        and not patients[d]
-        and not _most(_PART, images[d])
-        and 2 * len(level[d]) > len(names)
-    ]
-    if not candidates:
-        count = max((len(images[d]) for d in level if patients[d]), default=0)
-        why = f"{count} of them look like patients" if count else "most images lie in none of them"
-        raise DataError(
-            f"the class cannot be taken from the folders: {why}; put classes in a table "
-            "(file_name, label) and pass labels='label', or make one folder for each class above "
-            "the patients'. group='folder' keeps each folder together."
-        )
-    # A level of one name is a class only where no other level is; numbers may be a count.
-    chosen = min(
-        candidates,
-        key=lambda d: (len(images[d]) == 1, _most(_ANY_DIGIT, images[d]), len(images[d])),
-    )
-    classes = level[chosen]
-    sides = _sides(names)
-    # The same folder below train and test counts twice: numbers often begin anew there.
-    apart = {name: (sides[name][1] if name in sides else "", path) for name, path in paths.items()}
-    among = next((d for d in level if _are_groups(d, chosen, apart, patients)), None)
-    groups = None
-    if among is not None:
-        anew = all(one.isdigit() and len(one) < 4 for one in images[among])
-        groups = {}
-        for name, folder in level[among].items():
-            side, path = apart[name]
-            # A long number is a patient's own, also where the patient has two classes.
-            whole = [folder] if _LONG_NUMBER.fullmatch(folder) else [*path[: among + 1]]
-            if name in classes:
-                groups[name] = "/".join([side] * (anew and side != "") + whole)
-    strays = [name for name in names if name not in classes]
-    return FolderLabels(classes, groups, _note(images[chosen], groups), strays)
+# ---------------------------------------------------------------- masks
 
 
 def masks_among(stems: Mapping[str, str]) -> tuple[dict[str, str], list[str], list[str]]:
     """Return masks with the image each belongs to, masks without one, and what only may be masks.
 
-    A mask is called so (``x_mask``, ``seg_x``), or lies in a folder called so, and
-    an image of the same name lies beside it: in its folder, in ``images`` beside
-    ``masks``, or nowhere else. Where most of a folder's masks have no image, none of
-    them is taken for a mask: people with and without face masks lie in such folders.
-
-    Parameters
-    ----------
-    stems
-        The names of all images and masks, each with its last part without suffix.
+    A mask is called so (``x_mask``, ``seg_x``), or lies in a folder called so, and an image of
+    the same name lies beside it: in its folder, in ``images`` beside ``masks``, or nowhere else.
+    Where most of a folder's masks have no image, none of them is taken for a mask: people with
+    and without face masks lie in such folders. ``stems`` holds the names of all images and
+    masks, each with its last part without suffix.
 
     Examples
     --------
     >>> masks_among({"images/1.png": "1", "masks/1_seg.gif": "1_seg"})
     ({'masks/1_seg.gif': 'images/1.png'}, [], [])
     """
-    places = {name: tuple(name.split("/")[:-1]) for name in stems}
+    parents = {name: tuple(name.split("/")[:-1]) for name in stems}
     inside: dict[Folder, list[str]] = defaultdict(list)
     groups: dict[tuple[bool, Folder], list[str]] = defaultdict(list)
-    for name, place in places.items():
-        inside[place].append(name)
-        depth = max((d for d, one in enumerate(place, 1) if _called_mask(one)), default=0)
-        if depth or _called_mask(stems[name]):
-            groups[depth > 0, place[:depth] if depth else place].append(name)
+    for name, parent in parents.items():
+        inside[parent].append(name)
+        depth = max((d for d, part in enumerate(parent, 1) if _has_word(part, _MASK)), default=0)
+        if depth or _has_word(stems[name], _MASK):
+            groups[depth > 0, parent[:depth] if depth else parent].append(name)
     if not groups:
         return {}, [], []
-    known: dict[tuple[Folder, tuple[str, ...]], str] = {}
-    anywhere: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    called = {name: _image_keys(stem) for name, stem in stems.items()}
+    known: dict[tuple[Folder, Tokens], str] = {}
+    anywhere: dict[Tokens, list[str]] = defaultdict(list)
+    keys_of_images = {name: _image_keys(stem) for name, stem in stems.items()}
     for rank in range(3):  # exact names win over names without a modality
-        for name, place in places.items():
-            key = called[name][rank]
-            known.setdefault((place, key), name)
-            if rank == 0 and not any(map(_called_mask, place)):
+        for name, parent in parents.items():
+            key = keys_of_images[name][rank]
+            known.setdefault((parent, key), name)
+            if rank == 0 and not any(_has_word(part, _MASK) for part in parent):
                 anywhere[key].append(name)
     children: dict[Folder, set[Folder]] = defaultdict(set)
-    for place in inside:
-        for depth in range(len(place)):
-            children[place[:depth]].add(place[: depth + 1])
+    for parent in inside:
+        for depth in range(len(parent)):
+            children[parent[:depth]].add(parent[: depth + 1])
     masks: dict[str, str] = {}
     lost: list[str] = []
     alone: list[str] = []
@@ -210,11 +116,11 @@ def masks_among(stems: Mapping[str, str]) -> tuple[dict[str, str], list[str], li
         beside = _image_folders(folder, children[folder[:-1]]) if own else []
         found: dict[str, str] = {}
         for name in members:
-            place, keys = places[name], _mask_keys(stems[name])
-            near = [(*one, *place[len(folder) :]) for one in beside]
+            parent, keys = parents[name], _mask_keys(stems[name])
+            near = [(*path, *parent[len(folder) :]) for path in beside]
             images = [known.get((p, key)) for p in near for key in (_tokens(stems[name]), *keys)]
-            if _called_mask(stems[name]):
-                images = [known.get((place, key)) for key in keys] + images
+            if _has_word(stems[name], _MASK):
+                images = [known.get((parent, key)) for key in keys] + images
                 images += anywhere[keys[0]] if len(anywhere.get(keys[0], ())) == 1 else []
             # Many masks of one image lie beside that image alone, under names of their own.
             images += [inside[p][0] for p in near if len(inside.get(p, ())) == 1]
@@ -235,41 +141,18 @@ def _image_folders(masks: Folder, siblings: Iterable[Folder]) -> list[Folder]:
     ``images`` beside ``masks``, ``train`` beside ``train_masks``, or else the folder above.
     """
     rest = _without(_tokens(masks[-1]), _MASK, _IMAGE)
-    others = [one for one in siblings if _without(_tokens(one[-1]), _MASK)]
+    others = [folder for folder in siblings if _without(_tokens(folder[-1]), _MASK)]
     ranked = []
     for folder in others:
         tokens = _tokens(folder[-1])
         same = _without(tokens, _IMAGE) == rest
         sided = same and all(_SIDE.fullmatch(token) for token in tokens)
-        if sided or (_called_image(folder[-1]) and not _called_mask(folder[-1])):
+        if sided or (_has_word(folder[-1], _IMAGE) and not _has_word(folder[-1], _MASK)):
             ranked.append((not same, folder))
     return [folder for _, folder in sorted(ranked)] or [masks[:-1]] * (not rest and not others)
 
 
-@cache
-def _tokens(text: str) -> tuple[str, ...]:
-    return tuple(one.lower() for one in _BREAK.split(text) if one)
-
-
-def _without(tokens: Sequence[str], *words: re.Pattern[str]) -> tuple[str, ...]:
-    """Return tokens without some words; the number at a word's end stays."""
-    kept = []
-    for token in tokens:
-        match = next((match for word in words if (match := word.fullmatch(token))), None)
-        kept.append(match[2] if match else token)
-    return tuple(one for one in kept if one)
-
-
-@cache
-def _called_mask(text: str) -> bool:
-    return any(_MASK.fullmatch(token) for token in _tokens(text))
-
-
-def _called_image(text: str) -> bool:
-    return any(_IMAGE.fullmatch(token) for token in _tokens(text))
-
-
-def _image_keys(stem: str) -> list[tuple[str, ...]]:
+def _image_keys(stem: str) -> list[Tokens]:
     """Return what a mask may call this image, the exact first."""
     tokens = _tokens(stem)
     # nnU-Net numbers the channels of an image: case_0000, case_0001.
@@ -277,46 +160,148 @@ def _image_keys(stem: str) -> list[tuple[str, ...]]:
     return [tokens, channel, _without(tokens, _IMAGE, _MODALITY, _SIDE_WORD)]
 
 
-def _mask_keys(stem: str) -> list[tuple[str, ...]]:
+def _mask_keys(stem: str) -> list[Tokens]:
     """Return what the image of a mask may be called, the exact first."""
-    tokens = _tokens(stem)
-    bare = _without(tokens, _MASK)
+    bare = _without(_tokens(stem), _MASK)
     keys = [bare]
     if len(bare) > 1 and bare[-1].isdigit():  # x_mask_1: the second mask of x
         keys.append(bare[:-1])
     return [*keys, *(_without(key, _IMAGE, _MODALITY, _SIDE_WORD) for key in keys)]
 
 
-def _sides(names: Iterable[str]) -> dict[str, tuple[int, str]]:
-    """Return at which level of its path an image's side is told, and the side."""
-    places = {name: name.split("/")[:-1] for name in names}
-    have: dict[tuple[int, tuple[str, ...]], set[str]] = defaultdict(set)
-    for place in {tuple(place) for place in places.values()}:
-        for at, folder in enumerate(place):
-            if word := _side_of(folder):
-                have[at, word[1]].add(word[0])
-    found = {}
-    for name, parts in places.items():
-        for at, folder in enumerate(parts):
-            word = _side_of(folder)
-            if word and len(have[at, word[1]]) == 2:
-                found[name] = (at, word[0])
-                break
-    return found
+@cache
+def _tokens(text: str) -> Tokens:
+    return tuple(token.lower() for token in _BREAK.split(text) if token)
 
 
 @cache
-def _side_of(folder: str) -> tuple[str, tuple[str, ...]] | None:
+def _has_word(text: str, word: re.Pattern[str]) -> bool:
+    return any(word.fullmatch(token) for token in _tokens(text))
+
+
+def _without(tokens: Sequence[str], *words: re.Pattern[str]) -> Tokens:
+    """Return tokens without some words; the number at a word's end stays."""
+    kept = []
+    for token in tokens:
+        match = next((match for word in words if (match := word.fullmatch(token))), None)
+        kept.append(match[2] if match else token)
+    return tuple(token for token in kept if token)
+
+
+# ---------------------------------------------------------------- sides of a split
+
+
+def own_split(names: Iterable[str]) -> dict[str, str] | None:
+    """Return the side of each image that lies in a folder such as ``train`` or ``test``.
+
+    Validation and test images both judge: ``"test"``. Images outside these folders are not in
+    the answer. None where there are not both.
+
+    Examples
+    --------
+    >>> own_split(["set/Training/a.png", "set/val/b.png", "c.png"])
+    {'set/Training/a.png': 'train', 'set/val/b.png': 'test'}
+    """
+    return {name: side for name, (_, side) in _sides(names).items()} or None
+
+
+def _sides(names: Iterable[str]) -> dict[str, tuple[int, str]]:
+    """Return at which level of its path an image's side is written, and the side."""
+    parents = {name: tuple(name.split("/")[:-1]) for name in names}
+    both: dict[tuple[int, Tokens], set[str]] = defaultdict(set)
+    for parent in set(parents.values()):
+        for level, folder in enumerate(parent):
+            if word := _side_of(folder):
+                both[level, word[1]].add(word[0])
+    sides = {}
+    for name, parent in parents.items():
+        for level, folder in enumerate(parent):
+            word = _side_of(folder)
+            if word and len(both[level, word[1]]) == 2:
+                sides[name] = (level, word[0])
+                break
+    return sides
+
+
+@cache
+def _side_of(folder: str) -> tuple[str, Tokens] | None:
     """Return the side that a folder's name tells, and what else it says."""
     tokens = _tokens(folder)
-    told = [match for token in tokens if (match := _SIDE.fullmatch(token))]
-    if len(told) != 1 or (
-        len(told[0][0]) == 2 and not (_called_image(folder) or _called_mask(folder))
-    ):
+    words = [match for token in tokens if (match := _SIDE.fullmatch(token))]
+    if len(words) != 1:
         return None
+    if len(words[0][0]) == 2 and not (_has_word(folder, _IMAGE) or _has_word(folder, _MASK)):
+        return None  # TR_01 may be a patient, imagesTr is none
     # Numbers tell a patient or a version: BraTS20_Training_001, Test_v2.
-    rest = [one for one in tokens if not _SIDE.fullmatch(one) and not _ANY_DIGIT.fullmatch(one)]
-    return "test" if told[0][2] else "train", _without(rest, _MASK, _IMAGE)
+    rest = [t for t in tokens if not _SIDE.fullmatch(t) and not _ANY_DIGIT.fullmatch(t)]
+    return "test" if words[0][2] else "train", _without(rest, _MASK, _IMAGE)
+
+
+# ---------------------------------------------------------------- classes and patients
+
+
+def folder_labels(names: Sequence[str]) -> FolderLabels:
+    """Return classes, and patients, as the folders' names tell them.
+
+    The class is the level of folders with few names and many images each. Levels of ``train``
+    and ``test``, of ``images``, and of ``study1`` and the like are passed over. Folders that look
+    like patients (names like P07 or 00012, or many folders with few images each) say what belongs
+    together, and are never a class.
+
+    Examples
+    --------
+    >>> names = [f"{kind}/P-{n}/0.png" for kind in ("COVID", "Healthy") for n in range(5)]
+    >>> folder_labels(names).note
+    'classes are the folders COVID and Healthy; 10 folders look like patients and stay together'
+    """
+    sides = _sides(names)
+    paths = _telling_folders(names, sides)
+    levels = range(max(map(len, paths.values()), default=0))
+    if not levels:
+        raise DataError(
+            "there are no sub-folders to take classes from; make one for each class, or name a "
+            "column of a table with labels=."
+        )
+    level = [{n: path[d] for n, path in paths.items() if len(path) > d} for d in levels]
+    images = [Counter(folders.values()) for folders in level]
+    patients = [len(images[d]) > 1 and _look_like_patients(images[d]) for d in levels]
+    candidates = [
+        d
+        for d in levels
+        if (len(images[d]) > 1 or not any(patients))
+        and not patients[d]
+        and not _most(_PART, images[d])
+        and 2 * len(level[d]) > len(names)
+    ]
+    if not candidates:
+        count = max((len(images[d]) for d in levels if patients[d]), default=0)
+        why = f"{count} of them look like patients" if count else "most images lie in none of them"
+        raise DataError(
+            f"the class cannot be taken from the folders: {why}; put classes in a table "
+            "(file_name, label) and pass labels='label', or make one folder for each class above "
+            "the patients'. group='folder' keeps each folder together."
+        )
+    # A level of one name is a class only where no other level is; numbers may be a count.
+    chosen = min(
+        candidates,
+        key=lambda d: (len(images[d]) == 1, _most(_ANY_DIGIT, images[d]), len(images[d])),
+    )
+    classes = level[chosen]
+    # The same folder below train and test counts twice: numbers often begin anew there.
+    apart = {name: (sides[name][1] if name in sides else "", path) for name, path in paths.items()}
+    deeper = (d for d in levels if patients[d] or (d > chosen and _hold_few(d, apart.values())))
+    among = next(deeper, None)
+    if among is None:
+        return FolderLabels(classes, None, _note(images[chosen], None))
+    anew = all(folder.isdigit() and len(folder) < 4 for folder in images[among])
+    groups = {}
+    for name, folder in level[among].items():
+        side, path = apart[name]
+        # A long number is a patient's own, also where the patient has two classes.
+        whole = [folder] if _LONG_NUMBER.fullmatch(folder) else [*path[: among + 1]]
+        if name in classes:
+            groups[name] = "/".join([side] * (anew and side != "") + whole)
+    return FolderLabels(classes, groups, _note(images[chosen], len(set(groups.values()))))
 
 
 def folders_of(names: Iterable[str]) -> dict[str, str]:
@@ -326,33 +311,34 @@ def folders_of(names: Iterable[str]) -> dict[str, str]:
     ``test``. An image in no other folder stands for itself.
     """
     sides = _sides(names := list(names))
-    found = {}
+    folders = {}
     for name in names:
         parts = name.split("/")[:-1]
-        at = sides[name][0] if name in sides else len(parts)
-        if parts[at:] and not _ANY_DIGIT.fullmatch(parts[at]):  # BraTS20_Training_001 is a patient
-            del parts[at]
-        found[name] = "/".join(parts) or name
-    return found
+        level = sides[name][0] if name in sides else len(parts)
+        if parts[level:] and not _ANY_DIGIT.fullmatch(parts[level]):
+            del parts[level]  # but BraTS20_Training_001 is a patient
+        folders[name] = "/".join(parts) or name
+    return folders
 
 
-def _folders(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def _telling_folders(
+    names: Sequence[str], sides: Mapping[str, tuple[int, str]]
+) -> dict[str, Folder]:
     """Return the folders of each image that may tell its class, composed."""
-    sides = _sides(names)
     paths = {}
     for name in names:
         parts = tuple(unicodedata.normalize("NFC", name).split("/")[:-1])
         if name in sides:
-            at = sides[name][0]
-            below = parts[at + 1 :]
-            parts = parts[:at] if all(map(_is_images, below)) else below
+            level = sides[name][0]
+            below = parts[level + 1 :]
+            parts = parts[:level] if all(map(_is_images, below)) else below
         paths[name] = parts
     depth = max(map(len, paths.values()), default=0)
     of_images = {
         d for d in range(depth) if all(_is_images(p[d]) for p in paths.values() if len(p) > d)
     }
     kept = {
-        n: tuple(one for d, one in enumerate(p) if d not in of_images) for n, p in paths.items()
+        n: tuple(part for d, part in enumerate(p) if d not in of_images) for n, p in paths.items()
     }
     return kept if any(kept.values()) else paths
 
@@ -361,7 +347,7 @@ def _is_images(folder: str) -> bool:
     return not _without(_tokens(folder), _IMAGE)
 
 
-def _most(pattern: re.Pattern[str], names: Mapping[str, int]) -> bool:
+def _most(pattern: re.Pattern[str], names: Collection[str]) -> bool:
     return 2 * sum(pattern.fullmatch(name) is not None for name in names) > len(names)
 
 
@@ -377,13 +363,9 @@ def _look_like_patients(images: Mapping[str, int]) -> bool:
     return each < SOME_IMAGES and (_most(_ANY_DIGIT, images) or _most(_FULL_NAME, images))
 
 
-def _are_groups(
-    d: int, chosen: int, apart: Mapping[str, tuple[str, Folder]], patients: Mapping[int, bool]
-) -> bool:
-    """Return whether a level's folders hold what belongs together, seen from the classes'."""
-    if patients[d] or d <= chosen:
-        return patients[d]
-    here = Counter((side, path[: d + 1]) for side, path in apart.values() if len(path) > d)
+def _hold_few(d: int, apart: Iterable[tuple[str, Folder]]) -> bool:
+    """Return whether a level's folders, below the classes', hold what belongs together."""
+    here = Counter((side, path[: d + 1]) for side, path in apart if len(path) > d)
     names = Counter(path[-1] for _, path in here)
     if _most(_PART, names) or len(here) < 2:
         return False
@@ -391,19 +373,17 @@ def _are_groups(
     return sum(here.values()) < FEW_IMAGES * len(here) and not shared
 
 
-def _note(classes: Mapping[str, int], groups: Mapping[str, str] | None) -> str:
+def _note(classes: Mapping[str, int], patients: int | None) -> str:
     count, each = len(classes), round(sum(classes.values()) / len(classes))
-    if count <= NAMED:
-        *first, last = sorted(classes)
-        named = f"{', '.join(first)} and {last}" if first else last
-        said = (
-            f"classes are the folders {named}" if first else f"the one class is the folder {last}"
-        )
+    *first, last = sorted(classes)
+    if count > NAMED:
+        note = f"{count} folders with about {each} images each are taken for classes"
+    elif first:
+        note = f"classes are the folders {', '.join(first)} and {last}"
     else:
-        said = f"{count} folders with about {each} images each are taken for classes"
-    if groups is not None:
-        count = len(set(groups.values()))
-        return f"{said}; {count} folders look like patients and stay together"
+        note = f"the one class is the folder {last}"
+    if patients is not None:
+        return f"{note}; {patients} folders look like patients and stay together"
     if count > 20 and each < SOME_IMAGES:
-        said += "; if they are patients, pass group='folder' and take classes from a table"
-    return said
+        note += "; if they are patients, pass group='folder' and take classes from a table"
+    return note

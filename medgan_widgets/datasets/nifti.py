@@ -12,122 +12,62 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan_widgets.datasets.pixels import Pixels
+from medgan_widgets.datasets.records import Pixels, grey_or_colour
 from medgan_widgets.errors import DataError
 
 PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}
-SUFFIXES = (".nii", ".nii.gz")
+KEPT = (0.2, 0.8)  # which part of a volume's slices is read: the ends show little
+FEW = 64  # different whole numbers at most, as a map of labels holds
 
 
 class Volume:
-    """One volume that was opened with `open_nifti`, its axes to the right, front and head.
+    """One volume, its axes to the right, front and head, cut in one plane.
 
-    Attributes
-    ----------
-    name
-        What it is called in an error.
-    thickest
-        The plane across the longest side of a voxel, in which slices are sharp.
-    looks_like_labels
-        Whether it holds few whole numbers, as a map of labels does.
+    ``count`` says how many slices it has, ``numbers`` which of them are read.
     """
 
     def __init__(
-        self,
-        name: str,
-        values: NDArray[Any],
-        zooms: tuple[float, ...],
-        stored: tuple[float, float] | None,
+        self, name: str, values: NDArray[Any], zooms: tuple[float, ...], plane: str | None
     ) -> None:
-        self.name = name
-        self._values, self._zooms, self._stored = values, zooms, stored
-        finite = np.isfinite(values) if values.dtype.kind == "f" else None
-        self._finite = None if finite is None or finite.all() else finite
         # One slice alone is cut as it is; of sides that are equal to 1 %, the axial one.
         thick = np.where(np.array(values.shape) == 1, np.inf, zooms)
-        at = max(np.flatnonzero(thick >= 0.99 * thick.max()))
-        self.thickest = next(plane for plane, axis in PLANES.items() if axis == at)
-        self.looks_like_labels = _few_whole_numbers(values, self._finite)
+        thickest = max(np.flatnonzero(thick >= 0.99 * thick.max()))
+        self._axis = PLANES[plane] if plane else int(thickest)
+        if min(np.delete(values.shape, self._axis)) < 2:
+            own = next(plane for plane, axis in PLANES.items() if axis == thickest)
+            raise DataError(f"{name} is one {own} slice and has no {plane} ones.")
+        self.name, self._values = name, values
+        across, down = np.delete(zooms, self._axis)
+        self._spacing = (float(down), float(across))
+        self.count = int(values.shape[self._axis])
+        self.numbers = range(round(KEPT[0] * self.count), max(1, round(KEPT[1] * self.count)))
+
+    def part_name(self, number: int) -> str:
+        """Return what a slice is called."""
+        return f"{self.name}#{number}"
+
+    def pixels(self, number: int) -> Pixels:
+        """Return one slice; raise a DataError where nothing at all was imaged in it."""
+        values = np.take(self._values, number, self._axis).T[::-1, ::-1]
+        down, across = self._spacing
+        return grey_or_colour(
+            values, self.part_name(number), spacing=self._spacing, aspect=down / across
+        )
 
     @property
-    def note(self) -> str:
-        """What to know of slices in the `thickest` plane; empty where there is nothing."""
-        return self.note_on(self.thickest)
-
-    def note_on(self, plane: str | None = None) -> str:
-        """Return what to know of slices in a plane: thick slices that were cut across."""
-        down, across = self._spacing(plane)
-        ratio = max(down, across) / min(down, across)
-        if ratio <= 2:
-            return ""
-        return (
-            f"pixels of {plane or self.thickest} slices are {across:.3g} × {down:.3g} mm: "
-            f"stretching them {ratio:.2g} times teaches blur"
-            + f"; plane={self.thickest!r} is sharper"
-            * (plane not in (None, self.thickest))
-        )
-
-    def slices(self, plane: str | None = None) -> int:
-        """Return how many slices there are in a plane, by default the `thickest`.
-
-        Raises
-        ------
-        DataError
-            For another name, and where the volume is one slice of another plane.
-        """
-        count, *sides = np.roll(self._values.shape, -_axis(plane or self.thickest))
-        if min(sides) < 2:
-            raise DataError(f"{self.name} is one {self.thickest} slice and has no {plane} ones.")
-        return int(count)
-
-    def slice(self, index: int, plane: str | None = None) -> Pixels:
-        """Return one slice.
-
-        Raises
-        ------
-        DataError
-            Where nothing at all was imaged in it.
-        """
-        axis = _axis(plane or self.thickest)
-
-        def cut(volume: NDArray[Any]) -> Any:
-            return np.take(volume, index, axis).T[::-1, ::-1]
-
-        values = cut(self._values)
-        background = None if self._finite is None else ~cut(self._finite)
-        if background is not None:
-            if background.all():
-                raise DataError(f"{self.name}#{index} holds only values that are not finite.")
-            values = np.where(background, values[~background].min(), values)
-            background = background if background.any() else None
-        down, across = self._spacing(plane)
-        return Pixels(
-            np.ascontiguousarray(values, values.dtype if values.dtype == np.uint8 else np.float32),
-            background,
-            stored=self._stored,
-            spacing=(down, across),
-            aspect=down / across,
-        )
-
-    def _spacing(self, plane: str | None) -> tuple[float, float]:
-        across, down = np.delete(self._zooms, _axis(plane or self.thickest))
-        return float(down), float(across)
+    def looks_like_labels(self) -> bool:
+        """Whether it holds few whole numbers, as a map of labels does."""
+        values = self._values[np.isfinite(self._values)]
+        if len(np.unique(values[:: max(1, len(values) // 10_000)])) > FEW:
+            return False  # as in most images
+        different = np.unique(values)
+        return len(different) <= FEW and bool((different == np.rint(different)).all())
 
 
-def open_nifti(data: bytes, name: str) -> Volume:
-    """Open a NIfTI file, compressed or not, whatever its name says.
+def open_nifti(data: bytes, name: str, plane: str | None = None) -> Volume:
+    """Open a NIfTI file, compressed or not, whatever its name says; by default cut as it was taken.
 
-    Parameters
-    ----------
-    data
-        The whole file.
-    name
-        What it is called in an error.
-
-    Raises
-    ------
-    DataError
-        When it is damaged, has colours, more than three axes or nothing finite in it.
+    That is across its thickest axis, in which slices are sharp.
     """
     import nibabel
 
@@ -139,13 +79,13 @@ def open_nifti(data: bytes, name: str) -> Volume:
         if length not in kinds:
             raise DataError(f"{name} cannot be read as NIfTI (damaged, or of another kind).")
         image = kinds[length].from_bytes(plain)
-        shape, numbers = tuple(int(one) for one in image.shape), image.get_data_dtype()
+        shape, numbers = tuple(int(side) for side in image.shape), image.get_data_dtype()
         while len(shape) > 3 and shape[-1] == 1:
             shape = shape[:-1]
         shape += (1,) * (3 - len(shape))
         if len(shape) != 3 or sorted(shape)[1] < 2:
-            said = " × ".join(map(str, image.shape))
-            raise DataError(f"{name} is no volume: its shape is {said}, expected three axes.")
+            sides = " × ".join(map(str, image.shape))
+            raise DataError(f"{name} is no volume: its shape is {sides}, expected three axes.")
         if numbers.kind not in "iuf":
             what = "complex numbers" if numbers.kind == "c" else "colours"
             raise DataError(f"{name} holds {what}; expected one grey value a voxel.")
@@ -155,13 +95,11 @@ def open_nifti(data: bytes, name: str) -> Volume:
                 values = values.astype(np.float32, copy=False)
             if not np.isfinite(values).any():
                 raise DataError(f"{name} holds nothing but values that are not finite.")
-        turn: Any = nibabel.io_orientation
-        axes = turn(_affine(image))
-        turned: Any = nibabel.apply_orientation
-        zooms = [abs(float(one)) or 1.0 for one in (*image.header.get_zooms()[:3], 1.0, 1.0)[:3]]
-        order = np.argsort(axes[:, 0])
-        stored = (0.0, 255.0) if values.dtype == np.uint8 else None
-        return Volume(name, turned(values, axes), tuple(zooms[at] for at in order), stored)
+        nib: Any = nibabel
+        axes = nib.io_orientation(_affine(image))
+        zooms = [abs(float(zoom)) or 1.0 for zoom in (*image.header.get_zooms()[:3], 1, 1)[:3]]
+        turned = tuple(zooms[axis] for axis in np.argsort(axes[:, 0]))
+        return Volume(name, nib.apply_orientation(values, axes), turned, plane)
     except DataError:
         raise
     except Exception as error:  # damaged files fail in many ways
@@ -175,21 +113,3 @@ def _affine(image: Any) -> NDArray[np.float64]:
         if affine is not None and np.isfinite(affine).all() and np.linalg.det(affine[:3, :3]):
             return np.asarray(affine)
     return np.diag([-1.0, 1.0, 1.0, 1.0])
-
-
-def _axis(plane: str) -> int:
-    if plane not in PLANES:
-        raise DataError(f"plane must be one of {', '.join(PLANES)}; got {plane!r}.")
-    return PLANES[plane]
-
-
-def _few_whole_numbers(
-    values: NDArray[Any], finite: NDArray[np.bool_] | None, most: int = 64
-) -> bool:
-    """Return whether there are at most so many different values, all of them whole."""
-    every = values.ravel() if finite is None else values[finite]
-    for part in (every[:: max(1, len(every) // 10_000)], every):  # most images fail at once
-        different = np.unique(part)
-        if len(different) > most or (different != np.rint(different)).any():
-            return False
-    return True

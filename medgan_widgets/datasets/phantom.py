@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from medgan_widgets.phantoms import KINDS, LARGEST, SMALLEST, draw_phantoms
 from medgan_widgets.seeds import Value, one_hot, whole_number
 
 PREFIX = "phantom:"
-POOL = 20_000
+N_PHANTOMS = 20_000
 HELD_OUT = 512
 HELD_OUT_SEED = 2**42  # far from any pool, so that no phantom is on both sides
 CHUNK = 256  # drawn at a time: masks and truth are let go soon
@@ -60,53 +60,26 @@ def phantom_images(kind: str, size: int, count: int) -> TrainingImages:
 
 
 def read_phantoms(
-    kind: str,
-    *,
-    size: int | None = None,
-    most: int | None = None,
-    held_out: int = HELD_OUT,
-    labels: Any = None,
+    kind: str, *, size: int | None, most: int | None, held_out: int, labels: Any
 ) -> TrainingImages:
-    """Draw phantoms for a training: a pool, and held-out ones of seeds of their own.
+    """Draw phantoms for a training, and held-out ones of seeds of their own.
 
-    Parameters
-    ----------
-    kind
-        ``"brain_mri"``, ``"chest_xray"`` or ``"mammogram"``.
-    size
-        Pixels along each side, 128 by default.
-    most
-        How many to train on, 20,000 by default.
-    held_out
-        How many to judge by.
-    labels
-        One factor to learn alone, False for none; by default all of them.
-
-    Raises
-    ------
-    DataError
-        For an unknown factor.
-    RequestError
-        For an unknown kind or size.
-
-    Examples
-    --------
-    >>> data = read_phantoms("chest_xray", size=32, most=6, held_out=2)
-    >>> len(data.training), len(data.held_out), data.group_note
-    (6, 2, '')
+    ``labels`` is one factor to learn alone, False for none; by default all of them.
     """
-    pool = POOL if most is None else most
-    if pool < 2:
-        raise DataError(f"at least 2 phantoms are needed to learn from, got most={pool}.")
-    seeds = [*range(pool), *range(HELD_OUT_SEED, HELD_OUT_SEED + held_out)]
-    sides = ("train",) * pool + ("test",) * held_out
+    count = N_PHANTOMS if most is None else most
+    seeds = [*range(count), *range(HELD_OUT_SEED, HELD_OUT_SEED + held_out)]
+    sides = ("train",) * count + ("test",) * held_out
     return _drawn(kind, SIZE if size is None else size, seeds, sides, labels)
 
 
 def _drawn(
     kind: str, size: int, seeds: Sequence[int], sides: tuple[str, ...], labels: Any
 ) -> TrainingImages:
-    factors = _factors(kind, labels)
+    factors = dict(KINDS[kind].factors)
+    if labels not in (None, False, *factors):
+        raise DataError(f"labels must be one of {', '.join(factors)} for {kind}; got {labels!r}.")
+    if labels is not None:
+        factors = {labels: factors[labels]} if labels else {}
     size = whole_number(size, "size", SMALLEST, LARGEST)
     images: NDArray[np.uint8] = np.empty((len(seeds), size, size, 1), np.uint8)
     known: dict[str, list[Value]] = {name: [] for name in factors}
@@ -125,15 +98,3 @@ def _drawn(
         phantom=True,
         sizes=((size, size, len(seeds)),),
     )
-
-
-def _factors(kind: str, labels: Any) -> dict[str, tuple[Value, ...]]:
-    every = KINDS[kind].factors if kind in KINDS else {}
-    if labels is None:
-        return dict(every)
-    if labels is False:
-        return {}
-    if labels not in every:
-        have: Iterable[str] = every
-        raise DataError(f"labels must be one of {', '.join(have)} for {kind}; got {labels!r}.")
-    return {labels: every[labels]}

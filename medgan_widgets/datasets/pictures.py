@@ -1,4 +1,9 @@
-"""PNG, JPEG, TIFF, BMP, GIF and WebP files, and Pillow images: as a viewer shows them."""
+"""PNG, JPEG, TIFF, BMP, GIF and WebP files, and Pillow images: as a viewer shows them.
+
+16 bits stay 16 bits, what is transparent lies on black, a picture that its camera took lying is
+turned as its EXIF says. Of the several pictures in a phone's file the main one is taken, of a TIFF
+the one that is no thumbnail.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from medgan_widgets.datasets.pixels import Pixels, colour_pixels, grey_pixels
+from medgan_widgets.datasets.records import Pixels, grey_or_colour
 from medgan_widgets.errors import DataError
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp"})
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _SEVERAL = "holds several pictures; save them one by one"
 _LYING = range(5, 9)  # EXIF orientations that swap height and width
@@ -26,29 +30,10 @@ _MOST_STRETCHED = 5  # beyond it a resolution was not measured
 
 
 def decode_picture(data: bytes, name: str) -> Pixels:
-    """Return the pixels of an image file.
-
-    16 bits stay 16 bits, what is transparent lies on black, a picture that its camera
-    took lying is turned as its EXIF says. Of the several pictures in a phone's file the
-    main one is taken, of a TIFF the one that is no thumbnail. Densities (dots per inch)
-    count in TIFF alone, and only where they say that pixels are not square: they are of
-    the print, not of the patient.
-
-    Parameters
-    ----------
-    data
-        The whole file.
-    name
-        What it is called in an error.
-
-    Raises
-    ------
-    DataError
-        When it cannot be read, moves, has several pages, or is cut short.
-    """
+    """Return the pixels of an image file; errors call it ``name``."""
     try:
         if data[:4] in _TIFF:
-            return _tiff(data, name)
+            return _decode_tiff(data, name)
         with Image.open(io.BytesIO(data)) as image:
             if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
                 raise DataError(f"{name} {_SEVERAL}.")
@@ -58,28 +43,19 @@ def decode_picture(data: bytes, name: str) -> Pixels:
                 samples = _opencv(data)
                 alpha = samples[..., 3] if samples.shape[2] == 4 else None
                 shown = _on_black(samples[..., : 1 if colours == 4 else 3], alpha)
-                shown = _upright(shown, _orientation(image))
-                return grey_pixels(shown, name) if shown.ndim == 2 else colour_pixels(shown, name)
+                return grey_or_colour(_upright(shown, _orientation(image)), name)
             return pixels_of_pillow(image, name)
     except DataError:
         raise
     except Exception as error:  # damaged files fail in many ways
-        raise DataError(f"{name} cannot be read as an image ({_why(error)}).") from error
+        why = "damaged, or of another kind"
+        if not isinstance(error, UnidentifiedImageError):  # whose text has a path in it
+            why = ((error.strerror if isinstance(error, OSError) else "") or str(error)).rstrip(".")
+        raise DataError(f"{name} cannot be read as an image ({why}).") from error
 
 
 def pixels_of_pillow(image: Image.Image, name: str) -> Pixels:
-    """Return the pixels of a Pillow image of any mode: upright, on black where transparent.
-
-    Raises
-    ------
-    DataError
-        For colours that Pillow cannot turn into RGB, and where nothing is finite.
-
-    Examples
-    --------
-    >>> pixels_of_pillow(Image.new("RGBA", (4, 2)), "a.png").values.shape
-    (2, 4, 3)
-    """
+    """Return the pixels of a Pillow image of any mode: upright, on black where transparent."""
     tags = getattr(image, "tag_v2", {})  # of an opened TIFF, whose numbers come as they are
     image = ImageOps.exif_transpose(image) if _orientation(image) != 1 else image
     mode = image.mode
@@ -89,43 +65,41 @@ def pixels_of_pillow(image: Image.Image, name: str) -> Pixels:
             values = values.view(np.uint32)
         if tags.get(262) == _WHITE_IS_ZERO and values.dtype.kind == "u":
             turned = float(np.iinfo(values.dtype).max)
-            return grey_pixels(turned - values.astype(np.float64), name, turned=turned)
-        return grey_pixels(values, name)
-    grey = mode in ("1", "L", "LA", "La")
+            return grey_or_colour(turned - values.astype(np.float64), name, turned=turned)
+        return grey_or_colour(values, name)
     try:
         if "transparency" in image.info or mode in ("LA", "La", "RGBA", "RGBa", "PA"):
             image = image.convert("LA").convert("RGBA") if mode == "La" else image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
-        values = np.asarray(image.convert("L" if grey else "RGB"))
+        values = np.asarray(image.convert("L" if mode in ("1", "L", "LA", "La") else "RGB"))
     except ValueError as error:
         raise DataError(f"{name} cannot be turned into RGB ({error}).") from error
-    if mode in ("P", "PA"):
-        return _of_palette(values, name)
-    return grey_pixels(values, name, stored=(0.0, 255.0)) if grey else colour_pixels(values, name)
+    return grey_or_colour(_without_palette(values) if mode in ("P", "PA") else values, name)
 
 
-def _tiff(data: bytes, name: str) -> Pixels:
-    """Return the one page of a TIFF that is neither a thumbnail nor a mask.
+def _decode_tiff(data: bytes, name: str) -> Pixels:
+    """Return the one page that is neither a thumbnail nor a mask.
 
     Pillow knows every compression of 8 bits, tifffile every kind of number.
     """
     import tifffile
 
     with tifffile.TiffFile(io.BytesIO(data)) as file:
-        places = [at for at, one in enumerate(file.pages) if not one.aspage().subfiletype & 5]
-        if len(places) > 1:
+        pages = [n for n, page in enumerate(file.pages) if not page.aspage().subfiletype & 5]
+        if len(pages) > 1:
             raise DataError(f"{name} {_SEVERAL}.")
-        page = file.pages[places[0]].aspage()
+        page = file.pages[pages[0]].aspage()
         # ImageJ and others write the first slice's page only, and the rest behind it.
         if page.imagedepth > 1 or math.prod(file.series[0].shape) > math.prod(page.shape):
             raise DataError(f"{name} {_SEVERAL}.")
         if page.bitspersample > 8 or page.sampleformat != 1:
-            pixels = _of_page(page, data, name)
+            pixels = _pixels_of_page(page, data, name)
         else:
             with Image.open(io.BytesIO(data)) as image:
-                image.seek(places[0])
+                image.seek(pages[0])
                 image.load()
                 pixels = pixels_of_pillow(image, name)
+        # Dots per inch are of the print, not of the patient: all that counts is that they differ.
         across, down = page.resolution
         measured = page.tags.valueof("ResolutionUnit") in (2, 3) and across > 0 and down > 0
         aspect = across / down if measured else 1.0
@@ -134,20 +108,20 @@ def _tiff(data: bytes, name: str) -> Pixels:
     return replace(pixels, aspect=aspect) if max(aspect, 1 / aspect) <= _MOST_STRETCHED else pixels
 
 
-def _of_page(page: Any, data: bytes, name: str) -> Pixels:
+def _pixels_of_page(page: Any, data: bytes, name: str) -> Pixels:
     """Return a page of more than 8 bits, of signed numbers or of floats."""
-    kind, bits, planes = int(page.photometric), int(page.bitspersample), _PLANES
-    if kind not in planes:
+    kind, bits = int(page.photometric), int(page.bitspersample)
+    if kind not in _PLANES:
         raise DataError(f"{name} has colours of {bits} bits that are not RGB; save it as RGB.")
-    samples = _samples(page, data, name)
+    samples = _samples_of_page(page, data, name)
     if kind == _PALETTE:
-        shown = np.moveaxis(page.colormap[:, samples], 0, -1)
-        return replace(_of_palette(shown, name), stored=(0.0, 65535.0))
+        shown = _without_palette(np.moveaxis(page.colormap[:, samples], 0, -1))
+        return grey_or_colour(shown, name, stored=(0.0, 65535.0))
     if samples.ndim == 3:
-        alpha = samples[..., planes[kind]] if page.extrasamples[:1] == (_ALPHA,) else None
-        samples = _on_black(samples[..., : planes[kind]], alpha)
+        alpha = samples[..., _PLANES[kind]] if page.extrasamples[:1] == (_ALPHA,) else None
+        samples = _on_black(samples[..., : _PLANES[kind]], alpha)
     if kind == _RGB:
-        return colour_pixels(samples, name)
+        return grey_or_colour(samples, name)
     low, high = {1: (0, 2**bits - 1), 2: (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)}.get(
         int(page.sampleformat), (0, 0)
     )
@@ -158,10 +132,10 @@ def _of_page(page: Any, data: bytes, name: str) -> Pixels:
     turned = float(low + high) if kind == _WHITE_IS_ZERO else None
     values = samples if turned is None else turned - samples.astype(np.float64)
     stored = (float(low), float(high)) if known or bits not in (16, 32, 64) else None
-    return grey_pixels(values, name, stored=stored, turned=turned)
+    return grey_or_colour(values, name, stored=stored, turned=turned)
 
 
-def _samples(page: Any, data: bytes, name: str) -> NDArray[Any]:
+def _samples_of_page(page: Any, data: bytes, name: str) -> NDArray[Any]:
     """Return the numbers of a page, upright, [H, W] or [H, W, samples]."""
     try:
         samples: NDArray[Any] = page.asarray()
@@ -195,12 +169,9 @@ def _on_black(colours: NDArray[Any], alpha: NDArray[Any] | None) -> NDArray[Any]
     return colours[..., 0] if colours.shape[2] == 1 else colours
 
 
-def _of_palette(values: NDArray[Any], name: str) -> Pixels:
+def _without_palette(values: NDArray[Any]) -> NDArray[Any]:
     """Return colours out of a palette; grey where it is a palette of greys."""
-    pixels = colour_pixels(values, name)
-    if (values == values[..., :1]).all():
-        return grey_pixels(values[..., 0], name, stored=pixels.stored)
-    return pixels
+    return values[..., 0] if (values == values[..., :1]).all() else values
 
 
 def _upright(values: NDArray[Any], orientation: int) -> NDArray[Any]:
@@ -214,10 +185,3 @@ def _upright(values: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 def _orientation(image: Image.Image) -> int:
     return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-
-
-def _why(error: BaseException) -> str:
-    """Return what went wrong, without the path: the name is told already."""
-    if isinstance(error, UnidentifiedImageError):
-        return "damaged, or of another kind"
-    return ((error.strerror if isinstance(error, OSError) else None) or str(error)).rstrip(".")

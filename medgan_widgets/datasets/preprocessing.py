@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from medgan_widgets.datasets.pixels import Pixels
-from medgan_widgets.errors import DataError
+from medgan_widgets.datasets.records import Pixels
+from medgan_widgets.errors import DataError, RequestError
 
 FAINT = 0.1  # an image whose own spread is a smaller part of the source's is not stretched
 FILE = "file"  # the window that each file asks to be shown with
+BT601 = np.array([0.299, 0.587, 0.114], np.float32)  # colour to grey, as Pillow does it
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,25 @@ class Preprocessing:
             raise DataError(f"a window needs a width above 0, got {self.window}.")
 
     @classmethod
+    def of(cls, source: Any) -> Preprocessing | None:
+        """Return what a card, images or their stored form carry; None where it is not known.
+
+        Raises
+        ------
+        RequestError
+            For what carries none by its kind.
+        """
+        if source is None or isinstance(source, Preprocessing):
+            return source
+        if not isinstance(source, Mapping) and not hasattr(source, "preprocessing"):
+            raise RequestError(
+                "like must be a model's card, TrainingImages or a Preprocessing, got "
+                f"{source!r:.60}."
+            )
+        kept = source if isinstance(source, Mapping) else source.preprocessing
+        return cls.from_dict(kept) if isinstance(kept, Mapping) and kept else kept or None
+
+    @classmethod
     def from_dict(cls, kept: Mapping[str, Any]) -> Preprocessing:
         """Return what `to_dict` gave, read back from JSON; unknown fields are left out."""
         known: dict[str, Any] = {
@@ -97,38 +117,31 @@ class Preprocessing:
     def in_words(self) -> str:
         """Return it as a few words, for summaries and scores."""
         if self.window == FILE:
-            said = "each file's own window"
-        elif self.window is not None:
-            low, high = self._window_ends()
-            said = f"window {low:g} … {high:g} {self.unit}".rstrip()
+            words = "each file's own window"
+        elif ends := self.window_ends():
+            words = f"window {ends[0]:g} … {ends[1]:g} {self.unit}".rstrip()
         else:
-            said = f"percentiles {self.percentiles[0]:g} … {self.percentiles[1]:g} of each image"
+            words = f"percentiles {self.percentiles[0]:g} … {self.percentiles[1]:g} of each image"
         if self.range is not None:
-            said += f", all values {self.range[0]:g} … {self.range[1]:g}"
+            words += f", all values {self.range[0]:g} … {self.range[1]:g}"
         fit = {"pad": "padded", "crop": "cropped"}[self.fit]
-        said += f"; {fit} to a square of {self.size} pixels"
-        return said + (f", {self.mm_per_pixel:.3g} mm each" if self.mm_per_pixel else "")
+        words += f"; {fit} to a square of {self.size} pixels"
+        return words + (f", {self.mm_per_pixel:.3g} mm each" if self.mm_per_pixel else "")
 
     def pixels(self, image: Pixels | NDArray[Any]) -> NDArray[np.uint8]:
-        """Return one image as uint8 [size, size, channels].
-
-        Parameters
-        ----------
-        image
-            `Pixels`, or bare values [H, W] or [H, W, 3].
-        """
+        """Return `Pixels`, or bare values [H, W] or [H, W, 3], as uint8 [size, size, channels]."""
         if not isinstance(image, Pixels):
             image = Pixels(image, stored=(0, 255) if image.dtype == np.uint8 else None)
-        values = image.values
-        colour = values.ndim == 3
-        # Whole numbers of a Dataset are dark where they fit 8 bits and others do not.
-        if values.ndim == 3 and (values.dtype != np.uint8 or (self.range and not image.stored)):
-            values = self._scaled(values.astype(np.float32), *(self.range or (0, 65535)))
-        if values.ndim == 3 and self.channels == 1:  # ITU-R BT.601, as Pillow's own grey
-            values = np.asarray(values, np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
-            image = Pixels(values, image.background, (0, 255), aspect=image.aspect)
-        if values.ndim == 2 and not image.prepared:
-            values = self._levels(image, (0.0, 255.0) if colour else self.range)
+        values, source = image.values, self.range
+        if values.ndim == 3:
+            # Whole numbers of a Dataset are dark where they fit 8 bits and others do not.
+            if image.deep or (self.range and not image.stored):
+                values = _scaled(values.astype(np.float32), *(self.range or (0, 65535)))
+            if self.channels == 1:
+                values, source = np.asarray(values, np.float32) @ BT601, (0.0, 255.0)
+                image = replace(image, values=values, stored=source, turned=None)
+        if values.ndim == 2:
+            values = self._levels(image, source)
         if image.background is not None:
             values = np.where(image.background[(...,) + (None,) * (values.ndim - 2)], 0, values)
         made = self._resized(values, image.aspect, Image.Resampling.BICUBIC)
@@ -142,71 +155,58 @@ class Preprocessing:
 
     def clipped(self, image: Pixels) -> int:
         """Return how many pixels of an image lie outside the window or range, cut off there."""
-        if isinstance(self.window, tuple):
-            low, high = self._window_ends(image.turned)
-        elif self.range is not None and image.values.ndim == 3:
-            low, high = self.range
-        else:
+        ends = self.window_ends(image.turned) or (self.range if image.values.ndim == 3 else None)
+        if ends is None or (not image.deep and ends[0] <= 0 and ends[1] >= 255):
             return 0
-        if image.prepared or (image.values.dtype == np.uint8 and low <= 0 and high >= 255):
-            return 0
+        low, high = ends
         outside = (image.values < low) | (image.values > high)
         if image.background is not None:
             outside &= ~image.background[(...,) + (None,) * (outside.ndim - 2)]
         return int(outside.sum())
 
-    def _levels(self, image: Pixels, source: tuple[float, float] | None) -> NDArray[Any]:
-        """Return grey values as 0 … 255; ``source`` is what counts in all images."""
-        values = image.values
-        if self.window == FILE:
-            if values.dtype != np.uint8 and image.stored != (0, 255):
-                raise DataError(
-                    "images are to be shown through each DICOM file's own window, and those of "
-                    "more than 8 bits that are no DICOM have none; leave out like=, or give DICOM."
-                )
-            return values
-        if isinstance(self.window, tuple):
-            low, high = self._window_ends(image.turned)
-        else:
-            low, high = image.percentiles(*self.percentiles)
-            whole = source or (low, high)
-            if high - low < FAINT * (whole[1] - whole[0]):  # sparse, or empty: noise stays noise
-                low, high = whole
-        if values.dtype == np.uint8:  # 256 values are scaled once, not a quarter of a million
-            table = self._scaled(np.arange(256, dtype=np.float32), low, high)
-            levels: NDArray[np.float32] = table[values]
-            return levels
-        return self._scaled(values, low, high)
-
-    @staticmethod
-    def _scaled(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.float32]:
-        scaled: NDArray[np.float32] = (values - low) * np.float32(255 / ((high - low) or 1.0))
-        return np.clip(scaled, 0, 255)
-
-    @property
-    def ends(self) -> tuple[float, float] | None:
-        """What becomes 0 and 255 by a window of numbers; None where there is none."""
-        return self._window_ends() if isinstance(self.window, tuple) else None
-
-    def _window_ends(self, turned: float | None = None) -> tuple[float, float]:
-        assert isinstance(self.window, tuple)
+    def window_ends(self, turned: float | None = None) -> tuple[float, float] | None:
+        """Return what becomes 0 and 255 by a window of numbers; None where there is none."""
+        if not isinstance(self.window, tuple):
+            return None
         center, width = self.window
         if turned is not None:  # of MONOCHROME1 the window is meant in the file's own values
             center = turned - center
         return center - width / 2, center + width / 2
+
+    def _levels(self, image: Pixels, source: tuple[float, float] | None) -> NDArray[Any]:
+        """Return grey values as 0 … 255; ``source`` is what counts in all images."""
+        if self.window == FILE:
+            if image.deep and image.stored != (0, 255):
+                raise DataError(
+                    "images are to be shown through each DICOM file's own window, and those of "
+                    "more than 8 bits that are no DICOM have none; leave out like=, or give DICOM."
+                )
+            return image.values
+        low, high = self.window_ends(image.turned) or image.percentiles(*self.percentiles)
+        if self.window is None:
+            whole = source or (low, high)
+            if high - low < FAINT * (whole[1] - whole[0]):  # sparse, or empty: noise stays noise
+                low, high = whole
+        if image.deep:
+            return _scaled(image.values, low, high)
+        # 256 values are scaled once, not a quarter of a million
+        table = _scaled(np.arange(256, dtype=np.float32), low, high)
+        return np.asarray(table[image.values])
 
     def _resized(
         self, values: NDArray[Any], aspect: float, resample: Image.Resampling
     ) -> NDArray[np.float32]:
         """Return values [H, W] or [H, W, C] as float32 [size, size, C], pixels made square."""
         planes = values[..., None] if values.ndim == 2 else values
-        height, width = planes.shape[:2]
-        if aspect > 1:
-            planes = _plane_by_plane(planes, (width, round(height * aspect)), resample)
-        elif aspect < 1:
-            planes = _plane_by_plane(planes, (round(width / aspect), height), resample)
+        width, height = Pixels(planes, aspect=aspect).shape[::-1]
+        planes = _plane_by_plane(planes, (width, height), resample)
         planes = _square(planes, self.fit)
         return _plane_by_plane(planes, (self.size, self.size), resample)
+
+
+def _scaled(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.float32]:
+    scaled: NDArray[np.float32] = (values - low) * np.float32(255 / ((high - low) or 1.0))
+    return np.clip(scaled, 0, 255)
 
 
 def _plane_by_plane(
@@ -219,19 +219,15 @@ def _plane_by_plane(
         Image.fromarray(np.ascontiguousarray(planes[..., k], np.float32)).resize(size, resample)
         for k in range(planes.shape[2])
     ]
-    return np.stack([np.asarray(one) for one in made], axis=2)
+    return np.stack([np.asarray(plane) for plane in made], axis=2)
 
 
 def _square(planes: NDArray[Any], fit: str) -> NDArray[Any]:
     height, width = planes.shape[:2]
-    if height == width:
-        return planes
+    side = min(height, width) if fit == "crop" else max(height, width)
+    top, left = abs(side - height) // 2, abs(side - width) // 2
     if fit == "crop":
-        side = min(height, width)
-        top, left = (height - side) // 2, (width - side) // 2
         return planes[top : top + side, left : left + side]
-    side = max(height, width)
     full = np.zeros((side, side, planes.shape[2]), planes.dtype)
-    top, left = (side - height) // 2, (side - width) // 2
     full[top : top + height, left : left + width] = planes
     return full

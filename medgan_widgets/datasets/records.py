@@ -1,23 +1,141 @@
-"""What a place holds: files that are opened once, the images in them, what was left out."""
+"""Images as their files hold them, files that are opened once, and what was left out."""
 
 from __future__ import annotations
 
+import pickle
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan_widgets.datasets.pixels import Pixels
 from medgan_widgets.errors import DataError
 from medgan_widgets.seeds import Value
 
-MOST_LISTED = 5
-NOTHING = Pixels(np.zeros((2, 2), np.uint8))  # in place of pixels that wait elsewhere
-IN_MEMORY = 2**29  # bytes of decoded images that wait in memory; more wait in a file
+MAX_LISTED = 5
+IN_MEMORY = 2**29  # bytes of decoded images that are kept in memory; more go to a file
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """One image before any preprocessing: upright, bright where a viewer shows it bright.
+
+    Attributes
+    ----------
+    values
+        Grey: float32 or, of 8 bits, uint8 [H, W], all finite. Colour: uint8 or uint16 [H, W, 3].
+    background
+        bool [H, W], True where nothing was imaged (padding, NaN): it counts in no statistic and
+        is shown black. None where there is no such pixel.
+    stored
+        The lowest and the highest value that the file says it can hold: (0, 4095) for 12 bits.
+        None where it does not say, as for floats, and for 16 bits of which any may be in use.
+    spacing
+        Millimetres from row to row and from column to column, where known.
+    aspect
+        Height of a pixel over its width.
+    unit
+        ``"HU"`` or ``"SUV"``, where a value means the same in every file; else empty.
+    turned
+        Where grey values were turned upright, as of MONOCHROME1: what they and the file's own
+        values sum up to. A window given in the file's values has its center at
+        ``turned - center`` here.
+
+    Examples
+    --------
+    >>> Pixels(np.arange(12, dtype=np.float32).reshape(3, 4), aspect=2.0).shape
+    (6, 4)
+    """
+
+    values: NDArray[Any]
+    background: NDArray[np.bool_] | None = None
+    stored: tuple[float, float] | None = None
+    spacing: tuple[float, float] | None = None
+    aspect: float = 1.0
+    unit: str = ""
+    turned: float | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width once pixels are square."""
+        height, width = self.values.shape[:2]
+        if self.aspect >= 1:
+            return round(height * self.aspect), width
+        return height, round(width / self.aspect)
+
+    @property
+    def inside(self) -> NDArray[Any]:
+        """The values that were imaged, without background, in one row."""
+        values = self.values if self.background is None else self.values[~self.background]
+        return values.reshape(-1)
+
+    @property
+    def deep(self) -> bool:
+        """Whether values go beyond 0 … 255."""
+        return self.values.dtype != np.uint8
+
+    def outline(self) -> Pixels:
+        """Return all but the values and background: views of one number, which take no room."""
+        values = np.broadcast_to(np.zeros((), self.values.dtype), self.values.shape)
+        background = None if self.background is None else np.broadcast_to(True, values.shape[:2])
+        return replace(self, values=values, background=background)
+
+    def percentiles(self, low: float, high: float) -> tuple[float, float]:
+        """Return two percentiles of what was imaged, as `numpy.percentile` interpolates them."""
+        inside = self.inside
+        if self.deep:
+            first, last = np.percentile(inside, (low, high))
+            return float(first), float(last)
+        # For 256 values a histogram gives the same, many times faster than sorting.
+        below = np.cumsum(np.bincount(inside, minlength=256))
+        ranks = np.array([low, high]) / 100 * (len(inside) - 1)
+        lower = np.searchsorted(below, np.floor(ranks), side="right")
+        upper = np.searchsorted(below, np.ceil(ranks), side="right")
+        first, last = lower + (upper - lower) * (ranks - np.floor(ranks))
+        return float(first), float(last)
+
+
+def grey_pixels(
+    values: NDArray[Any], name: str, background: NDArray[np.bool_] | None = None, **facts: Any
+) -> Pixels:
+    """Return numbers [H, W] as a grey image; what is not finite becomes background."""
+    if values.ndim != 2 or min(values.shape) < 2:
+        raise DataError(f"{name} is not one image: its shape is {values.shape}, expected [H, W].")
+    if values.dtype != np.uint8:
+        with np.errstate(over="ignore"):  # beyond float32 is infinite
+            values = np.array(values, np.float32)
+        finite = np.isfinite(values)
+        if not finite.all():
+            background = ~finite if background is None else background | ~finite
+    if background is not None and not background.any():
+        background = None
+    if background is not None:
+        if background.all():
+            raise DataError(f"{name} holds nothing but padding or values that are not finite.")
+        values = np.where(background, values[~background].min(), values)
+    return Pixels(values, background, **facts)
+
+
+def grey_or_colour(values: NDArray[Any], name: str, **facts: Any) -> Pixels:
+    """Return an array [H, W], [H, W, 1] or [H, W, 3] as one image; eight bits stay as they are."""
+    if values.dtype == np.uint8:
+        facts["stored"] = (0.0, 255.0)
+    if values.ndim != 3 or values.shape[2] != 3:
+        return grey_pixels(values[..., 0] if values.shape[2:] == (1,) else values, name, **facts)
+    if min(values.shape) < 2:
+        raise DataError(
+            f"{name} is not one image: its shape is {values.shape}, expected [H, W, 3]."
+        )
+    if values.dtype not in (np.uint8, np.uint16):
+        raise DataError(f"{name} has colours of {values.dtype}; save it with 8 or 16 bits.")
+    return Pixels(np.ascontiguousarray(values), **facts)
+
+
+NO_PIXELS = Pixels(np.zeros((2, 2), np.uint8))
 
 
 @dataclass(frozen=True)
@@ -27,14 +145,13 @@ class ImageRecord:
     Attributes
     ----------
     name
-        The path of its file below the place it was found in, and the frame or slice of it.
+        The path of its file below the data's own path, and the frame or slice of it.
     pixels
-        As its file holds them.
+        As its file holds them; an outline once they are kept in `DecodedImages`.
     labels
         Its classes, factor -> value.
     group
-        What belongs together, a patient for instance; None where nobody said.
-        It may name a person, so it is never shown.
+        What belongs together, a patient for instance. It may name a person, so it is never shown.
     file, sha256
         The file it comes from, and its hash; None for what is in memory.
     side
@@ -44,7 +161,7 @@ class ImageRecord:
     """
 
     name: str
-    pixels: Pixels
+    pixels: Pixels = field(default=NO_PIXELS, repr=False)
     labels: Mapping[str, Value] = field(default_factory=dict)
     group: str | None = field(default=None, repr=False)
     file: Path | None = field(default=None, repr=False)
@@ -65,15 +182,9 @@ class Refused:
 class ImageFile:
     """One file, or one item in memory, before it is opened.
 
-    Attributes
-    ----------
-    name
-        Its path below the place it was found in.
-    read
-        Opens it once and yields its images; of a volume or series only the places asked
-        for, None for all. It raises a DataError where the whole file cannot be used.
-    count
-        Returns how many images it holds, from its header; None where it holds one.
+    ``read`` opens it once and yields its images, of a volume or series only the rows that are
+    given; it raises a DataError where the whole file cannot be used. ``count`` returns how many
+    images it holds; None where it holds one.
     """
 
     name: str
@@ -81,105 +192,81 @@ class ImageFile:
     count: Callable[[], int] | None = None
 
 
-def some_of(files: Sequence[ImageFile], most: int | None, seed: int) -> list[ImageFile]:
+def drawn_files(files: Sequence[ImageFile], most: int | None, seed: int) -> list[ImageFile]:
     """Return files that hold ``most`` images together, drawn by the seed, in their order."""
-    if most is None or (len(files) <= most and all(one.count is None for one in files)):
+    if most is None or (len(files) <= most and all(file.count is None for file in files)):
         return list(files)
     counts = []
-    for one in files:
+    for file in files:
         try:
-            counts.append(1 if one.count is None else one.count())
+            counts.append(1 if file.count is None else file.count())
         except DataError:
             counts.append(1)  # reading it says what is wrong
     owners = np.repeat(np.arange(len(files)), counts)
     if len(owners) <= most:
         return list(files)
     first = np.cumsum([0, *counts])
-    drawn = np.sort(np.random.default_rng(seed).permutation(len(owners))[:most])
     chosen: dict[int, set[int]] = {}
-    for row in drawn.tolist():
+    for row in np.sort(np.random.default_rng(seed).permutation(len(owners))[:most]).tolist():
         chosen.setdefault(int(owners[row]), set()).add(row - int(first[owners[row]]))
-    return [
-        files[place] if files[place].count is None else _only(files[place], rows)
-        for place, rows in chosen.items()
-    ]
+    return [_only(files[owner], rows) for owner, rows in chosen.items()]
 
 
 def _only(file: ImageFile, rows: set[int]) -> ImageFile:
-    return replace(file, read=lambda _: file.read(rows))
+    return file if file.count is None else replace(file, read=lambda _: file.read(rows))
 
 
-class Waiting:
-    """Decoded images that wait until all are seen: in memory, and in a file when they are many.
+class DecodedImages(Sequence[Pixels]):
+    """Decoded images, kept until all are seen: in memory, and in a file when they are many.
 
     The file has no name on any disk that others could open, and ends with the process.
     """
 
     def __init__(self) -> None:
-        self._kept: list[Pixels | tuple[Pixels, int]] = []
-        self._bytes = 0
-        self._file: Any = None
+        self._starts: list[int] = []
+        self._file: Any = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115, see below
+        finalize(self, self._file.close)
 
-    def __del__(self) -> None:
-        if self._file is not None:
-            self._file.close()
-
-    def add(self, pixels: Pixels) -> None:
+    def append(self, pixels: Pixels) -> None:
         """Keep one image."""
-        self._bytes += pixels.values.nbytes
-        if self._bytes <= IN_MEMORY:
-            self._kept.append(pixels)
-            return
-        self._file = self._file or tempfile.TemporaryFile()  # noqa: SIM115, it lives as long as we do
-        start = self._file.seek(0, 2)
-        self._file.write(np.ascontiguousarray(pixels.values).data)
-        if pixels.background is not None:
-            self._file.write(np.packbits(pixels.background).data)
-        # What stays in memory knows the shape alone: a view of one number takes no room.
-        shape, dtype = pixels.values.shape, pixels.values.dtype
-        self._kept.append((replace(pixels, values=np.broadcast_to(np.zeros((), dtype), shape),
-                                   background=None if pixels.background is None
-                                   else np.broadcast_to(np.False_, shape[:2])), start))  # fmt: skip
+        self._file.seek(0, 2)
+        self._starts.append(self._file.tell())
+        pickle.dump(pixels, self._file, protocol=5)
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._starts)
 
-    def __getitem__(self, row: int) -> Pixels:
-        kept = self._kept[row]
-        if isinstance(kept, Pixels):
-            return kept
-        pixels, start = kept
-        self._file.seek(start)
-        values = np.frombuffer(self._file.read(pixels.values.nbytes), pixels.values.dtype)
-        background = pixels.background
-        if background is not None:
-            packed = np.frombuffer(self._file.read(-(-background.size // 8)), np.uint8)
-            background = np.unpackbits(packed, count=background.size).astype(bool)
-            background = background.reshape(pixels.values.shape[:2])
-        return replace(pixels, values=values.reshape(pixels.values.shape), background=background)
+    def __getitem__(self, row: Any) -> Any:
+        self._file.seek(self._starts[row])
+        return pickle.load(self._file)
 
 
-def read_all(files: Iterable[ImageFile], refused: list[Refused]) -> Iterator[ImageRecord]:
-    """Yield the images of files, each opened once; what cannot be read is added to ``refused``."""
+def read_all(
+    files: Iterable[ImageFile], decoded: DecodedImages, refused: list[Refused]
+) -> list[ImageRecord]:
+    """Open each file once, add its pixels to ``decoded`` and what cannot be read to ``refused``."""
+    records = []
     for file in files:
         try:
-            for one in file.read(None):
-                if isinstance(one, Refused):
-                    refused.append(one)
+            for image in file.read(None):
+                if isinstance(image, Refused):
+                    refused.append(image)
                 else:
-                    yield one
+                    decoded.append(image.pixels)
+                    records.append(replace(image, pixels=image.pixels.outline()))
         except DataError as error:
             refused.append(Refused(file.name, str(error)))
+    return records
 
 
 def in_words(refused: Sequence[Refused]) -> str:
     """Return what cannot be used as a sentence, the first few by name."""
-    shown = "; ".join(one.reason.rstrip(".") for one in refused[:MOST_LISTED])
-    more = f"; and {len(refused) - MOST_LISTED} more" if len(refused) > MOST_LISTED else ""
+    shown = "; ".join(file.reason.rstrip(".") for file in refused[:MAX_LISTED])
+    more = f"; and {len(refused) - MAX_LISTED} more" if len(refused) > MAX_LISTED else ""
     return f"{len(refused)} file{'s' * (len(refused) != 1)} cannot be used: {shown}{more}"
 
 
 def first_names(names: Sequence[str]) -> str:
     """Return the first few of some names, and how many more there are."""
-    more = f" and {len(names) - MOST_LISTED:,} more" if len(names) > MOST_LISTED else ""
-    return ", ".join(names[:MOST_LISTED]) + more
+    more = f" and {len(names) - MAX_LISTED:,} more" if len(names) > MAX_LISTED else ""
+    return ", ".join(names[:MAX_LISTED]) + more

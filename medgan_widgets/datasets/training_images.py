@@ -15,13 +15,16 @@ from numpy.typing import NDArray
 from medgan_widgets.datasets.duplicates import Pairs, near_duplicates
 from medgan_widgets.datasets.preprocessing import Preprocessing
 from medgan_widgets.datasets.records import Refused
-from medgan_widgets.datasets.split import NO_GROUP
 from medgan_widgets.errors import DataError
 from medgan_widgets.seeds import Value
 
 if TYPE_CHECKING:
     from medgan_widgets.datasets.summary import Summary
 
+NO_GROUP = (
+    "no group was given, so images of one patient may stand on both sides; pass group= to keep "
+    "patients apart"
+)
 CHUNK = 1024  # images hashed at a time
 CACHE = "images.dat"  # what holds pixels that are larger than memory
 
@@ -184,15 +187,15 @@ class TrainingImages:
         The same images read the same way have the same one on every machine; one
         pixel, class or side that differs gives another.
         """
-        told = {
+        facts = {
             "shape": self.images.shape,
             "dtype": str(self.images.dtype),
-            "factors": {name: [repr(one) for one in some] for name, some in self.factors.items()},
+            "factors": {name: [*map(repr, values)] for name, values in self.factors.items()},
             "names": self.names,
             "sides": self.sides,
             "preprocessing": self.preprocessing.to_dict() if self.preprocessing else None,
         }
-        digest = hashlib.sha256(json.dumps(told).encode())
+        digest = hashlib.sha256(json.dumps(facts).encode())
         for every in (self.images, self.classes):
             for start in range(0, len(every), CHUNK):
                 digest.update(np.ascontiguousarray(every[start : start + CHUNK]).tobytes())
@@ -213,7 +216,9 @@ class TrainingImages:
     def counts(self) -> dict[str, dict[Value, int]]:
         """Return for each factor how many images each value has."""
         totals = iter(self.classes.sum(axis=0).astype(int).tolist())
-        return {name: {one: next(totals) for one in some} for name, some in self.factors.items()}
+        return {
+            name: {value: next(totals) for value in values} for name, values in self.factors.items()
+        }
 
     def class_counts(self) -> list[dict[str, Any]]:
         """Return each combination of classes that there is, and how many images it has."""
@@ -222,8 +227,8 @@ class TrainingImages:
         return [
             {
                 "condition": {
-                    name: some[int(kind[start : start + len(some)].argmax())]
-                    for (name, some), start in zip(self.factors.items(), starts, strict=False)
+                    name: values[int(kind[start : start + len(values)].argmax())]
+                    for (name, values), start in zip(self.factors.items(), starts, strict=False)
                 },
                 "images": int(count),
             }
@@ -237,6 +242,11 @@ class TrainingImages:
         start = sum(len(self.factors[name]) for name in before)
         return self.classes[:, start : start + len(self.factors[factor])]
 
+    def values_of(self, factor: str) -> tuple[Value, ...]:
+        """Return the value of one factor of each image."""
+        values = self.factors[factor]
+        return tuple(values[column] for column in self.one_hot(factor).argmax(axis=1).tolist())
+
     def class_names(self) -> list[str]:
         """Return each image's classes as words, ``""`` where it has none.
 
@@ -247,16 +257,12 @@ class TrainingImages:
         >>> TrainingImages(images, classes, {"tumour": (False, True)}).class_names()
         ['no tumour', 'tumour']
         """
-        words: list[list[str]] = [[] for _ in range(len(self))]
-        for name, some in self.factors.items():
-            for row, place in zip(words, self.one_hot(name).argmax(axis=1), strict=True):
-                row.append(_word(name, some[place]))
-        return [", ".join(row) for row in words]
+        words = [[_word(name, value) for value in self.values_of(name)] for name in self.factors]
+        return [", ".join(row) for row in zip(*words, strict=True)] or [""] * len(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what ``data.json`` of a run holds: counts and marks, no name and no pixel."""
-        groups = {one for one in self.groups if one is not None}
-        low, high = self.intensity or _range(self.images)
+        low, high = self.intensity or (float(self.images.min()), float(self.images.max()))
         return {
             "fingerprint": self.fingerprint,
             "kind": self.source,
@@ -264,11 +270,11 @@ class TrainingImages:
             "count": len(self),
             "train": self.sides.count("train"),
             "test": self.sides.count("test"),
-            "groups": len(groups) or None,
+            "groups": len(set(self.groups) - {None}) or None,
             "group_note": self.group_note,
             "classes": {
-                name: {str(one): count for one, count in some.items()}
-                for name, some in self.counts().items()
+                name: {str(value): count for value, count in counts.items()}
+                for name, counts in self.counts().items()
             },
             "class_counts": self.training.class_counts(),
             "preprocessing": self.preprocessing.to_dict() if self.preprocessing else {},
@@ -283,7 +289,7 @@ class TrainingImages:
 
     def files_jsonl(self) -> str:
         """Return what ``files.jsonl`` of a run holds: one line a file, no names."""
-        return "".join(json.dumps(asdict(one)) + "\n" for one in self.files)
+        return "".join(json.dumps(asdict(file)) + "\n" for file in self.files)
 
     def summary(self) -> Summary:
         """Return what a person should look at before training on these images."""
@@ -292,20 +298,24 @@ class TrainingImages:
         return Summary(self)
 
     def _of_side(self, side: str) -> TrainingImages:
-        rows = np.array([place for place, one in enumerate(self.sides) if one == side], int)
+        rows = np.flatnonzero(np.array(self.sides) == side)
         if len(rows) == len(self):
             return self
         together = len(rows) > 0 and rows[-1] - rows[0] + 1 == len(rows)
         take: Any = slice(int(rows[0]), int(rows[-1]) + 1) if together else rows
+
+        def of_rows(values: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple(values[row] for row in rows) if values else ()
+
         return replace(
             self,
             images=self.images[take],
             classes=self.classes[take],
-            names=_some(self.names, rows),
-            groups=_some(self.groups, rows),
-            sides=_some(self.sides, rows),
-            mask_readers=_some(self.mask_readers, rows) if self.mask_readers else (),
-            files=tuple(one for one in self.files if one.side == side),
+            names=of_rows(self.names),
+            groups=of_rows(self.groups),
+            sides=of_rows(self.sides),
+            mask_readers=of_rows(self.mask_readers),
+            files=tuple(file for file in self.files if file.side == side),
         )
 
 
@@ -314,11 +324,3 @@ def _word(name: str, value: Value) -> str:
     if isinstance(value, bool):
         return name if value else f"no {name}"
     return value if isinstance(value, str) else f"{name} {value}"
-
-
-def _some(every: tuple[Any, ...], rows: NDArray[np.int_]) -> tuple[Any, ...]:
-    return tuple(every[place] for place in rows)
-
-
-def _range(images: NDArray[Any]) -> tuple[float, float]:
-    return (float(images.min()), float(images.max())) if images.size else (0.0, 0.0)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from medgan_widgets.datasets.files_below import files_of, images_among
-from medgan_widgets.datasets.memory import images_of_array, images_of_dataset
-from medgan_widgets.datasets.npz import images_of_npz
+from medgan_widgets.datasets.arrays import images_of_array, images_of_dataset
+from medgan_widgets.datasets.folder import Folder
 from medgan_widgets.datasets.phantom import HELD_OUT, phantom_named, read_phantoms
-from medgan_widgets.datasets.preprocessing import FILE, Preprocessing
-from medgan_widgets.datasets.reading import AS_PIXELS, Reading, images_from
+from medgan_widgets.datasets.prepare import AS_PIXELS, ReadOptions, images_from
 from medgan_widgets.datasets.training_images import TrainingImages
-from medgan_widgets.errors import DataError, RequestError
+from medgan_widgets.errors import DataError
 
 
 def read_images(
@@ -124,94 +121,32 @@ def read_images(
     >>> data.factors
     {'class': (0, 1)}
     """
+    options = ReadOptions(**{name: value for name, value in locals().items() if name != "data"})
     if isinstance(data, TrainingImages):
         return data
-    prepared = like_of(like)
-    if prepared is not None:
-        chosen = {"size": size, "window": window, "percentiles": percentiles,
-                  "channels": channels, "plane": plane}  # fmt: skip
-        if doubled := [name for name, value in chosen.items() if value is not None]:
-            raise RequestError(
-                f"like= says how images are prepared; leave out {', '.join(doubled)}= or like=."
-            )
-        plane = prepared.plane
-    if isinstance(window, str) and window != FILE:
-        raise DataError(f"window must be (center, width) or 'file', got {window!r}.")
-    reading = Reading(
-        size, window if isinstance(window, str) else _two(window, "window"),
-        _two(percentiles, "percentiles"), fit, channels, plane, test, split, seed,
-        skip_unreadable, most, prepared, None if cache is None else Path(cache),
-    )  # fmt: skip
     if phantom := phantom_named(data):
         if group is not None or split is not None or table is not None:
             raise DataError("phantoms are no patients: leave out group=, split= and table=.")
-        if prepared is not None:
-            size = prepared.size
-        held = HELD_OUT if test else 0
-        return read_phantoms(phantom, size=size, most=most, held_out=held, labels=labels)
+        side = options.like.size if options.like else size
+        held_out = HELD_OUT if test else 0
+        return read_phantoms(phantom, size=side, most=most, held_out=held_out, labels=labels)
     if isinstance(data, str) and not data.strip():
         raise DataError("data is empty; give the path of a folder or file.")
     if isinstance(data, (str, Path)):
-        return _of_path(Path(data).expanduser(), reading, kind, labels, group, table)
+        return Folder(Path(data).expanduser(), options).read()
     if table is not None or kind is not None:
         raise DataError("table= and kind= are for files; leave them out for images in memory.")
-    return _of_memory(data, reading, labels, group)
-
-
-def like_of(like: Any) -> Preprocessing | None:
-    """Return the preprocessing that a card, images or a mapping carry; None where not known.
-
-    Raises
-    ------
-    RequestError
-        For what carries none by its kind.
-    """
-    if like is None or isinstance(like, Preprocessing):
-        return like
-    if not isinstance(like, Mapping) and not hasattr(like, "preprocessing"):
-        raise RequestError(
-            f"like must be a model's card, TrainingImages or a Preprocessing, got {like!r:.60}."
-        )
-    kept = like if isinstance(like, Mapping) else like.preprocessing
-    return Preprocessing.from_dict(kept) if isinstance(kept, Mapping) and kept else kept or None
-
-
-def _of_path(
-    place: Path, reading: Reading, kind: str | None, labels: Any, group: Any, table: Any
-) -> TrainingImages:
-    below = files_of(place, labels=labels, group=group, table=table, kind=kind, reading=reading)
-    if below.source != "npz":
-        return below.read()
-    arrays = [below.listing.files[name] for name in images_among(below.listing, "npz")]
-    if len(arrays) != 1:
-        raise DataError(f"{place} holds {len(arrays)} files of arrays; give the path of one.")
-    files = list(images_of_npz(arrays[0], labels=labels, group=group))
-    return images_from(files, reading, source="npz")
-
-
-def _of_memory(data: Any, reading: Reading, labels: Any, group: Any) -> TrainingImages:
-    window = reading.window if reading.like is None else reading.like.window
-    if window == FILE:
+    if options.own_window:
         raise DataError("window='file' is for DICOM; images in memory have no window of their own.")
-    raw = window not in (None, AS_PIXELS)
-    reading = replace(reading, as_pixels=not raw)
+    known_window = options.like.window if options.like else options.window
+    raw = known_window not in (None, AS_PIXELS)  # values that a window is to be laid on
     if isinstance(data, np.ndarray):
-        files = list(images_of_array(data, labels=labels, group=group))
-        return images_from(files, reading, source="array")
+        files = images_of_array(data, labels, group)
+        return images_from(files, options, "array", as_pixels=not raw)
     if not hasattr(data, "__getitem__"):
         raise DataError(
             "data must be a phantom's kind, a path, an array, a Dataset or TrainingImages, got "
             f"{type(data).__name__}."
         )
-    files = list(images_of_dataset(data, labels=labels, group=group, raw=raw))
-    return images_from(files, reading, source="dataset")
-
-
-def _two(values: Sequence[float] | None, name: str) -> tuple[float, float] | None:
-    if values is None:
-        return None
-    try:
-        first, second = (float(one) for one in values)
-    except (TypeError, ValueError):
-        raise DataError(f"{name} must be two numbers, got {values!r}.") from None
-    return first, second
+    files = images_of_dataset(data, labels, group, raw)
+    return images_from(files, options, "dataset", as_pixels=not raw)
