@@ -8,19 +8,17 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
-from PIL import Image
 
 from medgan_widgets.datasets import read_images
 from medgan_widgets.datasets.listing import (
     Listing,
-    kind_of,
     list_files,
 )
 from medgan_widgets.datasets.naming import FolderLabels, folder_labels, own_split
 from medgan_widgets.datasets.table import class_of_item, one_kind, read_table
 from medgan_widgets.errors import DataError, RequestError
 from medgan_widgets.seeds import labels_from_seeds
-from tests.made_data import noise, save
+from tests.made_data import noise
 
 
 def listed(root: Path, *names: str) -> Listing:
@@ -120,12 +118,6 @@ def test_masks_are_known_by_the_image_beside_them(tmp_path, layout):
     assert set(found.files) == {*images, *masks}, "they can still be asked for"
 
 
-def test_masks_of_another_kind_do_not_ask_which_kind_is_meant(tmp_path):
-    assert kind_of(listed(tmp_path, "x.nii.gz", "x_mask.png")) == "nifti"
-    with pytest.raises(DataError, match="NIfTI"):
-        kind_of(listed(tmp_path, "other.png"))
-
-
 def test_people_with_and_without_face_masks_are_images(tmp_path):
     names = [f"{kind}/{n}.png" for kind in ("mask", "no_mask") for n in range(3)]
     found = listed(tmp_path, *names, "0.png")
@@ -220,29 +212,9 @@ def test_patients_are_no_classes_and_are_not_named(names):
     assert not any(word in str(caught.value) for word in ("Miller", "OAS1", "patient0"))
 
 
-def test_folders_of_patients_below_classes_stay_together_when_read(tmp_path):
-    for name in tree(["COVID", "Healthy"], [f"C-Miller-{n}" for n in range(4)], images=2):
-        save(tmp_path / name, noise(len(name)))
-    save(tmp_path / "logo.png", noise(1))
-    images = read_images(tmp_path, labels="folder")
-    assert images.factors == {"class": ("COVID", "Healthy")}
-    assert (len(images), len(set(images.groups))) == (16, 8)
-
-
 # ---------------------------------------------------------------- tables
 
 FILES = [f"{n}.png" for n in range(6)]
-
-
-@pytest.mark.parametrize(
-    "way", ["C:\\data\\{}.png", "/other/place/{}.png", "{}.PNG", "{}", "{}.jpg"]
-)
-def test_a_table_of_another_computer_fits_when_each_name_fits_one_file(way):
-    rows = [{"image": way.format(n), "label": n} for n in range(8)]
-    table = read_table(Path("x"), rows).fitted(FILES)
-    assert [table.rows[name]["label"] for name in FILES] == list(range(6))
-    assert any(note.startswith("6 files are called otherwise") for note in table.notes)
-    assert any("2 of the 8 files" in note for note in table.notes)
 
 
 def test_names_that_could_be_two_files_are_not_guessed():
@@ -261,21 +233,6 @@ def test_what_a_table_and_a_folder_lack_is_counted_both_ways():
     missing, unnamed = table.fitted(FILES).notes
     assert missing.endswith("are missing: 7.png.")
     assert unnamed.endswith("and are left out: 1.png, 2.png, 3.png, 4.png, 5.png.")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "sep=;\nfile_name;label\n{};1.0\n{};0\n",
-        "\ufefffile_name, label\n{}, 1\n{}, 0.0\n",
-        "Filename\tlabel\n{}\t1\n{}\t0\n",
-    ],
-)
-def test_tables_as_people_save_them(tmp_path, text):
-    for name in FILES[:2]:
-        save(tmp_path / name, noise(0))
-    (tmp_path / "metadata.csv").write_text(text.format(*FILES), encoding="utf-8")
-    assert read_images(tmp_path, labels="label", test=0).factors == {"label": (0, 1)}
 
 
 def test_two_columns_of_names_are_asked_about():
@@ -313,26 +270,12 @@ def test_a_label_is_one_class_or_its_findings():
     assert class_of_item([0, 1, 0, 1], "item 0") == "1+3"
 
 
-@pytest.mark.parametrize(
-    "mask", [np.zeros((1, 8, 8), np.uint8), [[0, 1], [1, 0]], Image.new("L", (8, 8)), [0] * 900]
-)
-def test_a_mask_is_no_class(mask):
-    with pytest.raises(DataError, match=r"item 3 has a mask.* no class, labels=False leaves it"):
-        class_of_item(mask, "item 3")
-
-
 def test_masks_in_a_file_of_arrays_are_no_classes(tmp_path):
     images = np.stack([noise(n) for n in range(4)])
     np.savez(tmp_path / "a.npz", images=images, labels=images > 99)
     with pytest.raises(DataError, match="a mask is no class"):
         read_images(tmp_path / "a.npz", test=0)
     assert len(read_images(tmp_path / "a.npz", labels=False, test=0)) == 4
-
-
-@pytest.mark.parametrize("label", [[0.2, 0.8], [3, 1, 2], ["a", "b"]])
-def test_soft_labels_are_no_class(label):
-    with pytest.raises(DataError, match="expected one class, or 0 and 1 for each finding"):
-        class_of_item(label, "item 0")
 
 
 def test_a_measure_is_no_class_but_half_grades_are():

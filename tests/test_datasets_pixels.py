@@ -5,9 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import shutil
-import struct
 import subprocess
-import zlib
 from pathlib import Path
 
 import cv2
@@ -26,7 +24,7 @@ from medgan_widgets.datasets.dicom import check_keyword, open_dicom
 from medgan_widgets.datasets.nifti import open_nifti
 from medgan_widgets.datasets.pictures import decode_picture, pixels_of_pillow
 from medgan_widgets.errors import DataError
-from tests.made_data import RAMP, save_dicom
+from tests.made_data import RAMP, png16, save_dicom
 
 WIDE = np.arange(64, dtype=np.uint16).reshape(8, 8) * 65  # 0 … 4095, in 16 bits
 LYING = Image.Exif()
@@ -45,21 +43,6 @@ def tiff(*arrays: np.ndarray, photometric: str = "minisblack", **more) -> bytes:
         for at, one in enumerate(arrays):
             writer.write(one, photometric=photometric, subfiletype=int(at > 0), **more)
     return file.getvalue()
-
-
-def png16(samples: np.ndarray, colour_type: int, *chunks: bytes) -> bytes:
-    """A PNG of 16 bits a sample, which Pillow does not write in colour or with alpha."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        check = struct.pack(">I", zlib.crc32(kind + content))
-        return struct.pack(">I", len(content)) + kind + content + check
-
-    height, width = samples.shape[:2]
-    head = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
-    parts = [(b"IHDR", head), *((one[:4], one[4:]) for one in chunks)]
-    parts += [(b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*one) for one in parts)
 
 
 def values(data: bytes, name: str = "a") -> np.ndarray:

@@ -76,18 +76,13 @@ def nifti(folder: Path) -> None:
 
 SOURCES: list[tuple[str, Callable[[Path], None], dict]] = [
     ("grey PNG", png, {}),
-    ("grey PNG, percentiles", png, {"percentiles": (2, 98), "size": 16}),
     ("grey PNG, window", png, {"window": (90, 120)}),
     ("colour PNG", rgb, {}),
     ("colour PNG in grey", rgb, {"channels": 1, "fit": "crop"}),
-    ("not square", lambda folder: png(folder, shape=(32, 56)), {}),
     ("not square, cropped", lambda folder: png(folder, shape=(56, 32)), {"fit": "crop"}),
-    ("12-bit DICOM", dicom, {"fit": "crop"}),
     ("12-bit DICOM, its window", dicom, {"window": "file"}),
     ("DICOM in HU", hounsfield, {}),
-    ("DICOM in HU, window", hounsfield, {"window": (40, 400)}),
     ("DICOM in HU, its window", hounsfield, {"window": "file", "fit": "crop"}),
-    ("NIfTI", nifti, {}),
     ("NIfTI, cut sagittally", nifti, {"plane": "sagittal", "percentiles": (1, 99)}),
 ]
 
@@ -315,7 +310,7 @@ def test_sixteen_bits_mean_the_same_wherever_they_come_from(tmp_path, make):
     assert "2 pixels cut off" in str(images.summary())
 
 
-@pytest.mark.parametrize("make", DEEP)
+@pytest.mark.parametrize("make", [as_tiff, as_npz, as_array, as_pillow])
 def test_sixteen_bits_are_judged_the_same_wherever_they_come_from(tmp_path, make):
     shown = np.rint(np.minimum(as_array(tmp_path) / 4000 * 255, 255)).astype(np.uint8)
     source = make(tmp_path / "deep")
