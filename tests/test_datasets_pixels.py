@@ -404,7 +404,7 @@ def test_reports_are_no_images_and_keywords_are_text(tmp_path):
     said = [file.keyword(one) for one in ("PatientID", "ImageType", "StudyDescription", "KVP")]
     assert said == ["007", "A\\B", None, None]
     assert file.count == 1
-    for keyword in ("PatientID", "StudyDate", "Modalty"):
+    for keyword in ("PatientID", "StudyDate"):
         with pytest.raises(DataError, match=keyword):
             check_keyword(keyword)
     check_keyword("Modality")

@@ -40,34 +40,25 @@ def images_of_arrays(path: Path, labels: Any, group: Any) -> list[ImageFile]:
     """
     if path.suffix.lower() == ".npy":
         if labels not in (None, False) or group is not None:
-            raise DataError(
-                f"{path.name} holds one array and no classes; save them beside it as an .npz file "
-                "with images and labels."
-            )
-        images = _loaded(path, lambda: np.load(path, mmap_mode="r"))
-        _check_shape(path.name, images)
-        sha256 = file_sha256(path)
-        return [
-            _image_file(images, row, ImageRecord(f"image#{row}", file=path, sha256=sha256))
-            for row in range(len(images))
-        ]
-    with _loaded(path, lambda: zipfile.ZipFile(path)) as archive:
-        names = {name.removesuffix(".npy") for name in archive.namelist()}
-    parts = [part for part in SIDES if f"{part}_images" in names]
-    if not parts and "images" not in names:
-        raise DataError(f"{path.name} has no array train_images or images.")
+            raise DataError(f"{path.name} has no classes; save an .npz file of images and labels.")
+        names, parts = set(), []
+    else:
+        with _loaded(path, lambda: zipfile.ZipFile(path)) as archive:
+            names = {name.removesuffix(".npy") for name in archive.namelist()}
+        parts = [part for part in SIDES if f"{part}_images" in names]
+        if not parts and "images" not in names:
+            raise DataError(f"{path.name} has no array train_images or images.")
     sha256 = file_sha256(path)
     own_sides = "train" in parts and len(parts) > 1
     files = []
-    for part in parts or ["images"]:
+    for part in parts or ["images" if names else "image"]:
         prefix = f"{part}_" if parts else ""
         images = _unpacked(path, f"{prefix}images")
         _check_shape(path.name, images)
         classes = _classes(path, prefix, names, labels, len(images))
         groups = [None] * len(images)
         if group is not None:
-            why = "say what belongs together"
-            groups = _column(path, f"{prefix}{group}", names, len(images), why).ravel().tolist()
+            groups = _column(path, f"{prefix}{group}", names, len(images)).ravel().tolist()
         for row, together in enumerate(groups):
             name = f"{part}#{row}"
             known = {key: class_of_item(values[row], name) for key, values in classes.items()}
@@ -101,6 +92,8 @@ def _unpacked(path: Path, name: str) -> NDArray[Any]:
     """Return an array that may exceed memory: unpacked into a file that goes when it does."""
 
     def load() -> NDArray[Any]:
+        if path.suffix.lower() == ".npy":
+            return np.load(path, "r")
         folder = tempfile.TemporaryDirectory(prefix="medgan_array_")
         with zipfile.ZipFile(path) as archive:
             array: NDArray[Any] = np.load(archive.extract(f"{name}.npy", folder.name), "r")
@@ -113,22 +106,15 @@ def _unpacked(path: Path, name: str) -> NDArray[Any]:
 
 def _check_shape(name: str, images: NDArray[Any]) -> None:
     shape, dtype = images.shape, images.dtype
+    what = f"{name} must hold [N, H, W] or [N, H, W, 3], got {dtype} {shape}"
     if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3)):
-        raise DataError(
-            f"{name} must hold [N, H, W] or [N, H, W, 3], got {shape}; "
-            "volumes are not images: take slices."
-        )
+        raise DataError(f"{what}; volumes are not images: take slices.")
     if len(shape) == 3 and (shape[2] <= 4 or shape[0] == shape[1] > 2 * shape[2]):
-        raise DataError(
-            f"{name} of shape {shape} has its images along the last axis, or is one colour image; "
-            "expected [N, H, W] or [1, H, W, 3]: np.moveaxis(array, -1, 0) turns it."
-        )
+        raise DataError(f"{what}; if images lie along the last axis, np.moveaxis(array, -1, 0).")
     if dtype.kind not in "buif":
-        raise DataError(f"{name} must hold numbers, got {dtype}.")
+        raise DataError(f"{what}, which are no numbers.")
     if len(shape) == 4 and shape[3] == 3 and dtype not in (np.uint8, np.uint16):
-        raise DataError(
-            f"{name} holds colour images of {dtype}; expected uint8 or uint16, scale them first."
-        )
+        raise DataError(f"{what}; colours must be uint8 or uint16, scale them first.")
 
 
 def _classes(
@@ -138,20 +124,18 @@ def _classes(
     array = labels if isinstance(labels, str) else "labels"
     if labels is False or (labels is None and f"{prefix}{array}" not in names):
         return {}
-    every = _column(path, f"{prefix}{array}", names, count, "take classes from")
+    every = _column(path, f"{prefix}{array}", names, count)
     if isinstance(labels, int) and not isinstance(labels, bool):
         every = every.reshape(count, -1)
         if not 0 <= labels < every.shape[1]:
-            raise DataError(
-                f"labels={labels} is no column of {prefix}{array}, which has {every.shape[1]}."
-            )
+            raise DataError(f"labels={labels} is none of the {every.shape[1]} columns of {array}.")
         every = every[:, labels : labels + 1]
     return {"class" if array == "labels" else array: every}
 
 
-def _column(path: Path, name: str, names: set[str], count: int, why: str) -> NDArray[Any]:
+def _column(path: Path, name: str, names: set[str], count: int) -> NDArray[Any]:
     if name not in names:
-        raise DataError(f"{path.name} has no array {name} to {why}.")
+        raise DataError(f"{path.name} has no array {name}; it has: {', '.join(sorted(names))}.")
     with _loaded(path, lambda: np.load(path)) as arrays:
         every = np.atleast_1d(_loaded(path, lambda: arrays[name]))
     if len(every) != count:
@@ -184,9 +168,7 @@ def images_of_dataset(dataset: Any, labels: Any, group: Any, raw: bool) -> list[
     try:
         count = len(dataset)
     except TypeError:
-        raise DataError(
-            "a Dataset must say how many images it has (__len__); a stream cannot be split."
-        ) from None
+        raise DataError("a Dataset must say how many images it has, by __len__.") from None
     in_items = labels is None or isinstance(labels, (int, str))
     key = 1 if labels is None or not in_items else labels
 
@@ -196,9 +178,8 @@ def images_of_dataset(dataset: Any, labels: Any, group: Any, raw: bool) -> list[
         except DataError:
             raise
         except Exception as error:  # it is the person's own code
-            raise DataError(
-                f"item {row} of the Dataset cannot be read ({type(error).__name__}: {error})."
-            ) from error
+            why = f"{type(error).__name__}: {error}"
+            raise DataError(f"item {row} of the Dataset cannot be read ({why}).") from error
         image, label = _parts(item, row, key)
         if not in_items or labels is False:
             label = None
@@ -235,8 +216,7 @@ def _by_row(what: str, values: Any, count: int) -> Callable[[int], Value] | None
     if not callable(values):
         if isinstance(values, str) or not hasattr(values, "__len__"):
             raise DataError(
-                f"{what}= of images in memory must be a function of the index or one value an "
-                f"image, got {values!r}."
+                f"{what}= must be one value an image, or a function of the index; got {values!r}."
             )
         if len(values) != count:
             raise DataError(f"{what}= has {len(values)} values for {count} images.")
@@ -245,9 +225,8 @@ def _by_row(what: str, values: Any, count: int) -> Callable[[int], Value] | None
         try:
             value = values(row) if callable(values) else values[row]
         except Exception as error:  # it is the person's own code
-            raise DataError(
-                f"{what}= fails for image {row} ({type(error).__name__}: {error})."
-            ) from error
+            why = f"{type(error).__name__}: {error}"
+            raise DataError(f"{what}= fails for image {row} ({why}).") from error
         return _known(class_of_item(value, f"image {row}"), f"image {row}")
 
     return value_of
@@ -289,10 +268,7 @@ def _pixels_of(item: Any, name: str, raw: bool) -> Pixels:
         last = item.shape[2] in (1, 3) and not (tensor and item.shape[0] in (1, 3))
         item = item if last else np.moveaxis(item, 0, 2)
         if item.shape[2] not in (1, 3):
-            raise DataError(
-                f"{name} has the shape {item.shape}; expected [H, W], or 1 or 3 channels: of a "
-                "volume take slices."
-            )
+            raise DataError(f"{name} has the shape {item.shape}; of a volume take slices.")
     if item.ndim not in (2, 3):
         raise DataError(f"{name} has the shape {item.shape}; expected [H, W] or [C, H, W].")
     if raw and (item.ndim == 2 or item.shape[2] == 1):

@@ -80,9 +80,7 @@ class Folder:
         self.options = options
         if self.source == "npz":
             if options.table is not None:
-                raise DataError(
-                    "table= is for folders; an npz file holds its own classes and groups."
-                )
+                raise DataError("an npz file holds its own classes and groups; leave out table=.")
             return
         labels, group = None if options.labels is False else options.labels, options.group
         if options.window == FILE and self.source != "dicom":
@@ -129,13 +127,13 @@ class Folder:
         for what, name in given.items():
             if name in (None, FOLDER) or self.table.has(str(name)):
                 continue
-            if what == "labels":
-                check_keyword(str(name))
-            elif not is_keyword(str(name)):
+            if not is_keyword(str(name)):
                 raise DataError(
                     f"{name!r} is neither a DICOM keyword nor a column of {self.table.name}; "
                     "write a keyword as in 'Modality', or give a table."
                 )
+            if what == "labels":
+                check_keyword(str(name))
             self.keywords[what] = str(name)
 
     def files(self) -> list[ImageFile]:
@@ -148,9 +146,7 @@ class Folder:
         if self.source == "npz":
             arrays = self.listing.images("npz")
             if len(arrays) != 1:
-                raise DataError(
-                    f"the folder holds {len(arrays)} files of arrays; give the path of one."
-                )
+                raise DataError(f"there are {len(arrays)} files of arrays; give the path of one.")
             path = self.listing.files[arrays[0]]
             files = images_of_arrays(path, options.labels, options.group)
             return images_from(files, options, "npz")

@@ -39,8 +39,8 @@ def patient_key() -> bytes:
             key = path.read_bytes()
     except (OSError, filelock.Timeout) as error:
         raise SaveError(
-            f"the key of patients' hashes cannot be kept in {path.parent} ({error}); set "
-            "MEDGAN_HOME to a folder that can be written."
+            f"the key of patients' hashes cannot be kept ({error}); set MEDGAN_HOME to a folder "
+            "that can be written."
         ) from error
     if len(key) != BYTES:
         raise DataError(

@@ -89,10 +89,8 @@ class ReadOptions:
         size = None if self.size is None else whole_number(self.size, "size", 1, 2**20)
         if size is not None and (size & (size - 1) or not SMALLEST <= size <= LARGEST):
             near = 2 ** max(4, min(9, size.bit_length() - 1))
-            raise DataError(
-                f"size must be a power of two from {SMALLEST} to {LARGEST}, got {size}; choose "
-                f"{near} or {2 * near}."
-            )
+            allowed = f"a power of two from {SMALLEST} to {LARGEST}"
+            raise DataError(f"size must be {allowed}, got {size}; choose {near} or {2 * near}.")
         if not 0 <= self.test < 1:
             raise DataError(f"test must be a share from 0 to below 1, got {self.test}.")
         if self.most is not None:

@@ -178,8 +178,8 @@ class Preprocessing:
         if self.window == FILE:
             if image.deep and image.stored != (0, 255):
                 raise DataError(
-                    "images are to be shown through each DICOM file's own window, and those of "
-                    "more than 8 bits that are no DICOM have none; leave out like=, or give DICOM."
+                    "only DICOM files have an own window, through which images are to be shown; "
+                    "leave out like=, or give DICOM."
                 )
             return image.values
         low, high = self.window_ends(image.turned) or image.percentiles(*self.percentiles)

@@ -127,9 +127,7 @@ def grey_or_colour(values: NDArray[Any], name: str, **facts: Any) -> Pixels:
     if values.ndim != 3 or values.shape[2] != 3:
         return grey_pixels(values[..., 0] if values.shape[2:] == (1,) else values, name, **facts)
     if min(values.shape) < 2:
-        raise DataError(
-            f"{name} is not one image: its shape is {values.shape}, expected [H, W, 3]."
-        )
+        raise DataError(f"{name} is not one image: its shape is {values.shape}.")
     if values.dtype not in (np.uint8, np.uint16):
         raise DataError(f"{name} has colours of {values.dtype}; save it with 8 or 16 bits.")
     return Pixels(np.ascontiguousarray(values), **facts)

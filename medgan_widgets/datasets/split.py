@@ -8,7 +8,7 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from medgan_widgets.datasets.records import MAX_LISTED, ImageRecord
+from medgan_widgets.datasets.records import ImageRecord, first_names
 from medgan_widgets.errors import DataError
 from medgan_widgets.files import write_whole
 
@@ -46,10 +46,7 @@ def drawn_split(
     groups = {record.group or record.name for record in records}
     places = {group: _between_0_and_1(group, seed) for group in groups}
     if len(places) < 2:
-        raise DataError(
-            f"{len(places)} group{'s' * (len(places) != 1)} cannot be split in two with "
-            f"test={test:g}; give more patients, or test=0 to hold none back."
-        )
+        raise DataError("1 group cannot be split in two; give more patients, or test=0.")
     judging = {group for group, at in places.items() if at < test}
     if not judging:
         judging = {min(places, key=places.__getitem__)}
@@ -67,10 +64,9 @@ def _shared_split(records: Sequence[ImageRecord], path: str | Path) -> dict[str,
     known = read_split(Path(path).expanduser())
     new = [record.name for record in records if record.name not in known]
     if new:
-        shown = ", ".join(new[:MAX_LISTED]) + (" …" if len(new) > MAX_LISTED else "")
         raise DataError(
-            f"{len(new)} of {len(records)} images are not in the split of {path}: {shown}; give "
-            "the same images, or draw a split anew."
+            f"{len(new)} of {len(records)} images are not in the split of {path}: "
+            f"{first_names(new)}; give the same images, or draw a split anew."
         )
     return {record.name: known[record.name] for record in records}
 

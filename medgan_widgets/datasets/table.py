@@ -20,7 +20,7 @@ from PIL import Image
 
 from medgan_widgets.datasets.listing import TABLES, stem_of
 from medgan_widgets.datasets.naming import folder_labels, folders_of
-from medgan_widgets.datasets.records import MAX_LISTED, ImageRecord, Refused, first_names
+from medgan_widgets.datasets.records import ImageRecord, Refused, first_names
 from medgan_widgets.errors import DataError
 from medgan_widgets.seeds import Value, number_of, one_hot
 
@@ -108,10 +108,9 @@ class Table:
         meant = {n: some[0] for n, some in best.items() if len(some) == 1 and taken[some[0]] == 1}
         several = any(len(some) > 1 for some in best.values())
         if left and files and nothing_fits and not meant and not several:
-            shown = ", ".join(files[:MAX_LISTED]) + " …" * (len(files) > MAX_LISTED)
             raise DataError(
                 f"none of the {len(left)} files that {self.name} names is here, e.g. {left[0]}, "
-                f"but these are: {shown}; mend the names in the table, or the folder."
+                f"but these are: {first_names(files)}; mend the names in the table, or the folder."
             )
         return meant
 
@@ -134,9 +133,7 @@ def read_table(root: Path, table: Any, columns: Sequence[str | None] = ()) -> Ta
     path = Path(table).expanduser()
     rows = _rows(path)
     if not rows:
-        raise DataError(
-            f"{path} has no rows; give one for each image, with a column {FILE_NAME!r}."
-        )
+        raise DataError(f"{path} has no rows; give one for each image.")
     return Table(path.name, _by_name(str(path), rows))
 
 
@@ -144,9 +141,7 @@ def _rows(path: Path) -> list[Mapping[str, Any]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is not UTF-8 text (byte {error.start}); save it again as UTF-8."
-        ) from None
+        raise DataError(f"{path} is not UTF-8 text (byte {error.start}); save it so.") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read as a table ({error.strerror}).") from error
     try:
@@ -171,10 +166,7 @@ def _by_name(where: str, rows: list[Any]) -> dict[str, Mapping[str, Any]]:
         name = None
         if isinstance(row, Mapping):
             if any(row.get(None) or ()):
-                raise DataError(
-                    f"{where} has more cells in row {number} than columns; put a cell with a "
-                    "comma in it in quotes."
-                )
+                raise DataError(f"{where} has more cells in row {number} than columns; use quotes.")
             row = {str(key).strip(): value for key, value in row.items() if key is not None}
             name = row.get(FILE_NAME if FILE_NAME in row else _name_column(where, tuple(row)))
             name = plain_value(str(name) if isinstance(name, PurePath) else name)
@@ -191,10 +183,8 @@ def _by_name(where: str, rows: list[Any]) -> dict[str, Mapping[str, Any]]:
 def _name_column(where: str, columns: tuple[str, ...]) -> str:
     matching = [name for name in columns if re.sub(r"[\W_]", "", name).lower() in FILE_NAMES]
     if len(matching) > 1:
-        raise DataError(
-            f"{where} has several columns that may name the files ({', '.join(matching)}); call "
-            f"the right one {FILE_NAME!r}."
-        )
+        both = ", ".join(matching)
+        raise DataError(f"{where} has several columns that may name the files ({both}).")
     return "".join(matching)
 
 
@@ -346,14 +336,13 @@ def class_of_item(value: Any, name: str) -> Value | None:
         every = np.array(value, dtype=object if text else None)
         if sum(side > 1 for side in every.shape) > 1 or every.size > MAX_CLASSES:
             raise DataError(
-                f"{name} has a mask of the shape {every.shape} as its label; a mask is no class, "
-                "labels=False leaves it."
+                f"{name} has a mask as its label; a mask is no class, labels=False leaves it."
             )
         if every.size > 1:
             if every.dtype.kind not in "buif" or not np.isin(every, (0, 1)).all():
                 raise DataError(
-                    f"{name} has {every.size} values as its label, {value}; expected one class, or "
-                    "0 and 1 for each finding: take the likeliest, or labels=False."
+                    f"the label of {name} is {value}; expected one class, or 0 and 1 for each "
+                    "finding: take the likeliest, or labels=False."
                 )
             return "+".join(map(str, np.flatnonzero(every))) or "none"
         value = every.item() if every.size else None
@@ -395,15 +384,11 @@ def _check_each_is_learned(
     name: str, values: Sequence[Value], sides: Sequence[str], table_classes: Iterable[str]
 ) -> None:
     if empty := sorted(set(table_classes) - {str(value) for value in values}):
-        raise DataError(
-            f"{name} {empty[0]!r} is in the table, but none of its images is here; add them, or "
-            "take it out of the table."
-        )
+        raise DataError(f"{name} {empty[0]!r} is in the table, but none of its images is here.")
     learned = {value for value, side in zip(values, sides, strict=True) if side == "train"}
     if lost := sorted({str(value) for value in set(values) - learned}):
         raise DataError(
-            f"{name} {lost[0]!r} has only held-out images, so nothing can learn it; give more of "
-            "it, another seed, or a smaller test."
+            f"{name} {lost[0]!r} has only held-out images; give more of it, or another seed."
         )
 
 
@@ -413,12 +398,8 @@ def _check_no_measure(name: str, values: Sequence[Value], count: int) -> None:
     many = len(values) > MAX_FRACTIONS or 2 * len(values) > count
     if fractions and None not in numbers and many:
         raise DataError(
-            f"{name} is a measure ({len(values)} different values in {count} images, such as "
-            f"{fractions[0]:g}), no class; put ranges of it together in a table, or leave it out "
-            "with labels=False."
+            f"{name} is a measure, such as {fractions[0]:g}, no class; put ranges of it together "
+            "in a table, or leave it out with labels=False."
         )
     if len(values) > MAX_CLASSES:
-        raise DataError(
-            f"{name} has {len(values)} different values, at most {MAX_CLASSES} can be "
-            "classes; choose another, or put values together in a table."
-        )
+        raise DataError(f"{name} has {len(values)} different values, at most {MAX_CLASSES} can be.")
