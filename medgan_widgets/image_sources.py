@@ -23,7 +23,7 @@ from medgan_widgets.datasets import (
 )
 from medgan_widgets.datasets.folder import Folder
 from medgan_widgets.datasets.prepare import ALL_VALUES, ReadOptions, percentiles_of
-from medgan_widgets.datasets.records import DecodedImages, Pixels, in_words, read_all
+from medgan_widgets.datasets.records import Pixels, read_all
 from medgan_widgets.datasets.table import one_kind
 from medgan_widgets.engine import Engine, shared_engine
 from medgan_widgets.errors import DataError, RequestError
@@ -355,16 +355,9 @@ def _of_path(path: Path, options: Mapping[str, Any], n: int | None, seed: int) -
     folder = Folder(path, ReadOptions(**options))
     if folder.source != "folder" or PREPARES & set(options):
         return _of_training_images(folder.read(), path.name, n, seed)
-    refused: list[Refused] = []
-    decoded = DecodedImages()
-    records = read_all(folder.files(), decoded, refused)
-    if refused and not options.get("skip_unreadable"):
-        raise DataError(
-            f"{in_words(refused)}; mend or remove them, or pass "
-            "read={'skip_unreadable': True} to go on with the rest."
-        )
-    if not records:
-        raise DataError(f"there are no images in {path}.")
+    records, decoded, refused = read_all(
+        folder.files(), skip_unreadable=folder.options.skip_unreadable
+    )
 
     # Pictures stay in their own size; all of 16 bits go through one range.
     deep = [row for row, record in enumerate(records) if record.pixels.deep]

@@ -55,30 +55,13 @@ _ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies below a path.
+    """What lies below a path."""
 
-    Attributes
-    ----------
-    files
-        The files by their path below it, in order; masks and files of no known kind are
-        among them, documents and tables are not.
-    kinds
-        By name ``"folder"`` for pictures, ``"dicom"``, ``"nifti"``, ``"npz"``, or None for what
-        is of no kind known here.
-    masks
-        Masks by name, each with the name of an image that it belongs to.
-    left_out
-        What is no image, each with the reason: what systems leave behind, hidden files, broken
-        links and what links would bring in twice, masks whose image is missing.
-    notes
-        Sentences about masks, without names of files.
-    """
-
-    files: dict[str, Path]
-    kinds: dict[str, str | None]
-    masks: dict[str, str] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    files: dict[str, Path]  # by their path below it, in order; without documents and tables
+    kinds: dict[str, str | None]  # folder (pictures), dicom, nifti, npz; None where unknown
+    masks: dict[str, str] = field(default_factory=dict)  # mask -> the image that it belongs to
+    left_out: dict[str, str] = field(default_factory=dict)  # what is no image, and why
+    notes: list[str] = field(default_factory=list)  # on masks, without names of files
 
     def images(self, kind: str | None) -> list[str]:
         """Return the files of a kind that are no masks."""

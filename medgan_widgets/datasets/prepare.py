@@ -22,9 +22,7 @@ from medgan_widgets.datasets.records import (
     ImageFile,
     ImageRecord,
     Pixels,
-    Refused,
     drawn_files,
-    in_words,
     read_all,
 )
 from medgan_widgets.datasets.split import sides_of
@@ -119,17 +117,9 @@ def images_from(
     ``table_classes``, of which a table speaks, needs an image.
     """
     # Read all files.
-    refused: list[Refused] = []
-    decoded = DecodedImages()
-    records = read_all(drawn_files(files, options.most, options.seed), decoded, refused)
-    if refused and not options.skip_unreadable and records:
-        raise DataError(
-            f"{in_words(refused)}; mend or remove them, or pass skip_unreadable=True to go on "
-            "with the rest."
-        )
-    if not records:
-        why = in_words(refused) if refused else "no images found"
-        raise DataError(f"there is nothing to learn from: {why}.")
+    records, decoded, refused = read_all(
+        drawn_files(files, options.most, options.seed), skip_unreadable=options.skip_unreadable
+    )
     if len(records) < 2:
         raise DataError("1 image is not enough to learn from; give at least 2.")
 

@@ -24,39 +24,23 @@ IN_MEMORY = 2**29  # bytes of decoded images that are kept in memory; more go to
 class Pixels:
     """One image before any preprocessing: upright, bright where a viewer shows it bright.
 
-    Attributes
-    ----------
-    values
-        Grey: float32 or, of 8 bits, uint8 [H, W], all finite. Colour: uint8 or uint16 [H, W, 3].
-    background
-        bool [H, W], True where nothing was imaged (padding, NaN): it counts in no statistic and
-        is shown black. None where there is no such pixel.
-    stored
-        The lowest and the highest value that the file says it can hold: (0, 4095) for 12 bits.
-        None where it does not say, as for floats, and for 16 bits of which any may be in use.
-    spacing
-        Millimetres from row to row and from column to column, where known.
-    aspect
-        Height of a pixel over its width.
-    unit
-        ``"HU"`` or ``"SUV"``, where a value means the same in every file; else empty.
-    turned
-        Where grey values were turned upright, as of MONOCHROME1: what they and the file's own
-        values sum up to. A window given in the file's values has its center at
-        ``turned - center`` here.
-
     Examples
     --------
     >>> Pixels(np.arange(12, dtype=np.float32).reshape(3, 4), aspect=2.0).shape
     (6, 4)
     """
 
-    values: NDArray[Any]
+    values: NDArray[Any]  # float32 or uint8 [H, W], all finite; uint8 or uint16 [H, W, 3]
+    # bool [H, W], True where nothing was imaged (padding, NaN): in no statistic, shown black
     background: NDArray[np.bool_] | None = None
+    # lowest and highest value that the file says it can hold: (0, 4095) for 12 bits; None for
+    # floats, and for 16 bits of which nobody says how many are in use
     stored: tuple[float, float] | None = None
-    spacing: tuple[float, float] | None = None
-    aspect: float = 1.0
-    unit: str = ""
+    spacing: tuple[float, float] | None = None  # mm from row to row, from column to column
+    aspect: float = 1.0  # height of a pixel over its width
+    unit: str = ""  # HU or SUV, where a value means the same in every file
+    # of grey values that were turned upright, as of MONOCHROME1: what they and the file's own
+    # sum up to; a window given in the file's values has its center at turned - center here
     turned: float | None = None
 
     @property
@@ -138,33 +122,16 @@ NO_PIXELS = Pixels(np.zeros((2, 2), np.uint8))
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One image that was read.
+    """One image that was read."""
 
-    Attributes
-    ----------
-    name
-        The path of its file below the data's own path, and the frame or slice of it.
-    pixels
-        As its file holds them; an outline once they are kept in `DecodedImages`.
-    labels
-        Its classes, factor -> value.
-    group
-        What belongs together, a patient for instance. It may name a person, so it is never shown.
-    file, sha256
-        The file it comes from, and its hash; None for what is in memory.
-    side
-        ``"train"`` or ``"test"`` where the data itself says so.
-    mask
-        Reads the mask that lies beside it, prepared by a `Preprocessing`; None without one.
-    """
-
-    name: str
-    pixels: Pixels = field(default=NO_PIXELS, repr=False)
-    labels: Mapping[str, Value] = field(default_factory=dict)
-    group: str | None = field(default=None, repr=False)
+    name: str  # the path of its file below the data's own, and the frame or slice of it
+    pixels: Pixels = field(default=NO_PIXELS, repr=False)  # an outline once they are kept
+    labels: Mapping[str, Value] = field(default_factory=dict)  # factor -> class
+    group: str | None = field(default=None, repr=False)  # may name a person: never shown
     file: Path | None = field(default=None, repr=False)
-    sha256: str | None = None
-    side: str | None = None
+    sha256: str | None = None  # of the file; None for what is in memory
+    side: str | None = None  # "train" or "test" where the data itself says so
+    # reads the mask that lies beside it, prepared by a Preprocessing
     mask: Callable[[Any], NDArray[np.uint8]] | None = field(default=None, repr=False)
 
 
@@ -240,10 +207,11 @@ class DecodedImages(Sequence[Pixels]):
 
 
 def read_all(
-    files: Iterable[ImageFile], decoded: DecodedImages, refused: list[Refused]
-) -> list[ImageRecord]:
-    """Open each file once, add its pixels to ``decoded`` and what cannot be read to ``refused``."""
-    records = []
+    files: Iterable[ImageFile], *, skip_unreadable: bool
+) -> tuple[list[ImageRecord], DecodedImages, list[Refused]]:
+    """Open each file once; return the images in them, their pixels, and what cannot be read."""
+    records: list[ImageRecord] = []
+    decoded, refused = DecodedImages(), []
     for file in files:
         try:
             for image in file.read(None):
@@ -254,14 +222,19 @@ def read_all(
                     records.append(replace(image, pixels=image.pixels.outline()))
         except DataError as error:
             refused.append(Refused(file.name, str(error)))
-    return records
-
-
-def in_words(refused: Sequence[Refused]) -> str:
-    """Return what cannot be used as a sentence, the first few by name."""
     shown = "; ".join(file.reason.rstrip(".") for file in refused[:MAX_LISTED])
-    more = f"; and {len(refused) - MAX_LISTED} more" if len(refused) > MAX_LISTED else ""
-    return f"{len(refused)} file{'s' * (len(refused) != 1)} cannot be used: {shown}{more}"
+    shown += f"; and {len(refused) - MAX_LISTED} more" if len(refused) > MAX_LISTED else ""
+    words = f"{len(refused)} file{'s' * (len(refused) != 1)} cannot be used: {shown}"
+    if not records:
+        raise DataError(
+            f"there is nothing to learn from: {words if refused else 'no images found'}."
+        )
+    if refused and not skip_unreadable:
+        raise DataError(
+            f"{words}; mend or remove them, or go on with the rest by skip_unreadable=True (for "
+            "score and open_images within read=)."
+        )
+    return records, decoded, refused
 
 
 def first_names(names: Sequence[str]) -> str:
