@@ -127,17 +127,6 @@ def test_numbers_that_are_none(tmp_path):
     assert "c.nii holds nothing but values that are not finite" in refused(tmp_path)
 
 
-def test_what_is_no_number_in_part_of_a_slice_is_background(tmp_path):
-    values = np.random.default_rng(0).random((16, 16, 8)).astype(np.float32) + 5
-    values[:4] = np.nan
-    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "a.nii.gz")
-    data = read_images(tmp_path, test=0)
-    assert (data.images[:, :, -4:] == 0).all(), "black, at the patient's right as seen on screen"
-    assert data.images[:, :, :-4].max() == 255
-    assert data.intensity[0] >= 5, "and it counts in no statistic"
-    assert "nothing was imaged" in str(data.summary())
-
-
 def test_damaged_volumes_and_archives(tmp_path):
     whole = save_volume(tmp_path / "a.nii.gz").read_bytes()
     (tmp_path / "a.nii.gz").write_bytes(whole[: len(whole) // 2])

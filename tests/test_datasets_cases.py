@@ -91,12 +91,10 @@ def monochrome1(stored: np.ndarray) -> Callable[[Path], None]:
     [
         white_is_zero("uint8"),
         white_is_zero("uint16"),
-        white_is_zero("uint16", compression="zlib"),
-        white_is_zero("uint16", byteorder=">"),
         white_is_zero("uint32"),
         monochrome1(RISING),
     ],
-    ids=["8 bits", "16 bits", "compressed", "big endian", "32 bits", "DICOM"],
+    ids=["8 bits", "16 bits", "32 bits", "DICOM"],
 )
 def test_where_zero_is_white_the_small_numbers_are_bright(tmp_path, write, door):
     write(tmp_path)
@@ -126,20 +124,6 @@ def test_items_of_more_than_eight_bits_keep_their_levels(kind, door):
     assert np.abs(shown(items, door)[32, ::8] - EIGHT).max() <= 1
 
 
-@pytest.mark.parametrize("kind", ["I;16", "F", "tensor"])
-def test_a_score_sees_the_same_levels_in_them(kind):
-    levels = np.rint(RISING / 4095 * 255).astype(np.uint8)
-    plain = np.stack([np.roll(levels, k, axis=1) for k in range(8)])
-    make = {
-        "I;16": lambda one: Image.fromarray(one),
-        "F": lambda one: Image.fromarray((one / 4095).astype(np.float32)),
-        "tensor": lambda one: torch.from_numpy(one.astype(np.int32))[None],
-    }[kind]
-    items = [make(np.roll(RISING, k, axis=1)) for k in range(8)]
-    scores = mw.score(plain, real=items, metrics=["fd"], cache=False)
-    assert scores["FD"].value < scores["FD"].floor / 100
-
-
 @pytest.mark.parametrize("shape", [(32, 32), (32, 32, 3)])
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.int64])
 def test_a_dark_item_among_bright_ones_stays_dark(shape, dtype):
@@ -156,31 +140,19 @@ def test_a_dark_item_among_bright_ones_stays_dark(shape, dtype):
 ROWS = [{"file_name": f"{k}.png", "label": k % 2} for k in range(20)]
 
 
-def a_csv(folder: Path) -> Any:
-    save_table(folder / "metadata.csv", ROWS)
-
-
-def a_jsonl(folder: Path) -> Any:
-    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
-
-
-def rows_by_hand(_: Path) -> Any:
-    return ROWS
-
-
-def a_frame(_: Path) -> Any:
-    return pd.DataFrame(ROWS)
-
-
 @pytest.mark.parametrize("door", ["read_images", "score", "open_images"])
-@pytest.mark.parametrize("table", [a_csv, a_jsonl, rows_by_hand, a_frame])
-def test_files_that_a_table_names_and_that_are_missing_are_counted(tmp_path, table, door):
+@pytest.mark.parametrize("way", ["csv", "jsonl", "rows", "frame"])
+def test_files_that_a_table_names_and_that_are_missing_are_counted(tmp_path, way, door):
     for k in range(6):
         save(tmp_path / f"{k}.png", noise(k))
-    given = table(tmp_path)
     more: dict[str, Any] = {"labels": "label"}
-    if given is not None:
-        more |= {"table": given} if door == "read_images" else {"read": {"table": given}}
+    if way == "csv":
+        save_table(tmp_path / "metadata.csv", ROWS)
+    elif way == "jsonl":
+        (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
+    else:
+        table = ROWS if way == "rows" else pd.DataFrame(ROWS)
+        more |= {"table": table} if door == "read_images" else {"read": {"table": table}}
     said = told(tmp_path, door, **more)
     assert "14 of the 20 files" in said
     assert "6.png, 7.png" in said
@@ -200,13 +172,13 @@ def test_files_that_rows_by_hand_do_not_name_are_counted(tmp_path, door):
 # ---------------------------------------------------------------- nothing goes unsaid in a score
 
 
-@pytest.mark.parametrize("suffix", ["webp", "bmp", "gif", "pgm", "jpg", "tif"])
-def test_pictures_of_another_kind_are_judged_too(tmp_path, suffix):
-    for k in range(20):
-        save(tmp_path / f"{k}.{suffix if k % 2 else 'png'}", noise(k))
+def test_pictures_of_another_kind_are_judged_too(tmp_path):
+    kinds = ["webp", "bmp", "gif", "pgm", "jpg", "tif", "png"]
+    for k in range(21):
+        save(tmp_path / f"{k}.{kinds[k % 7]}", noise(k))
     fakes = np.stack([noise(100 + k) for k in range(20)])
-    assert mw.score(fakes, real=tmp_path, metrics=["kid"], cache=False)["KID"].n_real == 20
-    assert len(read_images(tmp_path, test=0)) == 20
+    assert mw.score(fakes, real=tmp_path, metrics=["kid"], cache=False)["KID"].n_real == 21
+    assert len(read_images(tmp_path, test=0)) == 21
 
 
 @pytest.mark.parametrize("door", DOORS)
@@ -297,20 +269,6 @@ def test_padding_of_ct_moves_no_grey(tmp_path, kind, read):
         assert image[BODY].min() > 150
     if value is not None:
         assert "nothing was imaged" in str(read_images(tmp_path / "ct", test=0).summary())
-
-
-def test_padding_of_a_turned_mammogram_is_black(tmp_path):
-    stored = np.full((SIDE, SIDE), 4095, np.uint16)
-    stored[BODY] = 1000 + X[BODY] * 10
-    stored[:, :4] = 0
-    for k in FOUR:
-        save_dicom(
-            tmp_path / f"{k}.dcm", stored, patient=f"P{k}", photometric="MONOCHROME1",
-            BitsStored=12, HighBit=11, Modality="MG", PixelPaddingValue=0,
-        )  # fmt: skip
-    image = shown(tmp_path)
-    assert (image[:, :4] == 0).all()
-    assert image[BODY].max() == 255
 
 
 @pytest.mark.parametrize("nothing", [np.nan, np.inf, -np.inf])
@@ -590,18 +548,6 @@ def test_a_ball_is_round_in_every_plane_of_a_volume(tmp_path, plane):
     assert ("teaches blur" in said) == (plane in ("sagittal", "coronal"))
 
 
-@pytest.mark.parametrize("resolution", [(300, 300), (72, 1000)])
-def test_dots_per_inch_that_nobody_measured_change_nothing(tmp_path, resolution):
-    disc = (flat_disc(1, 1) * 200).astype(np.uint8)
-    for k in range(2):
-        save(tmp_path / "png" / f"{k}.png", disc, dpi=resolution)
-        tifffile.imwrite(
-            tmp_path / f"{k}.tif", disc, resolution=resolution, resolutionunit="INCH"
-        )  # fmt: skip
-    for place in (tmp_path / "png", tmp_path):
-        assert wide_and_tall(shown(place, size=64, window=(127.5, 255))) == (51, 51)
-
-
 # ---------------------------------------------------------------- labels that are no classes
 
 MASK = (X % 7 == 0).astype(np.uint8)
@@ -650,15 +596,6 @@ def test_dicom_without_its_first_132_bytes_is_read(tmp_path, name, implicit):
     assert open_images(tmp_path).count == 4
 
 
-@pytest.mark.parametrize("door", ["read_images", "open_images"])
-def test_of_a_phones_pictures_the_main_one_is_taken(tmp_path, door):
-    for k in FOUR:
-        main = Image.fromarray(noise(k, (64, 64, 3)))
-        small = main.resize((32, 32))
-        main.save(tmp_path / f"IMG_{k}.jpg", "MPO", save_all=True, append_images=[small])
-    assert shown(tmp_path, door).shape == (64, 64)
-
-
 def lines(name: str, mark: str = ",", blank: str = "") -> str:
     rows = [f"{name.format(k=k)}{mark}{blank}{k % 2}" for k in range(6)]
     return "\n".join([f"file_name{mark}{blank}label", *rows])
@@ -692,15 +629,6 @@ def test_a_table_of_other_files_says_so(tmp_path, door):
     (tmp_path / "metadata.csv").write_text(lines("scan_{k}.png"))
     with pytest.raises(DataError, match=r"none of the 6 files that metadata\.csv names is here"):
         told(tmp_path, door, labels="label")
-
-
-def test_colour_volumes_are_counted_by_file(tmp_path):
-    colour = np.zeros((8, 8, 20), np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]))
-    for k in range(3):
-        nibabel.save(nibabel.Nifti1Image(colour, np.eye(4)), tmp_path / f"v{k}.nii.gz")
-    said = refused(tmp_path)
-    assert "3 files cannot be used" in said
-    assert "holds colour" in said
 
 
 @pytest.mark.parametrize("numbers", [[0.0, 1.0], ["0", "1"], [0, 1], ["0.0", "1"]])
