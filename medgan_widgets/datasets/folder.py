@@ -105,7 +105,7 @@ class Folder:
             None if what in self.keywords else given
             for what, given in (("labels", labels), ("group", group))
         ]
-        self.known, strays, notes = annotated(names, self.table, columns[0], columns[1])
+        self.annotations, strays, notes = annotated(names, self.table, columns[0], columns[1])
         self.notes = [*self.listing.notes, *self.table.notes, *notes]
         self.label_column = None if columns[0] == FOLDER else columns[0]
         self.left_out = [Refused(n, f"{n}: {why}") for n, why in self.listing.left_out.items()]
@@ -138,7 +138,7 @@ class Folder:
 
     def files(self) -> list[ImageFile]:
         """Return the files that the table, or its absence, chooses."""
-        return [self._image_file(name, known) for name, known in self.known.items()]
+        return [self._image_file(name, known) for name, known in self.annotations.items()]
 
     def read(self) -> TrainingImages:
         """Read the files as training takes them."""

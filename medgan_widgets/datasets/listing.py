@@ -160,8 +160,8 @@ def _walk(root: Path, left_out: dict[str, str]) -> dict[str, Path]:
     links: list[tuple[str, str]] = []
     top = root.resolve()
     while folders or links:
-        name, place = folders.pop() if folders else links.pop()
-        path = Path(place)
+        name, text = folders.pop() if folders else links.pop()
+        path = Path(text)
         real = str(path.resolve())
         if real in seen or (name and top.is_relative_to(real)):
             left_out[name] = "a link to what is here already, or above it"
@@ -171,9 +171,9 @@ def _walk(root: Path, left_out: dict[str, str]) -> dict[str, Path]:
             files[name] = path
             continue
         try:
-            inside = sorted(os.scandir(place), key=lambda entry: entry.name)
+            inside = sorted(os.scandir(path), key=lambda entry: entry.name)
         except OSError as error:
-            raise DataError(f"{place} cannot be listed: {error.strerror}.") from error
+            raise DataError(f"{path} cannot be listed: {error.strerror}.") from error
         for entry in inside:
             below = f"{name}/{entry.name}" if name else entry.name
             linked = entry.is_symlink()
