@@ -17,7 +17,8 @@ from PIL import Image
 
 import medgan_widgets as mw
 from medgan_widgets.errors import DataError, MemorisationError, RequestError, SaveError
-from medgan_widgets.exporting import entry, recipe_of
+from medgan_widgets.exporting import recipe_of
+from medgan_widgets.files import write_whole
 from medgan_widgets.memorisation import calibration
 
 REQUEST = mw.GenerateRequest("phantom-styles", seeds=range(20, 32))
@@ -98,14 +99,14 @@ def test_two_exports_never_mix_and_half_a_folder_has_no_name(honest, tmp_path, m
     with pytest.raises(SaveError, match="has files already"):
         mw.export(REQUEST, tmp_path / "out", format="png", gate=None, engine=honest)
     assert sorted(done.path.iterdir()) == before
-    real, count = entry.write_whole, iter(range(100))
+    count = iter(range(100))
 
     def full_disk(path, data, **about):
         if next(count) == 5:
             raise OSError(28, "No space left on device")
-        return real(path, data, **about)
+        return write_whole(path, data, **about)
 
-    monkeypatch.setattr(entry, "write_whole", full_disk)
+    monkeypatch.setattr("medgan_widgets.exporting.write.write_whole", full_disk)
     with pytest.raises(SaveError, match="No space left"):
         mw.export(REQUEST, tmp_path / "half", format="png", gate=None, engine=honest)
     assert sorted(path.name for path in tmp_path.glob("*half*")) == [

@@ -26,7 +26,7 @@ from medgan_widgets.errors import (
     WeightsError,
 )
 from medgan_widgets.exporting import recipe_of, restore
-from medgan_widgets.memorisation import Memory, calibration
+from medgan_widgets.memorisation import CopyDetector, calibration
 from medgan_widgets.panels import _saves
 from medgan_widgets.panels.generator_grid import GeneratorGrid
 from medgan_widgets.phantoms import draw_phantoms
@@ -358,11 +358,11 @@ class Repeating(FakeEngine):
 def test_a_copy_of_a_training_image_does_not_leave_unmarked(monkeypatch, tmp_path):
     engine, read = Repeating(), []
 
-    def memory_of(card: Any, training: Any, runs: Any) -> tuple[Memory | str, str]:
+    def detector_for(card: Any, training: Any, runs: Any) -> tuple[CopyDetector | str, str]:
         read.append(card.id)
-        return Memory(engine.known) if "brain" in card.id else "they were lost", ""
+        return CopyDetector(engine.known) if "brain" in card.id else "they were lost", ""
 
-    monkeypatch.setattr(_saves, "memory_of", memory_of)
+    monkeypatch.setattr(_saves, "copy_detector_for", detector_for)
     monkeypatch.setattr(calibration, "PLANTED", 10)  # a quick look will do
     grid = GeneratorGrid(images=4, seed=7, engine=engine)
     page = Page(grid)
@@ -412,7 +412,7 @@ def test_a_long_look_holds_up_nobody_and_can_be_cancelled(grid, page, monkeypatc
         assert go.wait(10)
         return "", ""
 
-    monkeypatch.setattr(_saves, "memory_of", slow)
+    monkeypatch.setattr(_saves, "copy_detector_for", slow)
     grid.generate().wait(5)
     for nonce in ("first", "second"):
         page.say(kind="export", nonce=nonce, what="png", id=1, tiles=[0])

@@ -10,7 +10,7 @@ import pytest
 
 import medgan_widgets as mw
 from medgan_widgets.errors import DataError
-from medgan_widgets.memorisation import Memory, calibration
+from medgan_widgets.memorisation import CopyDetector, calibration
 from medgan_widgets.phantoms import draw_phantoms
 from medgan_widgets.presets import PRESETS
 
@@ -87,7 +87,7 @@ def few(monkeypatch):
 )
 def memory(request):
     known = drawn(request.param, range(TRAINING))
-    return request.param, known, Memory(known)
+    return request.param, known, CopyDetector(known)
 
 
 def test_planted_copies_are_found_and_fresh_images_are_not(memory):
@@ -137,7 +137,7 @@ def test_a_generator_trained_on_twenty_images_is_caught_repeating_them(tmp_path)
         run, "few", modality="MG", organ="breast", licence=None, models=tmp_path / "models"
     )
     engine = mw.Engine(device="cpu", catalogue=mw.Catalogue(tmp_path / "models"))
-    looked, request = Memory(known), mw.GenerateRequest("few", seeds=range(100))
+    looked, request = CopyDetector(known), mw.GenerateRequest("few", seeds=range(100))
     report = looked.check(engine.images(request), request.seeds)
     assert report.interval[0] > 0.02, report.text
     for pair in report.copies:
@@ -152,7 +152,7 @@ def test_a_generator_trained_on_twenty_images_is_caught_repeating_them(tmp_path)
 def test_training_images_with_doubles_hide_no_copy(few, double):
     known = draw_phantoms("brain_mri", range(80), size=64).images
     more = planted(known[:20], "noisy", seed=9) if double == "noisy" else known[:20]
-    looked = Memory(np.concatenate([known, more]))
+    looked = CopyDetector(np.concatenate([known, more]))
     report = looked.check(planted(known[:40], "noisy"))
     assert len(report.copies) == 40, report.text
     assert 0.2 < report.calibration.doubled < 0.6
@@ -163,7 +163,7 @@ def test_training_images_with_doubles_hide_no_copy(few, double):
 
 def test_crops_of_large_images_are_found_whatever_enlarged_them(few):
     known = draw_phantoms("brain_mri", range(5000, 5060), size=160).images
-    looked = Memory(known)
+    looked = CopyDetector(known)
     for kernel in (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4):
         crops = [cv2.resize(image[9:137, 20:148], (160, 160), interpolation=kernel)
                  for image in known]  # fmt: skip
@@ -176,29 +176,29 @@ def test_crops_of_large_images_are_found_whatever_enlarged_them(few):
 
 def test_training_images_that_show_nothing_prove_nothing(few):
     generated = draw_phantoms("mammogram", range(4), size=32).images
-    report = Memory(np.full((30, 32, 32), 5, np.uint8)).check(generated)
+    report = CopyDetector(np.full((30, 32, 32), 5, np.uint8)).check(generated)
     assert not report.assessed
     assert "0 different training images" in report.text
     known = draw_phantoms("mammogram", range(40), size=32).images
     some = np.concatenate([known, np.zeros((20, 32, 32), np.uint8)])
-    assert Memory(some).check(known[:, ::-1]).copy_rate == 1.0
+    assert CopyDetector(some).check(known[:, ::-1]).copy_rate == 1.0
 
 
 def test_where_copies_made_on_purpose_are_missed_nothing_is_assessed(few):
     """Four grey levels next to each other: noise of five, and nobody knows them again."""
     known = np.random.default_rng(0).integers(100, 104, (40, 24, 24)).astype(np.uint8)
-    report = Memory(known).check(known[:, ::-1].copy())
+    report = CopyDetector(known).check(known[:, ::-1].copy())
     assert not report.assessed
     assert "copies made on purpose were found" in report.text
 
 
 def test_without_enough_to_compare_nothing_is_said_to_be_clean():
     known = draw_phantoms("mammogram", range(5), size=32).images
-    report = Memory(known).check(draw_phantoms("mammogram", range(90, 99), size=32).images)
+    report = CopyDetector(known).check(draw_phantoms("mammogram", range(90, 99), size=32).images)
     assert not report.assessed
     assert report.copy_rate is None
     assert report.text.startswith("Memorisation: not assessed")
-    same = Memory(known).check(known)
+    same = CopyDetector(known).check(known)
     assert "5 of 5 are copies all the same" in same.text
 
 
@@ -206,14 +206,16 @@ def test_images_of_one_patient_do_not_say_what_is_alike_by_chance(few):
     known = draw_phantoms("mammogram", range(40), size=32).images
     fresh = draw_phantoms("mammogram", range(900, 912), size=32).images
     for groups in (["p"] * 40, ["p"] * 39 + ["q"]):
-        report = Memory(known, groups=groups).check(fresh)
+        report = CopyDetector(known, groups=groups).check(fresh)
         assert report.text.startswith("Memorisation: not assessed: too few training images")
         assert not report.pairs
-    halves = Memory(known, groups=["p"] * 20 + ["q"] * 20).check(fresh)
+    halves = CopyDetector(known, groups=["p"] * 20 + ["q"] * 20).check(fresh)
     assert halves.assessed
     assert not halves.copies
     others = draw_phantoms("mammogram", range(1000, 1060), size=32).images
-    held = Memory(known, groups=["p"] * 40, held_out=others).check(np.concatenate([known, fresh]))
+    held = CopyDetector(known, groups=["p"] * 40, held_out=others).check(
+        np.concatenate([known, fresh])
+    )
     assert len(held.copies) == 40, "held-out images say it as well"
 
 
@@ -221,7 +223,7 @@ def test_images_of_twelve_bits_are_seen_in_all_their_greys(few):
     known = clouds(range(60)).astype(np.uint16) * 16 + 7
     fresh = clouds(range(500, 560)).astype(np.uint16) * 16 + 7
     copies = np.concatenate([known[:20, ::-1], np.clip(known[20:40], 300, 3900)])
-    report = Memory(known).check(np.concatenate([copies, fresh]))
+    report = CopyDetector(known).check(np.concatenate([copies, fresh]))
     assert [pair.training for pair in sorted(report.copies, key=lambda one: one.index)] == [
         *range(40)
     ]
@@ -233,10 +235,10 @@ def test_images_so_plain_that_all_look_alike_are_not_assessed(few):
     turns = np.random.default_rng(0).uniform(0, np.pi, 160)
     waves = [np.sin((np.cos(t) * rows + np.sin(t) * columns) / 3) for t in turns]
     stripes = np.rint(127 + 100 * np.stack(waves)).astype(np.uint8)
-    report = Memory(stripes[:100]).check(stripes[100:])
+    report = CopyDetector(stripes[:100]).check(stripes[100:])
     assert not report.assessed
     assert report.copy_rate is None
-    held = Memory(stripes[:60], held_out=stripes[60:]).check(stripes[:60])
+    held = CopyDetector(stripes[:60], held_out=stripes[60:]).check(stripes[:60])
     assert not held.assessed
 
 
@@ -261,16 +263,16 @@ def test_one_colour_image_is_not_taken_for_many(memory):
     with pytest.raises(DataError, match=r"one colour image; give \[1, H, W, C\]"):
         memory[2].check(np.zeros((96, 96, 3), np.uint8))
     with pytest.raises(DataError, match="read files by read_images"):
-        Memory("some/folder")
+        CopyDetector("some/folder")
 
 
 def test_held_out_images_are_not_looked_through_and_that_is_said(few):
     images = draw_phantoms("mammogram", range(60), size=32).images
     data = mw.read_images(images, labels=False)
     assert data.held_out is not None
-    report = Memory(data).check(data.held_out.images)
+    report = CopyDetector(data).check(data.held_out.images)
     assert f"{len(data.held_out)} held-out images helped to find the threshold" in report.text
-    assert len(Memory(data).check(data).copies) == len(data.training)
+    assert len(CopyDetector(data).check(data).copies) == len(data.training)
 
 
 def test_it_can_be_left_half_way_and_asked_again(memory):

@@ -23,13 +23,14 @@ from medgan_widgets.datasets.keys import patient_hash, patient_key
 from medgan_widgets.engine import Engine
 from medgan_widgets.errors import DataError, RequestError, SaveError
 from medgan_widgets.exporting import (
+    SyntheticImage,
     image_recipe,
     make_model,
     models_trained_on,
     png_with_recipe,
     save_png,
-    save_zip,
     trace,
+    write,
 )
 from medgan_widgets.requests import GenerateRequest
 from medgan_widgets.runs import WEIGHTS, register
@@ -73,6 +74,12 @@ class Place:
 
     def who(self, *args: Any, **kwargs: Any) -> list[Any]:
         return models_trained_on(*args, models=self.models, runs=self.runs, **kwargs)
+
+
+def written(recipes: list[dict[str, Any]], images: list[np.ndarray], out: Path) -> Path:
+    pairs = zip(images, recipes, strict=True)
+    *_, last = write([SyntheticImage(*pair) for pair in pairs], out, gate=None)
+    return last.exported.path
 
 
 @pytest.fixture
@@ -220,7 +227,7 @@ def test_a_zip_has_a_branch_for_each_model_and_each_odd_image(place: Place) -> N
     recipes = [place.recipe(seed) for seed in (1, 2, 3)]
     other = {**recipes[0], "model_id": "lost", "weights_sha256": "0" * 64}
     images = [place.pixels(1)] * 4
-    path = save_zip(images, [*recipes, other], place.out / "some")
+    path = written([*recipes, other], images, place.out / "some")
     found = place.trace(path)
     assert found.steps[0].facts == {"images": 4}
     ours, lost = found.steps[0].below
@@ -234,7 +241,8 @@ def test_a_zip_has_a_branch_for_each_model_and_each_odd_image(place: Place) -> N
 
 def test_damaged_recipes_in_a_zip_hide_nothing_else(place: Place) -> None:
     recipe = place.recipe(1)
-    path = save_zip([place.pixels(1)] * 2, [recipe, {**recipe, "seeds": ["x"]}], place.out / "z")
+    recipes = [recipe, {**recipe, "seeds": ["x"]}]
+    path = written(recipes, [place.pixels(1)] * 2, place.out / "z")
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("odd.png", png_with_recipe(place.pixels(1), {**recipe, "seeds": 5}))
         archive.writestr("foreign.png", b"no picture")

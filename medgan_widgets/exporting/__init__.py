@@ -2,10 +2,10 @@
 
 from medgan_widgets.exporting.about import check_model
 from medgan_widgets.exporting.checkpoint_import import import_checkpoint
-from medgan_widgets.exporting.entry import Exported, export
-from medgan_widgets.exporting.lineage import Step
+from medgan_widgets.exporting.lineage import TraceStep
 from medgan_widgets.exporting.model import make_model
-from medgan_widgets.exporting.png import (
+from medgan_widgets.exporting.recipe import (
+    SyntheticImage,
     file_name,
     image_recipe,
     png_with_recipe,
@@ -15,13 +15,16 @@ from medgan_widgets.exporting.png import (
 )
 from medgan_widgets.exporting.trace import Trace, trace
 from medgan_widgets.exporting.withdrawal import Match, models_trained_on
-from medgan_widgets.exporting.zip import save_zip, zip_bytes
+from medgan_widgets.exporting.write import FORMATS, Exported, Step, export, write
 
 __all__ = [
+    "FORMATS",
     "Exported",
     "Match",
     "Step",
+    "SyntheticImage",
     "Trace",
+    "TraceStep",
     "check_model",
     "export",
     "file_name",
@@ -33,7 +36,6 @@ __all__ = [
     "recipe_of",
     "restore",
     "save_png",
-    "save_zip",
     "trace",
-    "zip_bytes",
+    "write",
 ]

@@ -12,7 +12,7 @@ import json
 import logging
 
 from medgan_widgets.errors import MedganError, RequestError
-from medgan_widgets.exporting.entry import export
+from medgan_widgets.exporting.write import export
 from medgan_widgets.requests import GenerateRequest
 
 log = logging.getLogger("medgan_widgets.exporting")

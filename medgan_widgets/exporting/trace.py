@@ -16,8 +16,8 @@ from typing import Any
 
 from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.errors import DataError, MedganError
-from medgan_widgets.exporting.lineage import Lineage, Step
-from medgan_widgets.exporting.png import recipe_of, restore
+from medgan_widgets.exporting.lineage import Lineage, TraceStep
+from medgan_widgets.exporting.recipe import recipe_of, restore
 from medgan_widgets.requests import GenerateRequest
 
 _NAMED = re.compile(r"(?P<model>.+)_seed(?P<seed>\d+)_synthetic(_\d+)?")
@@ -40,11 +40,11 @@ class Trace:
     """
 
     path: Path
-    steps: tuple[Step, ...]
+    steps: tuple[TraceStep, ...]
     request: GenerateRequest | None = field(default=None, compare=False)
 
     @property
-    def all_steps(self) -> tuple[Step, ...]:
+    def all_steps(self) -> tuple[TraceStep, ...]:
         """Every step, in the order in which they are printed."""
         return tuple(step for first in self.steps for step, _ in first.walk())
 
@@ -53,7 +53,7 @@ class Trace:
         """Whether nothing is missing."""
         return all(step.found for step in self.all_steps)
 
-    def step(self, kind: str) -> Step | None:
+    def step(self, kind: str) -> TraceStep | None:
         """Return the first step of a kind, e.g. ``"model"``, ``"run"`` or ``"data"``."""
         return next((step for step in self.all_steps if step.kind == kind), None)
 
@@ -109,17 +109,19 @@ def trace(
         recipe = recipe_of(path)
     except DataError as error:
         return Trace(path, (_without_recipe(path.name, error, lineage),))
-    first = Step("image", True, f"{path.name} holds its recipe", {}, _from_recipe(recipe, lineage))
+    first = TraceStep(
+        "image", True, f"{path.name} holds its recipe", {}, _from_recipe(recipe, lineage)
+    )
     try:
         return Trace(path, (first,), restore(path))
     except MedganError:  # damaged, or made from images that are not at hand: said below
         return Trace(path, (first,))
 
 
-def _from_recipe(recipe: Mapping[str, Any], lineage: Lineage) -> tuple[Step, ...]:
+def _from_recipe(recipe: Mapping[str, Any], lineage: Lineage) -> tuple[TraceStep, ...]:
     model_id, seeds = recipe.get("model_id"), recipe.get("seeds")
     if not isinstance(model_id, str) or not model_id:
-        return (Step("request", False, "the recipe is damaged: it names no model"),)
+        return (TraceStep("request", False, "the recipe is damaged: it names no model"),)
     known = ("condition", "labels", "truncation_psi", "mix", "options", "mode")
     facts = {name: recipe[name] for name in known if recipe.get(name)}
     said = ", ".join(f"{name} {_short(value)}" for name, value in facts.items())
@@ -127,29 +129,29 @@ def _from_recipe(recipe: Mapping[str, Any], lineage: Lineage) -> tuple[Step, ...
     facts |= {"model_id": model_id, "seeds": seeds}
     weights = recipe.get("weights_sha256")
     below = lineage.model(model_id, weights if isinstance(weights, str) else None)
-    return (Step("request", True, text, facts, (below,)),)
+    return (TraceStep("request", True, text, facts, (below,)),)
 
 
-def _without_recipe(name: str, error: DataError, lineage: Lineage) -> Step:
+def _without_recipe(name: str, error: DataError, lineage: Lineage) -> TraceStep:
     """Go by the file's name where there is no recipe; a name proves nothing."""
     text = f"{name}: {_reason(error)}"
     named = _NAMED.fullmatch(PurePosixPath(name).stem)
     if named is None:
-        return Step("image", False, f"{text} It was not made here, or its text was stripped.")
-    guess = Step(
+        return TraceStep("image", False, f"{text} It was not made here, or its text was stripped.")
+    guess = TraceStep(
         "request", False,
         f"the recipe was stripped; the file's name says model {named['model']}, seed "
         f"{named['seed']}, which proves nothing",
         {"model_id": named["model"], "seeds": [int(named["seed"])]},
         (lineage.model(named["model"], None),),
     )  # fmt: skip
-    return Step("image", False, text, {}, (guess,))
+    return TraceStep("image", False, text, {}, (guess,))
 
 
-def _zip_steps(path: Path, lineage: Lineage) -> tuple[Step, ...]:
+def _zip_steps(path: Path, lineage: Lineage) -> tuple[TraceStep, ...]:
     """Return a branch for each model of a zip, and one for each image without a recipe."""
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    odd: list[Step] = []
+    odd: list[TraceStep] = []
     count = 0
     try:
         for name, found in _recipes_in(path):
@@ -160,20 +162,20 @@ def _zip_steps(path: Path, lineage: Lineage) -> tuple[Step, ...]:
                 key = str(found.get("model_id")), str(found.get("weights_sha256"))
                 groups.setdefault(key, []).append(found)
     except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError) as error:
-        odd.append(Step("image", False, f"{path.name} is damaged: {error}."))
+        odd.append(TraceStep("image", False, f"{path.name} is damaged: {error}."))
     below = [_from_several(recipes, lineage) for recipes in groups.values()]
     text = f"{path.name}: {count} images"
     if not count and not odd:
-        return (Step("zip", False, f"{path.name} holds no PNG images."),)
-    return (Step("zip", True, text, {"images": count}, (*below, *odd)),)
+        return (TraceStep("zip", False, f"{path.name} holds no PNG images."),)
+    return (TraceStep("zip", True, text, {"images": count}, (*below, *odd)),)
 
 
-def _from_several(recipes: list[Mapping[str, Any]], lineage: Lineage) -> Step:
+def _from_several(recipes: list[Mapping[str, Any]], lineage: Lineage) -> TraceStep:
     given = [one.get("seeds") for one in recipes]
     seeds = [seed for some in given if isinstance(some, list) for seed in some]
     (request,) = _from_recipe({**recipes[0], "seeds": seeds}, lineage)
     text = f"{len(recipes)} of them hold the recipe of one model"
-    return Step("image", True, text, {"images": len(recipes)}, (request,))
+    return TraceStep("image", True, text, {"images": len(recipes)}, (request,))
 
 
 def _recipes_in(path: Path) -> Iterator[tuple[str, dict[str, Any] | DataError]]:

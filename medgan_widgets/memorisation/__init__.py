@@ -2,9 +2,8 @@
 
 ::
 
-    memory.py       Memory: training images, made ready; check, iter_check
+    detector.py     CopyDetector: training images, made ready; check, iter_check
     report.py       what was found: copy rate, pairs, and how far to trust it
-    sheet.py        pairs side by side, as a picture
     calibration.py  from which likeness on a pair counts as a copy
     matching.py     from a generated image to its nearest training image
     search.py       a few candidates out of many thousands
@@ -13,17 +12,27 @@
     pixels.py       images as small grey ones
 """
 
+import warnings
+from typing import Any
+
 from medgan_widgets.memorisation.calibration import FEWEST, Calibration
-from medgan_widgets.memorisation.memory import Memory, Step
+from medgan_widgets.memorisation.detector import CheckStep, CopyDetector
 from medgan_widgets.memorisation.report import NOT_ASSESSED, Pair, Report, not_assessed
 
 __all__ = [
     "FEWEST",
     "NOT_ASSESSED",
     "Calibration",
-    "Memory",
+    "CheckStep",
+    "CopyDetector",
     "Pair",
     "Report",
-    "Step",
     "not_assessed",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Memory":  # its name in 0.4.0
+        warnings.warn("memorisation.Memory is CopyDetector now.", DeprecationWarning, stacklevel=2)
+        return CopyDetector
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,10 +9,9 @@ from typing import Any
 
 from medgan_widgets.cards import ModelCard
 from medgan_widgets.errors import MedganError, RequestError
-from medgan_widgets.exporting import file_name, image_recipe, png_with_recipe, zip_bytes
-from medgan_widgets.exporting.gate import looked_through, memory_of
-from medgan_widgets.exporting.png import outputs_of
-from medgan_widgets.memorisation import Memory, Report
+from medgan_widgets.exporting import SyntheticImage, image_recipe, write
+from medgan_widgets.exporting.gate import copy_detector_for
+from medgan_widgets.memorisation import CopyDetector, Report
 from medgan_widgets.panels._tiles import Pictures
 
 
@@ -24,7 +23,7 @@ class Saves:
 
     def __init__(self, catalogue: Any) -> None:
         self._catalogue = catalogue
-        self._ready: tuple[ModelCard, Memory] | None = None
+        self._ready: tuple[ModelCard, CopyDetector] | None = None
         self._looking = threading.Lock()  # one at a time: the next finds the images ready
 
     def saved(
@@ -46,30 +45,27 @@ class Saves:
             text = json.dumps(recipes[0], indent=2, ensure_ascii=False, default=str)
             yield {"kind": "text", "text": text}, []
             return
-        images = [pictures.images[place] for place in known]
+        images = [
+            SyntheticImage(pictures.images[place], recipe, pictures.extras[place])
+            for place, recipe in zip(known, recipes, strict=True)
+        ]
         while not self._looking.acquire(timeout=0.1):
             yield ""
         try:
             yield "Reading the training images, to look for copies of them before saving."
-            memory = self._memory_of(pictures.request.model_id)
-            for step, found in enumerate(looked_through(memory, images, recipes)):
-                yield f"Looking for copies of training images before saving: step {step + 1}."
-                if found is not None:
-                    report, recipes = found
+            detector = self._detector_of(pictures.request.model_id)
+            steps = write(images, None, format=what, detector=detector)
+            for number, step in enumerate(steps, 1):
+                yield f"Looking for copies of training images before saving: step {number}."
+                if step.file is not None and step.report is not None:
+                    (name, data), found = step.file, _in_short(step.report)
         finally:
             self._looking.release()
-        name, mime = file_name(recipes[0]), "image/png"
-        if what == "png":
-            data = png_with_recipe(images[0], recipes[0])
-        else:
-            name = f"{name.split('_seed')[0]}_{len(images)}_images_synthetic.zip"
-            mime = "application/zip"
-            outputs = [outputs_of(pictures.extras[place]) for place in known]
-            data = zip_bytes(images, recipes, outputs, report.to_dict())
-        yield f"Saved {name}. {_in_short(report)}"
+        yield f"Saved {name}. {found}"
+        mime = "image/png" if what == "png" else "application/zip"
         yield {"kind": "file", "mime": mime, "name": name}, [data]
 
-    def _memory_of(self, model_id: str) -> Memory | str:
+    def _detector_of(self, model_id: str) -> CopyDetector | str:
         try:
             card = self._catalogue[model_id]
         except MedganError:
@@ -77,10 +73,10 @@ class Saves:
         if self._ready is not None and self._ready[0] == card:
             return self._ready[1]
         self._ready = None  # the images of two models may be more than memory holds
-        memory, _ = memory_of(card, None, "runs")
-        if isinstance(memory, Memory):
-            self._ready = card, memory
-        return memory
+        detector, _ = copy_detector_for(card, None, "runs")
+        if isinstance(detector, CopyDetector):
+            self._ready = card, detector
+        return detector
 
 
 def _in_short(report: Report) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medgan_widgets.memorisation import Memory
+from medgan_widgets.memorisation import CopyDetector
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the script alone would see only its own folder
 
@@ -36,7 +36,7 @@ def main() -> None:
         for kind in KINDS:
             known = drawn(kind, range(TRAINING), size)
             rows = np.random.default_rng(1).permutation(TRAINING)[:COUNT]
-            looked = Memory(known)
+            looked = CopyDetector(known)
             found = []
             for change in changes:
                 report = looked.check(planted(known[rows], change, seed=5))

@@ -27,7 +27,7 @@ from medgan_widgets.datasets import read_images
 from medgan_widgets.features import CANONICAL, PHANTOM_CNN
 from medgan_widgets.files import write_whole
 from medgan_widgets.image_sources import phantom_kind
-from medgan_widgets.memorisation import Memory, Report
+from medgan_widgets.memorisation import CopyDetector, Report
 from medgan_widgets.requests import Score
 
 MODELS = Path(__file__).parents[2] / "models"
@@ -71,7 +71,7 @@ def measure(engine: mw.Engine, folder: Path, count: int) -> None:
     asked = {name: values[:ANATOMY] for name, values in labels.items()}
     anatomy = mw.compare_anatomy(kind, images[:ANATOMY], labels=asked)
     known = read_images(kind, size=card.size[0], most=_pool(card))
-    copies = Memory(known).check(images[:COPIES], range(COPIES))
+    copies = CopyDetector(known).check(images[:COPIES], range(COPIES))
     update = {"scores": tuple(ScoreCard(**score.to_dict()) for score in scores)}
     card.model_copy(update=update).write(folder)
     page = folder / "README.md"

@@ -31,7 +31,7 @@ _FLIPS = ("", "flipped left-right", "flipped top-bottom", "turned upside down")
 
 
 @dataclass(frozen=True)
-class Step:
+class CheckStep:
     """What a few more images gave.
 
     Attributes
@@ -60,7 +60,7 @@ class _Seen:
     shown: dict[int, tuple[NDArray[np.uint8], NDArray[np.uint8]]] = field(default_factory=dict)
 
 
-class Memory:
+class CopyDetector:
     """Training images, made ready for finding copies of them.
 
     Found are images that are the same pixel by pixel, flipped, noisy (5 grey levels), cropped
@@ -91,7 +91,7 @@ class Memory:
     >>> from medgan_widgets.phantoms import draw_phantoms
     >>> known = draw_phantoms("mammogram", range(40), size=32).images
     >>> fresh = draw_phantoms("mammogram", range(1000, 1008), size=32).images
-    >>> report = Memory(known).check(np.concatenate([known[:2, :, ::-1], fresh]))
+    >>> report = CopyDetector(known).check(np.concatenate([known[:2, :, ::-1], fresh]))
     >>> [(pair.index, pair.training, pair.change) for pair in report.copies]
     [(0, 0, 'flipped left-right'), (1, 1, 'flipped left-right')]
     """
@@ -147,21 +147,21 @@ class Memory:
                 return step.report
         raise AssertionError("the last step has the report")
 
-    def iter_check(self, generated: Any, seeds: Iterable[int] | None = None) -> Iterator[Step]:
+    def iter_check(self, generated: Any, seeds: Iterable[int] | None = None) -> Iterator[CheckStep]:
         """Yield the same in small steps, a few dozen images each; the last one has the report."""
         generated = _batches(generated)
         seen = _Seen()
         numbers = iter(seeds) if seeds is not None else None
         if self._telling >= FEWEST:
             for _ in self._calibrating():
-                yield Step(0)
+                yield CheckStep(0)
         for images in _in_parts(generated):
             some = [next(numbers, None) if numbers is not None else None for _ in images]
-            yield Step(seen.done + len(images), self._look(images, some, seen))
+            yield CheckStep(seen.done + len(images), self._look(images, some, seen))
             seen.done += len(images)
         if not seen.done:
             raise DataError("there are no generated images to look at.")
-        yield Step(seen.done, (), self._report(seen))
+        yield CheckStep(seen.done, (), self._report(seen))
 
     @cached_property
     def _greys(self) -> NDArray[np.uint8]:
