@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from medgan_widgets.errors import WeightsError
 from medgan_widgets.files import write_whole
-from medgan_widgets.networks import DISCRIMINATORS, GENERATORS, Generator
+from medgan_widgets.networks import GENERATORS, Generator
 
 COUNTER = "num_batches_tracked"  # of training steps; nothing reads it
 
@@ -165,19 +165,6 @@ def fits_half(network: nn.Module) -> bool:
     """Return whether fp16 holds every weight to the last bit."""
     tensors = [t for t in network.state_dict().values() if t.is_floating_point()]
     return all(torch.equal(tensor.half().to(tensor.dtype), tensor) for tensor in tensors)
-
-
-def discriminator_names(name: str) -> list[set[str]]:
-    """Return the tensor names of a network's discriminators, one set for each size."""
-    found = []
-    for size in (16, 32, 64, 128, 256, 512, 1024):
-        try:
-            with torch.device("meta"):
-                made = DISCRIMINATORS[name](size=size)
-        except (KeyError, TypeError, ValueError):  # not a size of this network
-            continue
-        found.append({key for key in made.state_dict() if not key.endswith(COUNTER)})
-    return found
 
 
 def _first_line(error: Exception) -> str:

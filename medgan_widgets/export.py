@@ -1,29 +1,26 @@
 """The old name of :mod:`medgan_widgets.exporting`, for one more version.
 
-``medgan_widgets.export`` itself is the function that writes images.
+``medgan_widgets.export`` itself is the function that writes images, and stays it: whoever imports
+names from this module gets them from the function, which stands in the module's place.
 """
 
+import argparse
 import sys
 import warnings
-from typing import Any
 
-import medgan_widgets
 from medgan_widgets import exporting
+from medgan_widgets.exporting.command import add_arguments, run
 
-_OLD = "medgan_widgets.export is medgan_widgets.exporting by now."
-
-
-def __getattr__(name: str) -> Any:
-    if name.startswith("__"):  # the import machinery asks for a __path__
-        raise AttributeError(name)
-    # Importing this module hid the function of the same name, which is found again without it.
-    vars(medgan_widgets).pop("export", None)
-    warnings.warn(_OLD, DeprecationWarning, stacklevel=2)
-    return getattr(exporting, name)
-
-
+warnings.warn(
+    "medgan_widgets.export is medgan_widgets.exporting now; on the command line it is "
+    "python -m medgan_widgets export.",
+    DeprecationWarning,
+    stacklevel=2,
+)
 if __name__ == "__main__":
-    from medgan_widgets.exporting.__main__ import main
-
-    warnings.warn(_OLD, DeprecationWarning, stacklevel=1)
-    sys.exit(main())
+    parser = argparse.ArgumentParser(prog="medgan_widgets.export")
+    add_arguments(parser)
+    sys.exit(run(parser.parse_args()))
+for name in exporting.__all__:
+    setattr(exporting.export, name, getattr(exporting, name))
+sys.modules[__name__] = exporting.export  # type: ignore[assignment]

@@ -26,7 +26,7 @@ from medgan_widgets.errors import (
     WeightsError,
 )
 from medgan_widgets.exporting import recipe_of, restore
-from medgan_widgets.memorisation import CopyDetector, calibration
+from medgan_widgets.memorisation import CopyDetector, tuning
 from medgan_widgets.panels import _saves
 from medgan_widgets.panels.generator_grid import GeneratorGrid
 from medgan_widgets.phantoms import draw_phantoms
@@ -363,7 +363,7 @@ def test_a_copy_of_a_training_image_does_not_leave_unmarked(monkeypatch, tmp_pat
         return CopyDetector(engine.known) if "brain" in card.id else "they were lost", ""
 
     monkeypatch.setattr(_saves, "copy_detector_for", detector_for)
-    monkeypatch.setattr(calibration, "PLANTED", 10)  # a quick look will do
+    monkeypatch.setattr(tuning, "CONTROLS", 10)  # a quick look will do
     grid = GeneratorGrid(images=4, seed=7, engine=engine)
     page = Page(grid)
     grid.generate().wait(5)

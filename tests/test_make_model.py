@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from medgan_widgets.cards import DataStatement, ModelCard, ScoreCard
+from medgan_widgets.cards import ModelCard, ScoreCard
 from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.checkpoints import read_generator
 from medgan_widgets.engine import EXACT_CHUNK, Engine, _noise
@@ -23,6 +24,8 @@ from medgan_widgets.runs import WEIGHTS, RunState, Tick, record_tick, run_config
 from medgan_widgets.seeds import labels_from_seeds, latents_from_seeds, one_hot
 from tests.run_dirs import write_run
 
+NASTY = "<script>alert(1)</script> | a\n# b"
+SCORE = Score("FD", 11.8, 300, 300, "canonical-1", (11.2, 12.5), 0.43, 150, value_at_floor_n=13.1)
 KNEE: dict[str, Any] = {"modality": "DX", "organ": "knee", "region": "frontal view"}
 
 
@@ -34,6 +37,31 @@ def run(tmp_path: Path) -> Path:
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
     return tmp_path / "models"
+
+
+@dataclass
+class Made:
+    """A model that was made of a run, for tests that only look at it."""
+
+    run: Path
+    folder: Path
+    card: ModelCard
+
+    @property
+    def readme(self) -> str:
+        return (self.folder / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    root = tmp_path_factory.mktemp("made")
+    run = write_run(root / "runs" / "knee")
+    record_tick(run, Tick(4.0, 0.7, 1.4, score=SCORE.to_dict()))
+    statement = {"source": "our clinic, 2019", "licence": " ", "approval": NASTY}
+    card = make_model(
+        run, "knee-1", **KNEE, models=root / "models", statement=statement, limits=NASTY
+    )
+    return Made(run, root / "models" / "knee-1", card)
 
 
 def images_of(models: Path, model_id: str, count: int = 8) -> np.ndarray:
@@ -59,26 +87,28 @@ def images_of_run(run: Path, count: int = 8) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def test_a_run_becomes_a_model_that_the_catalogue_finds_at_once(run: Path, models: Path) -> None:
-    card = make_model(run, "knee-1", **KNEE, models=models, licence="CC-BY-4.0")
-    assert Catalogue(models)["knee-1"] == card == ModelCard.read(models / "knee-1")
+def test_a_run_becomes_a_model_that_the_catalogue_finds_at_once(made: Made) -> None:
+    card, models = made.card, made.folder.parent
+    assert Catalogue(models)["knee-1"] == card == ModelCard.read(made.folder)
     assert Catalogue(models).runs_here("knee-1").kind == "now"
     assert card.condition == {"grade": (0, 1, 2)}
     assert card.truncation is True
-    assert {path.name for path in (models / "knee-1").iterdir()} == {
+    assert {path.name for path in made.folder.iterdir()} == {
         "card.json", "README.md", "generator.safetensors", "preview.png", "grid.png",
     }  # fmt: skip
     assert [path.name for path in models.iterdir()] == ["knee-1"], "nothing else stays"
+    for name in ("preview.png", "grid.png"):
+        with Image.open(made.folder / name) as picture:
+            assert picture.text["Synthetic"] == "true"  # type: ignore[attr-defined]
+            assert "SYNTHETIC" in picture.text["Comment"]  # type: ignore[attr-defined]
 
 
-def test_fp16_is_taken_where_no_pixel_moves_by_more_than_a_grey_level(
-    run: Path, models: Path
-) -> None:
-    card = make_model(run, "knee-1", **KNEE, models=models)
-    assert card.training["precision"] == "fp16"
-    assert card.training["fp16_grey_levels"] <= 1
-    made, own = images_of(models, "knee-1", 64).astype(int), images_of_run(run, 64)
-    assert np.abs(made - own).max() == card.training["fp16_grey_levels"]
+def test_fp16_is_taken_where_no_pixel_moves_by_more_than_a_grey_level(made: Made) -> None:
+    assert made.card.training["precision"] == "fp16"
+    assert made.card.training["fp16_grey_levels"] <= 1
+    pixels = images_of(made.folder.parent, "knee-1", 64).astype(int)
+    own = images_of_run(made.run, 64)
+    assert np.abs(pixels - own).max() == made.card.training["fp16_grey_levels"]
     assert own.std() > 2, "there is something to see"
 
 
@@ -88,9 +118,6 @@ def test_weights_that_fp16_would_change_stay_as_they_are(tmp_path: Path, models:
     assert card.training["precision"] == "fp32"
     assert card.training["fp16_grey_levels"] > 1
     assert np.array_equal(images_of(models, "hard"), images_of_run(run)), "bit for bit"
-
-
-def test_weights_too_large_for_fp16_stay_as_they_are(tmp_path: Path, models: Path) -> None:
     run = write_run(tmp_path / "huge", contrast=1e7)
     card = make_model(run, "huge", **KNEE, models=models)
     assert card.training["precision"] == "fp32"
@@ -104,62 +131,53 @@ def test_dcgan_has_no_classes_and_no_truncation(tmp_path: Path, models: Path) ->
     assert images_of(models, "plain", 3).shape == (3, 16, 16, 1)
 
 
-def test_what_nobody_stated_is_unknown_for_all_to_see(run: Path, models: Path) -> None:
-    card = make_model(run, "knee-1", **KNEE, models=models, statement=DataStatement(licence=" "))
-    assert card.statement is not None
-    assert card.statement.unknown == ("source", "licence", "approval", "deidentification")
-    readme = (models / "knee-1" / "README.md").read_text()
-    assert "| ethics approval | UNKNOWN |" in readme
-    assert "| licence | UNKNOWN: not stated |" in readme
-    assert "None were measured" in readme
-    given = {"source": "our clinic, 2019", "approval": "EK 12/2019"}
-    card = make_model(run, "knee-2", **KNEE, models=models, statement=given)
-    assert card.dataset == "our clinic, 2019"
-    assert card.statement is not None
-    assert card.statement.unknown == ("licence", "deidentification")
+def test_what_nobody_stated_is_unknown_for_all_to_see(made: Made) -> None:
+    assert made.card.dataset == "our clinic, 2019"
+    assert made.card.statement is not None
+    assert made.card.statement.unknown == ("licence", "deidentification")
+    assert "| licence of the data | UNKNOWN |" in made.readme
+    assert "| licence | UNKNOWN: not stated |" in made.readme
 
 
-def test_the_card_names_run_and_data_but_no_folder_of_the_person(run: Path, models: Path) -> None:
-    card = make_model(run, "knee-1", **KNEE, models=models)
-    told = card.training
+def test_text_of_a_person_stays_text(made: Made) -> None:
+    assert "<script" not in made.readme
+    assert "\n# b" not in made.readme
+
+
+def test_the_card_names_run_and_data_but_no_folder_of_the_person(made: Made) -> None:
+    told = made.card.training
     assert told["run"] == "a" * 32
     assert told["fingerprint"] == "f" * 64
-    assert (told["preset"], told["kimg"], told["seed"], told["count"]) == ("residual", 2.0, 3, 120)
+    assert (told["preset"], told["kimg"], told["seed"], told["count"]) == ("residual", 4.0, 3, 120)
     assert told["data"] == "120 images: 96 to train on, 24 to judge by"
     assert told["augmentations"] == "translation, scale"
     assert told["group"] == "30 groups, each on one side of the split"
     assert "parent" not in told
-    written = "".join(
-        path.read_text()
-        for path in (models / "knee-1").iterdir()
-        if path.suffix in (".json", ".md")
-    )
+    written = (made.folder / "card.json").read_text() + made.readme
     assert "doe" not in written
-    assert str(run.parent) not in written
-
-
-def test_a_split_without_patients_is_said(tmp_path: Path, models: Path) -> None:
-    note = "no group was given, so images of one patient may stand on both sides"
-    run = write_run(tmp_path / "run", data={"groups": None, "group_note": note})
-    card = make_model(run, "knee-1", **KNEE, models=models)
-    assert card.training["group"] == note
-    assert "may stand on both sides" in card.limits
+    assert str(made.run.parent) not in written
 
 
 @pytest.mark.parametrize("model", [None, "phantom-brain-mri"])
-def test_a_parent_run_goes_by_its_number_and_a_model_by_its_id(
+def test_parents_and_splits_without_patients_are_named(
     tmp_path: Path, models: Path, model: str | None
 ) -> None:
     parent = {
         "what": "/home/doe/runs/jane_doe", "file": "/home/doe/runs/jane_doe/checkpoint/x",
         "model": model, "sha256": "b" * 64, "run_id": "c" * 32,
     }  # fmt: skip
-    run = write_run(tmp_path / "run", start_from=parent)
-    told = make_model(run, "knee-1", **KNEE, models=models).training
+    note = "no group was given, so images of one patient may stand on both sides"
+    data = {"groups": None, "group_note": note}
+    card = make_model(
+        write_run(tmp_path / "run", start_from=parent, data=data), "knee-1", **KNEE, models=models
+    )
+    told = card.training
     assert (told.get("parent"), told["parent_run"]) == (model, "c" * 32)
     assert told["parent_sha256"] == "b" * 64
-    card = (models / "knee-1" / "card.json").read_text()
-    assert "doe" not in card + (models / "knee-1" / "README.md").read_text()
+    assert "doe" not in (models / "knee-1" / "card.json").read_text()
+    assert "doe" not in (models / "knee-1" / "README.md").read_text()
+    assert told["group"] == note
+    assert "may stand on both sides" in card.limits
 
 
 def test_phantoms_know_what_they_show_and_that_nobody_is_behind_them(
@@ -180,23 +198,22 @@ def test_phantoms_know_what_they_show_and_that_nobody_is_behind_them(
     assert "not on patients" in " ".join((models / "brain" / "README.md").read_text().split())
 
 
-def test_figures_come_from_the_last_tick_or_from_the_person(run: Path, models: Path) -> None:
-    score = Score("FD", 11.8, 300, 300, "canonical-1", (11.2, 12.5), 0.43, 150,
-                  value_at_floor_n=13.1)  # fmt: skip
-    record_tick(run, Tick(4.0, 0.7, 1.4, score=score.to_dict()))
-    card = make_model(run, "knee-1", **KNEE, models=models)
-    assert card.scores[0].to_score() == score
-    readme = (models / "knee-1" / "README.md").read_text()
+def test_figures_come_from_the_last_tick_or_from_the_person(
+    made: Made, run: Path, models: Path
+) -> None:
+    assert made.card.scores[0].to_score() == SCORE
     assert (
         "| FD | 11.8 | 11.2 to 12.5 | 300 / 300 | canonical-1 | 0.43 at n 150 (value there 13.1) |"
-        in readme
+        in made.readme
     )
+    record_tick(run, Tick(4.0, 0.7, 1.4, score=SCORE.to_dict()))
     mine = ScoreCard(name="KID", value=0.5)
     assert make_model(run, "knee-2", **KNEE, models=models, score=mine).scores == (mine,)
     write_state(run, RunState("stopped", checkpoint_kimg=2.0))
     card = make_model(run, "knee-3", **KNEE, models=models)
     assert card.scores == (), "that tick judged later weights"
     assert card.training["kimg"] == 2.0
+    assert "None were measured" in (models / "knee-3" / "README.md").read_text()
 
 
 def test_a_network_that_knows_phantoms_only_judges_no_patients(
@@ -213,48 +230,36 @@ def test_a_network_that_knows_phantoms_only_judges_no_patients(
     assert make_model(run, "knee-3", **KNEE, models=models).scores[0].to_score() == blind
 
 
-def test_every_picture_says_that_it_is_synthetic(run: Path, models: Path) -> None:
-    make_model(run, "knee-1", **KNEE, models=models)
-    for name in ("preview.png", "grid.png"):
-        with Image.open(models / "knee-1" / name) as picture:
-            assert picture.text["Synthetic"] == "true"  # type: ignore[attr-defined]
-            assert "SYNTHETIC" in picture.text["Comment"]  # type: ignore[attr-defined]
-
-
-def test_text_of_a_person_stays_text(run: Path, models: Path) -> None:
-    nasty = "<script>alert(1)</script> | a\n# b"
-    make_model(run, "knee-1", **KNEE, models=models, statement={"source": nasty}, limits=nasty)
-    readme = (models / "knee-1" / "README.md").read_text()
-    assert "<script" not in readme
-    assert "\n# b" not in readme
-
-
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"modality": None}, "modality must be one of MR, MG.*a word of yours; it was not given"),
         ({"modality": 7}, "modality must be one of .*got 7"),
+        ({"organ": None}, "organ must be one of brain, .*knee"),
         ({"licence": 7}, "make no model card: licence"),
         ({"limits": "x" * 10_001}, "make no model card: limits"),
-        ({"organ": None}, "organ must be one of brain, .*knee"),
-        ({"statement": {"colour": "grey"}}, "statement must be texts for source"),
         ({"title": "x" * 501}, "make no model card: title"),
-        ({"score": Score("FD", float("nan"))}, "score cannot be used"),
+        ({"statement": {"colour": "grey"}}, "statement must be texts for source"),
+        ({"statement": '{"source": "our clinic"}'}, "statement must be texts for source"),
+        *(
+            ({"model_id": name}, "model_id")
+            for name in ("", "../up", "a/b", "nul", ".x", "7", "x" * 101, 5)
+        ),
     ],
 )
-def test_a_missing_or_wrong_fact_is_asked_for(
-    run: Path, models: Path, changes: dict[str, Any], said: str
+def test_a_missing_or_wrong_fact_is_asked_for_before_there_is_a_model(
+    models: Path, changes: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(RequestError, match=said):
-        make_model(run, "knee-1", **{**KNEE, **changes}, models=models)
-    assert not models.exists() or not list(models.iterdir())
+        check_model(**{"model_id": "knee-1", **KNEE, **changes}, models=models)
+    assert not models.exists()
 
 
 def test_any_word_is_a_modality_or_an_organ(
     run: Path, models: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    card = make_model(run, "one", **{**KNEE, "modality": "MRI", "organ": "thyroid"}, models=models)
-    assert (card.modality, card.organ) == ("MR", "thyroid")
+    about = check_model("one", **{**KNEE, "modality": "MRI", "organ": "thyroid"})[1]
+    assert (about.modality, about.organ) == ("MR", "thyroid")
     assert "'MRI' is written 'MR'" in caplog.text
     caplog.clear()
     card = make_model(run, "two", **{**KNEE, "modality": "OCT", "organ": "brest"}, models=models)
@@ -264,29 +269,22 @@ def test_any_word_is_a_modality_or_an_organ(
     assert card.id in Catalogue(models).search("oct brest")
 
 
-def test_what_a_model_is_called_is_checked_before_there_is_one(
-    run: Path, models: Path, tmp_path: Path
+def test_a_model_is_checked_without_leaving_anything_behind(
+    made: Made, models: Path, tmp_path: Path
 ) -> None:
     assert check_model("knee-1", **KNEE, models=models)[0] == models / "knee-1"
-    assert not models.exists(), "nothing is left behind"
+    assert not models.exists()
     about = check_model("brain-1", phantom="brain_mri", models=models)[1]
     assert (about.modality, about.organ) == ("MR", "brain")
-    make_model(run, "knee-1", **KNEE, models=models)
     with pytest.raises(RequestError, match="exists already"):
-        check_model("knee-1", **KNEE, models=models)
-    with pytest.raises(RequestError, match="statement must be texts for source"):
-        check_model("knee-2", **{**KNEE, "statement": '{"source": "our clinic"}'}, models=models)
-    with pytest.raises(RequestError, match="organ must be one of"):
-        check_model("knee-2", modality="DX", models=models)
+        check_model("knee-1", **KNEE, models=made.folder.parent)
     (tmp_path / "file").write_text("")
-    with pytest.raises(SaveError, match="was not saved"):
-        check_model("knee-2", **KNEE, models=tmp_path / "file")
-
-
-@pytest.mark.parametrize("name", ["", "../up", "a/b", "nul", ".x", "7", "x" * 101, 5])
-def test_an_unsafe_name_is_refused(run: Path, models: Path, name: Any) -> None:
-    with pytest.raises(RequestError, match="model_id"):
-        make_model(run, name, **KNEE, models=models)
+    for folder in (tmp_path / "file", tmp_path / "file" / "models"):
+        with pytest.raises(SaveError, match="was not saved"):
+            check_model("knee-2", **KNEE, models=folder)
+    with pytest.raises(RequestError, match="score cannot be used"):
+        make_model(made.run, "x", **KNEE, models=models, score=Score("FD", float("nan")))
+    assert not models.exists()
 
 
 def test_a_name_that_is_taken_is_kept_unless_one_says_so(
@@ -340,41 +338,29 @@ def test_a_move_that_fails_puts_the_older_model_back(
     assert ModelCard.read(models / "knee-1") == first
 
 
-def test_models_that_is_a_file_is_said(run: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(SaveError, match="was not saved"):
-        make_model(run, "knee-1", **KNEE, models=tmp_path / "file" / "models")
-
-
 def test_a_run_without_a_checkpoint_says_how_to_get_one(run: Path, models: Path) -> None:
     (run / WEIGHTS).unlink()
     with pytest.raises(WeightsError, match="no checkpoint yet"):
         make_model(run, "knee-1", **KNEE, models=models)
 
 
-def test_damaged_weights_are_refused(run: Path, models: Path) -> None:
-    content = (run / WEIGHTS).read_bytes()
-    (run / WEIGHTS).write_bytes(content[: len(content) // 2])
-    with pytest.raises(WeightsError, match="not a whole safetensors file"):
-        make_model(run, "knee-1", **KNEE, models=models)
-    assert not models.exists()
-
-
 @pytest.mark.parametrize(
-    ("file", "content", "said"),
+    ("file", "content", "error", "said"),
     [
-        ("config.json", '{"format": 99}', "written by a newer version"),
-        ("config.json", "{", "not a run directory"),
-        ("config.json", '{"format": 2}', "lacks settings, network, data"),
-        ("data.json", "[]", "data.json cannot be read: it holds no object"),
+        ("config.json", '{"format": 99}', DataError, "written by a newer version"),
+        ("config.json", "{", DataError, "not a run directory"),
+        ("config.json", '{"format": 2}', DataError, "lacks settings, network, data"),
+        ("data.json", "[]", DataError, "data.json cannot be read: it holds no object"),
+        (WEIGHTS, "half", WeightsError, "not a whole safetensors file"),
     ],
 )
 def test_a_run_that_cannot_be_read_is_refused(
-    run: Path, models: Path, file: str, content: str, said: str
+    run: Path, models: Path, file: str, content: str, error: type[Exception], said: str
 ) -> None:
     (run / file).write_text(content)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(error, match=said):
         make_model(run, "knee-1", **KNEE, models=models)
+    assert not models.exists()
 
 
 def test_a_run_without_its_data_file_is_not_whole_unless_it_is_an_old_one(
@@ -387,8 +373,3 @@ def test_a_run_without_its_data_file_is_not_whole_unless_it_is_an_old_one(
     (run / "config.json").write_text(json.dumps({**config, "format": 1}))
     card = make_model(run, "knee-1", **KNEE, models=models)
     assert card.training["data"] == "96 images"
-
-
-def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, models: Path) -> None:
-    with pytest.raises(DataError, match="not a run directory"):
-        make_model(tmp_path, "knee-1", **KNEE, models=models)

@@ -10,12 +10,12 @@ import pytest
 
 import medgan_widgets as mw
 from medgan_widgets.errors import DataError
-from medgan_widgets.memorisation import CopyDetector, calibration
+from medgan_widgets.memorisation import CopyDetector, tuning
 from medgan_widgets.phantoms import draw_phantoms
 from medgan_widgets.presets import PRESETS
 
 KINDS = ("brain_mri", "chest_xray", "mammogram", "colour")
-TRAINING, FRESH, PLANTED = 400, 100, 40
+TRAINING, FRESH, PLANTED = 120, 30, 12
 CHANGES = ("exact", "flipped", "noisy", "cropped", "contrast", "shifted", "turned")
 BORDERS = (cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE, cv2.BORDER_WRAP)
 
@@ -53,7 +53,7 @@ def warped(image: np.ndarray, matrix: np.ndarray, number: int) -> np.ndarray:
     )
 
 
-def drawn(kind: str, seeds: range, size: int = 64) -> np.ndarray:
+def drawn(kind: str, seeds: range, size: int = 48) -> np.ndarray:
     """Phantoms; in colour, brains under lights of different colours."""
     if kind != "colour":
         return draw_phantoms(kind, seeds, size=size).images
@@ -62,7 +62,7 @@ def drawn(kind: str, seeds: range, size: int = 64) -> np.ndarray:
     return np.rint(grey * light[:, None, None]).astype(np.uint8)
 
 
-def clouds(seeds: range, side: int = 64) -> np.ndarray:
+def clouds(seeds: range, side: int = 32) -> np.ndarray:
     """Noise with the spectrum of natural images, uint8 [N, H, W]."""
     across = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side)[None])
     across[0, 0] = 1
@@ -74,45 +74,63 @@ def clouds(seeds: range, side: int = 64) -> np.ndarray:
     return np.clip(np.rint(made), 0, 255).astype(np.uint8)
 
 
-@pytest.fixture
-def few(monkeypatch):
+@pytest.fixture(scope="module", autouse=True)
+def _few():
     """A threshold found from fewer images: enough where nothing is said of rates."""
-    monkeypatch.setattr(calibration, "ASKED", 80)
-    monkeypatch.setattr(calibration, "PLANTED", 12 * len(calibration.CHANGES))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tuning, "REALS", 80)
+        patch.setattr(tuning, "CONTROLS", 72)
+        yield
 
 
 @pytest.fixture(
     scope="module",
     params=["brain_mri", *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[1:])],
 )
-def memory(request):
-    known = drawn(request.param, range(TRAINING))
-    return request.param, known, CopyDetector(known)
+def kind(request):
+    return request.param
 
 
-def test_planted_copies_are_found_and_fresh_images_are_not(memory):
-    kind, known, looked = memory
+@pytest.fixture(scope="module")
+def known(kind):
+    return drawn(kind, range(TRAINING))
+
+
+@pytest.fixture(scope="module")
+def detector(known):
+    return CopyDetector(known)
+
+
+@pytest.fixture(scope="module")
+def mammograms():
+    return draw_phantoms("mammogram", range(60), size=32).images
+
+
+@pytest.fixture(scope="module")
+def fresh():
+    return draw_phantoms("mammogram", range(900, 912), size=32).images
+
+
+def test_planted_copies_are_found_and_fresh_images_are_not(kind, known, detector):
     rows = np.random.default_rng(1).permutation(TRAINING)[:PLANTED]
-    found = {}
-    for change in CHANGES:
-        report = looked.check(planted(known[rows], change))
-        right = [pair for pair in report.copies if rows[pair.index] == pair.training]
-        found[change] = len(right) / PLANTED
-    moved = [found.pop("shifted"), found.pop("turned")]
-    assert min(moved) >= 0.95, moved
-    assert np.mean(list(found.values())) >= 0.99, found
-    report = looked.check(drawn(kind, range(10**6, 10**6 + FRESH)))
-    assert report.copy_rate <= 0.02, f"{kind}: {report.text}"
+    copies = np.concatenate([planted(known[rows], change) for change in CHANGES])
+    report = detector.check(copies)
+    right = dict.fromkeys(CHANGES, 0)
+    for pair in report.copies:
+        right[CHANGES[pair.index // PLANTED]] += rows[pair.index % PLANTED] == pair.training
+    assert all(count >= PLANTED - 1 for count in right.values()), right
+    assert sum(right.values()) >= len(copies) - 2, right
+    report = detector.check(drawn(kind, range(10**6, 10**6 + FRESH)))
+    assert len(report.copies) <= 1, f"{kind}: {report.text}"
     told = report.calibration.found
-    assert all(told[name][0] >= 0.9 * told[name][1] for name in ("shifted", "turned")), told
-    noise = np.random.default_rng(3).integers(0, 256, (FRESH, *known.shape[1:])).astype(np.uint8)
-    assert not looked.check(noise).copies, "noise is a copy of nothing"
+    assert all(told[name][0] >= 0.8 * told[name][1] for name in ("shifted", "turned")), told
+    noise = np.random.default_rng(3).integers(0, 256, (12, *known.shape[1:])).astype(np.uint8)
+    assert not detector.check(noise).copies, "noise is a copy of nothing"
 
 
-def test_the_report_says_how_far_to_trust_it_and_shows_pairs(memory):
-    _, known, looked = memory
+def test_the_report_says_how_far_to_trust_it_and_shows_pairs(known, detector):
     mixed = np.concatenate([planted(known[:3], "flipped"), known[3:4]])
-    report = looked.check(mixed, seeds=range(70, 74))
+    report = detector.check(mixed, seeds=range(70, 74))
     assert report.assessed
     assert {(pair.index, pair.training, pair.seed) for pair in report.copies} == {
         (n, n, 70 + n) for n in range(4)
@@ -121,9 +139,44 @@ def test_the_report_says_how_far_to_trust_it_and_shows_pairs(memory):
     assert low < report.copy_rate == 1.0 <= high + 1e-9
     assert "4 of 4 generated images are copies" in report.text
     assert "copies made on purpose" in report.text
-    sheet = np.asarray(report.sheet().convert("L"))
-    assert len(np.unique(sheet)) > 20
+    assert len(np.unique(np.asarray(report.sheet().convert("L")))) > 20
     assert report.to_dict()["copies"] == 4
+
+
+def test_flat_images_other_sizes_and_colours_are_taken(known, detector):
+    large = np.stack([cv2.resize(image, (96, 96)) for image in known[:3]])
+    rgb = large if large.ndim == 4 else np.repeat(large[..., None], 3, axis=3)
+    report = detector.check([np.zeros((2, 64, 64), np.uint8), rgb])
+    assert report.n_flat == 2
+    found = [pair for pair in report.copies if pair.training == pair.index - 2]
+    assert len(found) == len(report.copies) >= 2, "enlarging costs detail"
+    assert "2 images without any contrast" in report.text
+
+
+def test_it_can_be_left_half_way_and_asked_again(known):
+    detector = CopyDetector(known[:40])
+    steps = detector.iter_check(known)
+    next(steps)
+    steps.close()
+    assert detector.check(known[:2]).copy_rate == 1.0
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        (np.zeros((0, 8, 8), np.uint8), "no pixels"),
+        (np.zeros((2, 8, 8)), "must be uint8 or uint16"),
+        ("abc", "read files by read_images"),
+        (None, "an array or batches"),
+        (np.zeros((96, 96, 3), np.uint8), r"one colour image; give \[1, H, W, C\]"),
+    ],
+)
+def test_what_is_no_image_is_refused(mammograms, bad, words):
+    with pytest.raises(DataError, match=words):
+        CopyDetector(mammograms).check(bad)
+    if isinstance(bad, str):
+        with pytest.raises(DataError, match=words):
+            CopyDetector(bad)
 
 
 @pytest.mark.slow
@@ -137,54 +190,48 @@ def test_a_generator_trained_on_twenty_images_is_caught_repeating_them(tmp_path)
         run, "few", modality="MG", organ="breast", licence=None, models=tmp_path / "models"
     )
     engine = mw.Engine(device="cpu", catalogue=mw.Catalogue(tmp_path / "models"))
-    looked, request = CopyDetector(known), mw.GenerateRequest("few", seeds=range(100))
-    report = looked.check(engine.images(request), request.seeds)
+    detector, request = CopyDetector(known), mw.GenerateRequest("few", seeds=range(100))
+    report = detector.check(engine.images(request), request.seeds)
     assert report.interval[0] > 0.02, report.text
     for pair in report.copies:
         assert known[pair.training].std() > 5
         assert pair.likeness > report.calibration.threshold
     assert report.sheet().size[0] > 100
     fresh = draw_phantoms("mammogram", range(5000, 5200), size=32).images
-    assert looked.check(fresh).copy_rate <= 0.02, "phantoms of their own are no copies"
+    assert detector.check(fresh).copy_rate <= 0.02, "phantoms of their own are no copies"
 
 
 @pytest.mark.parametrize("double", ["the same", "noisy"])
-def test_training_images_with_doubles_hide_no_copy(few, double):
-    known = draw_phantoms("brain_mri", range(80), size=64).images
+def test_training_images_with_doubles_hide_no_copy(double):
+    known = drawn("brain_mri", range(80), size=64)
     more = planted(known[:20], "noisy", seed=9) if double == "noisy" else known[:20]
-    looked = CopyDetector(np.concatenate([known, more]))
-    report = looked.check(planted(known[:40], "noisy"))
+    report = CopyDetector(np.concatenate([known, more])).check(planted(known[:40], "noisy"))
     assert len(report.copies) == 40, report.text
     assert 0.2 < report.calibration.doubled < 0.6
     assert "near duplicates, or so plain" in report.text
-    fresh = draw_phantoms("brain_mri", range(10**6, 10**6 + 60), size=64).images
-    assert looked.check(fresh).copy_rate <= 0.02
 
 
-def test_crops_of_large_images_are_found_whatever_enlarged_them(few):
-    known = draw_phantoms("brain_mri", range(5000, 5060), size=160).images
-    looked = CopyDetector(known)
-    for kernel in (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4):
-        crops = [cv2.resize(image[9:137, 20:148], (160, 160), interpolation=kernel)
-                 for image in known]  # fmt: skip
-        report = looked.check(np.stack(crops))
-        right = [pair for pair in report.copies if pair.index == pair.training]
-        assert len(right) >= 58, (kernel, report.text)
-    fresh = draw_phantoms("brain_mri", range(10**6, 10**6 + 100), size=160).images
-    assert looked.check(fresh).copy_rate <= 0.02
+def test_crops_of_large_images_are_found_whatever_enlarged_them():
+    known = draw_phantoms("brain_mri", range(5000, 5030), size=160).images
+    detector = CopyDetector(known)
+    kernels = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
+    crops = [
+        cv2.resize(image[9:137, 20:148], (160, 160), interpolation=kernels[number % 3])
+        for number, image in enumerate(known)
+    ]
+    report = detector.check(np.stack(crops))
+    assert sum(pair.index == pair.training for pair in report.copies) >= 28, report.text
 
 
-def test_training_images_that_show_nothing_prove_nothing(few):
-    generated = draw_phantoms("mammogram", range(4), size=32).images
-    report = CopyDetector(np.full((30, 32, 32), 5, np.uint8)).check(generated)
+def test_training_images_that_show_nothing_prove_nothing(mammograms, fresh):
+    report = CopyDetector(np.full((30, 32, 32), 5, np.uint8)).check(fresh)
     assert not report.assessed
     assert "0 different training images" in report.text
-    known = draw_phantoms("mammogram", range(40), size=32).images
-    some = np.concatenate([known, np.zeros((20, 32, 32), np.uint8)])
-    assert CopyDetector(some).check(known[:, ::-1]).copy_rate == 1.0
+    some = np.concatenate([mammograms[:40], np.zeros((20, 32, 32), np.uint8)])
+    assert CopyDetector(some).check(mammograms[:40, :, ::-1]).copy_rate == 1.0
 
 
-def test_where_copies_made_on_purpose_are_missed_nothing_is_assessed(few):
+def test_where_copies_made_on_purpose_are_missed_nothing_is_assessed():
     """Four grey levels next to each other: noise of five, and nobody knows them again."""
     known = np.random.default_rng(0).integers(100, 104, (40, 24, 24)).astype(np.uint8)
     report = CopyDetector(known).check(known[:, ::-1].copy())
@@ -192,92 +239,57 @@ def test_where_copies_made_on_purpose_are_missed_nothing_is_assessed(few):
     assert "copies made on purpose were found" in report.text
 
 
-def test_without_enough_to_compare_nothing_is_said_to_be_clean():
-    known = draw_phantoms("mammogram", range(5), size=32).images
-    report = CopyDetector(known).check(draw_phantoms("mammogram", range(90, 99), size=32).images)
+def test_without_enough_to_compare_nothing_is_said_to_be_clean(mammograms, fresh):
+    detector = CopyDetector(mammograms[:5])
+    report = detector.check(fresh)
     assert not report.assessed
     assert report.copy_rate is None
     assert report.text.startswith("Memorisation: not assessed")
-    same = CopyDetector(known).check(known)
-    assert "5 of 5 are copies all the same" in same.text
+    assert "5 of 5 are copies all the same" in detector.check(mammograms[:5]).text
 
 
-def test_images_of_one_patient_do_not_say_what_is_alike_by_chance(few):
-    known = draw_phantoms("mammogram", range(40), size=32).images
-    fresh = draw_phantoms("mammogram", range(900, 912), size=32).images
+def test_images_of_one_patient_do_not_say_what_is_alike_by_chance(mammograms, fresh):
+    known = mammograms[:40]
     for groups in (["p"] * 40, ["p"] * 39 + ["q"]):
         report = CopyDetector(known, groups=groups).check(fresh)
         assert report.text.startswith("Memorisation: not assessed: too few training images")
         assert not report.pairs
     halves = CopyDetector(known, groups=["p"] * 20 + ["q"] * 20).check(fresh)
-    assert halves.assessed
-    assert not halves.copies
+    assert (halves.assessed, halves.copies) == (True, ())
     others = draw_phantoms("mammogram", range(1000, 1060), size=32).images
-    held = CopyDetector(known, groups=["p"] * 40, held_out=others).check(
-        np.concatenate([known, fresh])
-    )
-    assert len(held.copies) == 40, "held-out images say it as well"
+    held = CopyDetector(known, groups=["p"] * 40, held_out=others)
+    report = held.check(np.concatenate([known[:12], fresh]))
+    assert len(report.copies) == 12, "held-out images say it as well"
+    assert "60 held-out images helped to find the threshold" in report.text
 
 
-def test_images_of_twelve_bits_are_seen_in_all_their_greys(few):
+def test_held_out_images_of_training_images_are_not_looked_through(mammograms):
+    data = mw.read_images(mammograms, labels=False)
+    report = CopyDetector(data).check(data)
+    assert len(report.copies) == len(data.training)
+    assert report.n_held_out == len(data.held_out)
+
+
+def test_images_of_twelve_bits_are_seen_in_all_their_greys():
     known = clouds(range(60)).astype(np.uint16) * 16 + 7
-    fresh = clouds(range(500, 560)).astype(np.uint16) * 16 + 7
-    copies = np.concatenate([known[:20, ::-1], np.clip(known[20:40], 300, 3900)])
+    fresh = clouds(range(500, 520)).astype(np.uint16) * 16 + 7
+    copies = np.concatenate([known[:10, ::-1], np.clip(known[10:20], 300, 3900)])
     report = CopyDetector(known).check(np.concatenate([copies, fresh]))
-    assert [pair.training for pair in sorted(report.copies, key=lambda one: one.index)] == [
-        *range(40)
-    ]
-    assert report.shown[0][0].max() > 150, "and pictures that can be looked at"
+    assert sorted(pair.training for pair in report.copies) == [*range(20)]
+    (generated, _), *_ = report.shown.values()
+    assert generated.max() > 150, "and pictures that can be looked at"
 
 
-def test_images_so_plain_that_all_look_alike_are_not_assessed(few):
-    rows, columns = np.mgrid[:64, :64]
-    turns = np.random.default_rng(0).uniform(0, np.pi, 160)
-    waves = [np.sin((np.cos(t) * rows + np.sin(t) * columns) / 3) for t in turns]
+def test_images_so_plain_that_all_look_alike_are_not_assessed():
+    rows, columns = np.mgrid[:32, :32]
+    turns = np.random.default_rng(0).uniform(0, np.pi, 90)
+    waves = [np.sin((np.cos(t) * rows + np.sin(t) * columns) / 1.5) for t in turns]
     stripes = np.rint(127 + 100 * np.stack(waves)).astype(np.uint8)
-    report = CopyDetector(stripes[:100]).check(stripes[100:])
+    report = CopyDetector(stripes[:70]).check(stripes[70:])
     assert not report.assessed
     assert report.copy_rate is None
-    held = CopyDetector(stripes[:60], held_out=stripes[60:]).check(stripes[:60])
-    assert not held.assessed
 
 
-def test_flat_images_other_sizes_and_colours_are_taken(memory):
-    _, known, looked = memory
-    large = np.stack([cv2.resize(image, (96, 96)) for image in known[:3]])
-    rgb = large if large.ndim == 4 else np.repeat(large[..., None], 3, axis=3)
-    report = looked.check([np.zeros((2, 64, 64), np.uint8), rgb])
-    assert report.n_flat == 2
-    found = [pair for pair in report.copies if pair.training == pair.index - 2]
-    assert len(found) == len(report.copies) >= 2, "enlarging costs detail"
-    assert "2 images without any contrast" in report.text
-
-
-@pytest.mark.parametrize("bad", [np.zeros((0, 8, 8), np.uint8), np.zeros((2, 8, 8)), "abc", None])
-def test_what_is_no_image_is_refused(memory, bad):
-    with pytest.raises(DataError):
-        memory[2].check(bad)
-
-
-def test_one_colour_image_is_not_taken_for_many(memory):
-    with pytest.raises(DataError, match=r"one colour image; give \[1, H, W, C\]"):
-        memory[2].check(np.zeros((96, 96, 3), np.uint8))
-    with pytest.raises(DataError, match="read files by read_images"):
-        CopyDetector("some/folder")
-
-
-def test_held_out_images_are_not_looked_through_and_that_is_said(few):
-    images = draw_phantoms("mammogram", range(60), size=32).images
-    data = mw.read_images(images, labels=False)
-    assert data.held_out is not None
-    report = CopyDetector(data).check(data.held_out.images)
-    assert f"{len(data.held_out)} held-out images helped to find the threshold" in report.text
-    assert len(CopyDetector(data).check(data).copies) == len(data.training)
-
-
-def test_it_can_be_left_half_way_and_asked_again(memory):
-    _, known, looked = memory
-    steps = looked.iter_check(known)
-    next(steps)
-    steps.close()
-    assert looked.check(known[:2]).copy_rate == 1.0
+def test_its_old_name_still_works():
+    with pytest.deprecated_call():
+        assert mw.memorisation.Memory is CopyDetector

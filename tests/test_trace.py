@@ -9,6 +9,7 @@ import os
 import shutil
 import stat
 import zipfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ FIRST, SECOND, THIRD = "1" * 32, "2" * 32, "3" * 32
 STATED = DataStatement(
     source="our clinic", licence="internal", approval="EK 12/2019", deidentification="by tag"
 )
+BLACK = np.zeros((4, 4), np.uint8)
 KNEE: dict[str, Any] = {"modality": "DX", "organ": "knee", "region": "frontal view"}
 
 
@@ -48,26 +50,13 @@ class Place:
 
     def __init__(self, root: Path) -> None:
         self.runs, self.models, self.out = root / "runs", root / "models", root / "out"
-        self.out.mkdir()
-        self.scan = root / "scan.dcm"
-        self.scan.write_bytes(b"the scan of one patient")
-        files = [row(b"another scan", "test"), row(self.scan.read_bytes(), "train")]
-        first = write_run(self.runs / "first", FIRST, files=files, fingerprint="e" * 64)
-        sha256 = hashlib.sha256((first / WEIGHTS).read_bytes()).hexdigest()
-        parent = {"what": str(first), "file": "", "sha256": sha256, "run_id": FIRST}
-        self.run = write_run(self.runs / "deep" / "second", SECOND, start_from=parent)
-        self.card = make_model(self.run, "knee", **KNEE, models=self.models, statement=STATED)
+        self.weights = self.models / "knee" / "generator.safetensors"
+        self.scan, self.run = root / "scan.dcm", self.runs / "deep" / "second"
+        self.image = self.out / "knee_seed17_synthetic.png"
         self.engine = Engine(device="cpu", catalogue=Catalogue(self.models))
-        self.image = self.saved(17)
 
     def recipe(self, seed: int) -> dict[str, Any]:
         return image_recipe(self.engine.recipe(GenerateRequest("knee", seeds=seed)), seed)
-
-    def pixels(self, seed: int) -> np.ndarray:
-        return self.engine.images(GenerateRequest("knee", seeds=seed))[0]
-
-    def saved(self, seed: int) -> Path:
-        return save_png(self.pixels(seed), self.recipe(seed), self.out)
 
     def trace(self, image: Path | None = None) -> Any:
         return trace(image or self.image, models=self.models, runs=self.runs)
@@ -76,16 +65,34 @@ class Place:
         return models_trained_on(*args, models=self.models, runs=self.runs, **kwargs)
 
 
-def written(recipes: list[dict[str, Any]], images: list[np.ndarray], out: Path) -> Path:
-    pairs = zip(images, recipes, strict=True)
-    *_, last = write([SyntheticImage(*pair) for pair in pairs], out, gate=None)
+def written(recipes: list[dict[str, Any]], out: Path) -> Path:
+    *_, last = write([SyntheticImage(BLACK, recipe) for recipe in recipes], out, gate=None)
     return last.exported.path
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("place")
+    place = Place(root)
+    place.out.mkdir()
+    place.scan.write_bytes(b"the scan of one patient")
+    files = [row(b"another scan", "test"), row(place.scan.read_bytes(), "train")]
+    first = write_run(place.runs / "first", FIRST, files=files, fingerprint="e" * 64)
+    sha256 = hashlib.sha256((first / WEIGHTS).read_bytes()).hexdigest()
+    parent = {"what": str(first), "file": "", "sha256": sha256, "run_id": FIRST}
+    write_run(place.run, SECOND, start_from=parent)
+    make_model(place.run, "knee", **KNEE, models=place.models, statement=STATED)
+    place.engine.catalogue.refresh()
+    pixels = place.engine.images(GenerateRequest("knee", seeds=17))[0]
+    save_png(pixels, place.recipe(17), place.out)
+    return root
+
+
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def place(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.setenv("MEDGAN_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
     return Place(tmp_path)
 
 
@@ -94,12 +101,12 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
 
 def test_an_image_leads_back_to_the_data_and_to_what_came_before(place: Place) -> None:
     found = place.trace()
-    kinds = [step.kind for step in found.all_steps]
+    kinds = [step.kind for step in found.steps]
     assert kinds == [
         "image", "request", "model", "weights", "run", "data", "statement",
         "parent", "run", "data", "statement",
     ]  # fmt: skip
-    missing = [step.text for step in found.all_steps if not step.found]
+    missing = [step.text for step in found.steps if not step.found]
     assert len(missing) == 1, "the parent run has no model, so nobody made a statement for it"
     assert found.step("data").facts["fingerprint"] == "f" * 64
     assert found.step("data").facts["train"] == 96
@@ -107,22 +114,61 @@ def test_an_image_leads_back_to_the_data_and_to_what_came_before(place: Place) -
     assert found.request == GenerateRequest("knee", seeds=(17,))
     again = place.engine.images(found.request)
     assert np.array_equal(again[0, ..., 0], np.asarray(Image.open(place.image)))
-
-
-def test_it_reads_as_a_tree_and_as_json(place: Place) -> None:
-    lines = str(place.trace()).splitlines()
+    lines = str(found).splitlines()
     assert lines[0].startswith("image: knee_seed17_synthetic.png")
     assert lines[1].startswith("  request: model knee, seed 17")
     assert lines[-1].startswith("            statement: MISSING. source UNKNOWN")
-    plain = json.loads(json.dumps(place.trace().to_dict()))
+    plain = json.loads(json.dumps(found.to_dict()))
     assert plain["file"] == "knee_seed17_synthetic.png"
     assert plain["complete"] is False
-    assert plain["steps"][0]["below"][0]["facts"]["seeds"] == [17]
-
-
-def test_with_a_statement_for_the_parent_nothing_is_missing(place: Place) -> None:
+    assert plain["steps"][1]["facts"]["seeds"] == [17]
     make_model(place.runs / "first", "older", **KNEE, models=place.models, statement=STATED)
-    assert place.trace().complete
+    assert place.trace().complete, "with a statement for the parent"
+
+
+def changed(path: Path, **fields: Any) -> None:
+    """Change some fields of a JSON file."""
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+def renamed(place: Place) -> None:
+    changed(place.models / "knee" / "card.json", id="other")
+    (place.models / "knee").rename(place.models / "other")
+
+
+def replaced(place: Place) -> None:
+    other = write_run(place.runs / "third", THIRD, seed=5)
+    make_model(other, "knee", **KNEE, models=place.models, overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kind", "found", "said"),
+    [
+        (lambda p: Image.fromarray(BLACK).save(p.image), "image", False, "holds no recipe"),
+        (lambda p: Image.fromarray(BLACK).save(p.image), "request", False, "proves nothing"),
+        (lambda p: Image.fromarray(BLACK).save(p.image), "weights", False, "does not say which"),
+        (lambda p: p.weights.write_bytes(b"x"), "weights", False, "it was changed"),
+        (lambda p: p.weights.unlink(), "weights", False, "is gone"),
+        (replaced, "weights", False, "replaced since"),
+        (renamed, "model", False, "other has the same weights"),
+        (lambda p: shutil.rmtree(p.models / "knee"), "model", False, "Put its folder back"),
+        (lambda p: shutil.rmtree(p.run), "run", False, "nor where it was begun"),
+        (lambda p: shutil.rmtree(p.run), "data", True, "fingerprint ffff"),
+        (lambda p: shutil.rmtree(p.run), "statement", True, "our clinic"),
+        (lambda p: shutil.rmtree(p.run), "parent", True, "started from a run, 1111"),
+        (lambda p: write_run(p.run, SECOND, seed=9), "run", True, "trained on after the model"),
+        (lambda p: changed(p.run / "config.json", fingerprint="0"), "data", False, "other data"),
+        (lambda p: (p.run / "data.json").write_text("{"), "data", False, "cannot be read"),
+    ],
+)
+def test_what_is_missing_or_changed_is_said_and_the_walk_goes_on(
+    place: Place, spoil: Callable[[Place], Any], kind: str, found: bool, said: str
+) -> None:
+    spoil(place)
+    trace = place.trace()
+    step = trace.step(kind)
+    assert (step.found, said in step.text) == (found, True), step
+    assert (trace.step("run") is None) == ("Put its folder back" in str(trace))
 
 
 def test_an_image_of_somebody_else_is_said_to_be_none_of_ours(place: Place) -> None:
@@ -130,66 +176,11 @@ def test_an_image_of_somebody_else_is_said_to_be_none_of_ours(place: Place) -> N
     (place.out / "text.png").write_text("no image")
     for name, said in (("photo.png", "holds no recipe"), ("text.png", "cannot be read as a PNG")):
         found = place.trace(place.out / name)
-        assert [step.found for step in found.all_steps] == [False]
+        assert [step.found for step in found.steps] == [False]
         assert said in str(found)
         assert "not made here, or its text was stripped" in str(found)
     with pytest.raises(DataError, match="is not a file"):
         place.trace(place.out / "none.png")
-
-
-def test_stripped_metadata_leaves_the_name_which_proves_nothing(place: Place) -> None:
-    Image.fromarray(place.pixels(17)[..., 0]).save(place.image)
-    found = place.trace()
-    assert not found.step("image").found
-    assert not found.step("request").found
-    assert "proves nothing" in found.step("request").text
-    assert "does not say which it was made with" in found.step("weights").text
-    assert found.step("run").found, "the walk goes on"
-
-
-def test_changed_weights_are_seen_in_the_file_and_in_the_recipe(
-    place: Place, tmp_path: Path
-) -> None:
-    weights = place.models / "knee" / "generator.safetensors"
-    whole = weights.read_bytes()
-    weights.write_bytes(whole[:-1] + b"\x07")
-    assert "it was changed" in place.trace().step("weights").text
-    weights.unlink()
-    assert "is gone" in place.trace().step("weights").text
-    other = write_run(tmp_path / "runs" / "third", THIRD, seed=5)
-    make_model(other, "knee", **KNEE, models=place.models, overwrite=True)
-    found = place.trace()
-    assert "replaced since" in found.step("weights").text
-    assert not found.complete
-    assert found.step("run").facts["run_id"] == THIRD
-
-
-def test_a_renamed_model_is_found_by_its_weights(place: Place) -> None:
-    folder = place.models / "knee"
-    card = json.loads((folder / "card.json").read_text())
-    (folder / "card.json").write_text(json.dumps({**card, "id": "knee-renamed"}))
-    folder.rename(place.models / "knee-renamed")
-    found = place.trace()
-    assert not found.step("model").found
-    assert "knee-renamed has the same weights" in found.step("model").text
-    assert found.step("run").found
-
-
-def test_a_missing_model_ends_the_walk_with_what_to_do(place: Place) -> None:
-    shutil.rmtree(place.models / "knee")
-    found = place.trace()
-    assert [step.kind for step in found.all_steps] == ["image", "request", "model"]
-    assert "Put its folder back" in str(found)
-
-
-def test_a_missing_run_leaves_what_the_card_knows(place: Place) -> None:
-    shutil.rmtree(place.run)
-    found = place.trace()
-    assert not found.step("run").found
-    assert found.step("data").facts["fingerprint"] == "f" * 64
-    assert found.step("statement").facts["source"] == "our clinic"
-    assert found.step("parent").below[0].facts["run_id"] == FIRST, "and goes on to the parent"
-    assert found.step("parent").below[0].found
 
 
 def test_a_run_that_was_moved_is_found_where_it_was_begun(place: Place, tmp_path: Path) -> None:
@@ -197,73 +188,40 @@ def test_a_run_that_was_moved_is_found_where_it_was_begun(place: Place, tmp_path
     assert not place.trace().step("run").found
     register(tmp_path / "elsewhere", SECOND)
     assert place.trace().step("run").found
-    config = json.loads((tmp_path / "elsewhere" / "config.json").read_text())
-    (tmp_path / "elsewhere" / "config.json").write_text(json.dumps({**config, "run_id": THIRD}))
+    changed(tmp_path / "elsewhere" / "config.json", run_id=THIRD)
     assert not place.trace().step("run").found, "another run lies there now"
-
-
-def test_a_run_that_went_on_is_said(place: Place) -> None:
-    write_run(place.run, SECOND, seed=9)
-    assert "trained on after the model was made" in place.trace().step("run").text
-
-
-def test_other_data_than_the_card_says_is_said(place: Place) -> None:
-    config = json.loads((place.run / "config.json").read_text())
-    (place.run / "config.json").write_text(json.dumps({**config, "fingerprint": "0" * 64}))
-    assert "it is of other data" in place.trace().step("data").text
-    (place.run / "data.json").write_text("{")
-    assert "cannot be read" in place.trace().step("data").text
-
-
-def test_runs_that_name_each_other_do_not_turn_for_ever(place: Place) -> None:
-    first = place.runs / "first"
-    config = json.loads((first / "config.json").read_text())
-    back = {"what": "second", "sha256": "", "run_id": SECOND}
-    (first / "config.json").write_text(json.dumps({**config, "start_from": back}))
-    assert "name each other" in str(place.trace())
 
 
 def test_a_zip_has_a_branch_for_each_model_and_each_odd_image(place: Place) -> None:
     recipes = [place.recipe(seed) for seed in (1, 2, 3)]
     other = {**recipes[0], "model_id": "lost", "weights_sha256": "0" * 64}
-    images = [place.pixels(1)] * 4
-    path = written([*recipes, other], images, place.out / "some")
+    path = written([*recipes, other, {**recipes[0], "seeds": ["x"]}], place.out / "some")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("foreign.png", b"no picture")
+        archive.writestr("../../out.png", png_with_recipe(BLACK, {"model_id": [1]}))
     found = place.trace(path)
-    assert found.steps[0].facts == {"images": 4}
-    ours, lost = found.steps[0].below
-    assert ours.facts == {"images": 3}
-    assert ours.below[0].facts["seeds"] == [1, 2, 3]
-    assert not lost.below[0].below[0].found
+    assert found.steps[0].facts == {"images": 7}
+    branches = [n for n, step in enumerate(found.steps) if step.kind == "image"]
+    assert found.steps[branches[0]].facts == {"images": 4}
+    assert found.steps[branches[0] + 1].facts["seeds"] == [1, 2, 3, "x"]
+    assert not found.steps[branches[1] + 2].found
+    assert "foreign.png: it cannot be read as a PNG image" in str(found)
+    assert not (place.out.parent.parent / "out.png").exists()
     assert found.request is None
     path.write_bytes(path.read_bytes()[:200])
     assert "MISSING" in str(place.trace(path))
 
 
-def test_damaged_recipes_in_a_zip_hide_nothing_else(place: Place) -> None:
-    recipe = place.recipe(1)
-    recipes = [recipe, {**recipe, "seeds": ["x"]}]
-    path = written(recipes, [place.pixels(1)] * 2, place.out / "z")
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("odd.png", png_with_recipe(place.pixels(1), {**recipe, "seeds": 5}))
-        archive.writestr("foreign.png", b"no picture")
-        archive.writestr("../../out.png", png_with_recipe(place.pixels(1), {"model_id": [1]}))
-    found = place.trace(path)
-    assert found.steps[0].facts == {"images": 5}
-    assert found.steps[0].below[0].found
-    assert "foreign.png: it cannot be read as a PNG image" in str(found)
-    assert not (place.out.parent.parent / "out.png").exists()
-
-
 @pytest.mark.parametrize("recipe", [{}, {"model_id": 5}, {"model_id": ""}, {"model_id": ["x"]}])
 def test_a_damaged_recipe_is_said(place: Place, recipe: dict[str, Any]) -> None:
     path = place.out / "x.png"
-    path.write_bytes(png_with_recipe(place.pixels(1), recipe))
+    path.write_bytes(png_with_recipe(BLACK, recipe))
     assert "the recipe is damaged" in str(place.trace(path))
 
 
 def test_a_model_of_medigans_was_trained_elsewhere(place: Place) -> None:
     recipe = {"model_id": "00001_DCGAN_MMG_CALC_ROI", "seeds": [1], "inputs": [{"name": "a"}]}
-    found = place.trace(save_png(place.pixels(1), recipe, place.out))
+    found = place.trace(save_png(BLACK, recipe, place.out))
     assert "trained elsewhere" in found.step("model").text
     assert "INbreast" in found.step("data").text
     assert found.request is None, "its source image is not at hand"

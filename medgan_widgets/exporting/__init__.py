@@ -2,8 +2,8 @@
 
 from medgan_widgets.exporting.about import check_model
 from medgan_widgets.exporting.checkpoint_import import import_checkpoint
-from medgan_widgets.exporting.lineage import TraceStep
 from medgan_widgets.exporting.model import make_model
+from medgan_widgets.exporting.provenance import Trace, TraceStep, trace
 from medgan_widgets.exporting.recipe import (
     SyntheticImage,
     file_name,
@@ -13,9 +13,8 @@ from medgan_widgets.exporting.recipe import (
     restore,
     save_png,
 )
-from medgan_widgets.exporting.trace import Trace, trace
 from medgan_widgets.exporting.withdrawal import Match, models_trained_on
-from medgan_widgets.exporting.write import FORMATS, Exported, Step, export, write
+from medgan_widgets.exporting.writer import FORMATS, Exported, Step, export, write
 
 __all__ = [
     "FORMATS",

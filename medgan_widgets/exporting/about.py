@@ -9,10 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from medgan_widgets.cards import MODALITIES, ORGANS, UNKNOWN, DataStatement, ModelCard
 from medgan_widgets.catalogue.words import known_as
 from medgan_widgets.errors import RequestError
-from medgan_widgets.exporting.model_folder import fault, free_place
+from medgan_widgets.exporting.model_folder import fault, free_folder
 
 if TYPE_CHECKING:
     from medgan_widgets.networks import Generator
@@ -96,45 +98,30 @@ def check_model(
     heart, abdomen, knee, hip, spine, skin, eye, prostate, liver, kidney, other, or a word of
     yours; it was not given.
     """
-    place = free_place(models, model_id, overwrite)
-    said = About(title, modality, organ, region, makes)
-    known = PHANTOMS.get((phantom or "").removeprefix("phantom:"))
-    if known is not None:
-        given = {name: text for name, text in asdict(said).items() if text}
-        said = replace(known, **{"title": f"{known.title}, {known.region}", **given})
-    about, stated = _checked_about(said, tuple(factors)), _checked_statement(statement)
+    folder = free_folder(models, model_id, overwrite)
+    about = About(title, modality, organ, region, makes)
+    if known := PHANTOMS.get((phantom or "").removeprefix("phantom:")):
+        given = {name: text for name, text in asdict(about).items() if text}
+        about = replace(known, **{"title": f"{known.title}, {known.region}", **given})
+    about = _completed(about, tuple(factors))
     try:
+        stated = (
+            statement
+            if isinstance(statement, DataStatement)
+            else DataStatement(**(statement or {}))
+        )
+    except (ValidationError, TypeError) as error:
+        have = ", ".join(DataStatement.model_fields)
+        text = f"statement must be texts for {have}; got {statement!r:.80}."
+        raise RequestError(text) from error
+    try:  # the fields that a network will tell are made up here
         ModelCard(
             id=model_id, **asdict(about), licence=licence or None, statement=stated, limits=limits,
             function="noise to image", size=(1, 1), dataset=None, year=None, architecture=UNKNOWN,
         )  # fmt: skip
-    except ValueError as error:
+    except ValidationError as error:
         raise RequestError(f"these facts make no model card: {fault(error)}.") from None
-    return place, about, stated
-
-
-def _checked_about(said: About, factors: Sequence[str]) -> About:
-    modality, organ = (
-        _word("modality", said.modality, MODALITIES),
-        _word("organ", said.organ, ORGANS),
-    )
-    region = (said.region or "").strip() or UNKNOWN
-    steered = f", by {', '.join(factors)}" if factors else ""
-    return About(
-        said.title or f"{modality} {organ}" + (f", {region}" if region != UNKNOWN else ""),
-        modality,
-        organ,
-        region,
-        said.makes or f"{organ} image{steered}",
-    )
-
-
-def _checked_statement(given: DataStatement | Mapping[str, str] | None) -> DataStatement:
-    try:
-        return given if isinstance(given, DataStatement) else DataStatement(**(given or {}))
-    except (ValueError, TypeError) as error:
-        have = ", ".join(DataStatement.model_fields)
-        raise RequestError(f"statement must be texts for {have}; got {given!r:.80}.") from error
+    return folder, about, stated
 
 
 def card_facts(
@@ -147,13 +134,9 @@ def card_facts(
 ) -> dict[str, Any]:
     """Return the card's fields that a network and a person tell, whatever it was trained on."""
     return {
+        **asdict(about),
         "id": model_id,
-        "title": about.title,
         "description": f"Makes synthetic images: {about.makes}.",
-        "modality": about.modality,
-        "organ": about.organ,
-        "region": about.region,
-        "makes": about.makes,
         "function": "class to image" if factors else "noise to image",
         "condition": {name: tuple(values) for name, values in factors.items()},
         "truncation": hasattr(generator, "w_mean"),
@@ -164,6 +147,17 @@ def card_facts(
         "network": {"name": network, "settings": settings},
         "style_layers": generator.style_layers,
     }
+
+
+def _completed(about: About, factors: Sequence[str]) -> About:
+    """Return it with known words for modality and organ, and with nothing left open."""
+    modality = _word("modality", about.modality, MODALITIES)
+    organ = _word("organ", about.organ, ORGANS)
+    region = (about.region or "").strip()
+    steered = f", by {', '.join(factors)}" if factors else ""
+    title = about.title or f"{modality} {organ}" + (f", {region}" if region else "")
+    makes = about.makes or f"{organ} image{steered}"
+    return About(title, modality, organ, region or UNKNOWN, makes)
 
 
 def _word(name: str, value: object, known: tuple[str, ...]) -> str:

@@ -6,7 +6,7 @@ generator in evaluation mode: batch norm uses what it learned, never the batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from medgan_widgets.cards import UNKNOWN, DataStatement, ModelCard
 from medgan_widgets.errors import RequestError, WeightsError
 from medgan_widgets.exporting.about import NOT_FOR_DIAGNOSIS, card_facts, check_model
 from medgan_widgets.exporting.model_folder import write_model_folder
-from medgan_widgets.exporting.settings_guess import fits, guessed_settings, not_those_of
 from medgan_widgets.files import file_sha256
 
 Tensors = dict[str, Any]  # name -> torch.Tensor; torch itself stays out of this file
@@ -60,7 +59,7 @@ def import_checkpoint(
         Which architecture it is: ``"dcgan"`` (PyTorch's tutorial), ``"residual"`` or
         ``"stylegan2"`` of this package.
     settings
-        The network's arguments; by default they are read off the shapes.
+        The network's arguments; those of ``"dcgan"`` are read off the shapes by default.
     key
         Where the generator is in the file, e.g. ``"netG"`` or ``"nets.G"``: a key, or how
         its tensors' names begin. By default it is where one generator fits; of several that
@@ -76,7 +75,7 @@ def import_checkpoint(
         When the file carries code, is damaged, is no checkpoint or a discriminator, does not
         fit, or holds several generators that do.
     RequestError
-        When a fact is missing, or the name is taken.
+        When a fact or the network's arguments are missing, or the name is taken.
     SaveError
         When it cannot be written; nothing half written is left.
 
@@ -91,77 +90,102 @@ def import_checkpoint(
     from medgan_widgets.checkpoints import fits_half, generator_of, read_pytorch
 
     path, factors = Path(path).expanduser(), dict(condition or {})
-    place, about, said = check_model(
+    folder, about, stated = check_model(
         model_id, factors=factors, title=title, modality=modality, organ=organ, region=region,
         makes=makes, licence=licence, statement=statement, models=models, limits=limits,
         overwrite=overwrite,
     )  # fmt: skip
+    if network not in _COMPUTES:
+        raise RequestError(f"network must be one of {', '.join(_COMPUTES)}; got {network!r}.")
+    if network != "dcgan" and not settings:
+        raise RequestError(
+            f"settings must be the arguments of the {network} network, such as "
+            '{"size": 64, "z_dim": 128, "width": 32}; they are not read off its weights.'
+        )
     content = read_pytorch(path)
-    part, tensors, chosen = _generator_in(content, key, network, settings, path.name)
-    own, begins = "layers." if network == "dcgan" else "", f"{part}." if part else ""
-    generator = generator_of(
-        tensors, network, chosen, path.name, lambda name: begins + name.removeprefix(own)
-    )
-    _check_classes(generator.classes, factors)
-    assumed = _assumed(network, part, [name for name, _ in _flat(content)])
-    facts = {
-        **card_facts(model_id, about, network, chosen, generator, factors),
-        "licence": licence or None,
-        "dataset": None if said.source == UNKNOWN else said.source,
-        "statement": said,
-        "training": {"imported_sha256": file_sha256(path)},
-        "limits": " ".join(filter(None, [limits, assumed, NOT_FOR_DIAGNOSIS])),
-    }
-    return write_model_folder(place, facts, generator, half=fits_half(generator))
-
-
-def _generator_in(
-    content: Any, key: str | None, network: str, settings: Mapping[str, int] | None, file: str
-) -> tuple[str, Tensors, dict[str, int]]:
-    """Return where in a file the one generator is that fits, its tensors by our names, settings."""
-    from medgan_widgets.checkpoints import build_generator, discriminator_names
-
-    tensors = dict(_flat(content)) if isinstance(content, Mapping) else {}
+    tensors = dict(_tensors(content)) if isinstance(content, Mapping) else {}
     if not tensors:
         have = ", ".join(map(str, list(content)[:8])) if isinstance(content, Mapping) else ""
         kind = f"a dictionary of {have}" if have else f"a {type(content).__name__}"
-        raise WeightsError(f"{file} holds no tensors by name, but {kind}.")
+        raise WeightsError(f"{path.name} holds no tensors by name, but {kind}.")
+    part, own, chosen = _generator_in(tensors, key, network, settings, path.name)
+    ours, theirs = "layers." if network == "dcgan" else "", f"{part}." if part else ""
+    generator = generator_of(
+        own, network, chosen, path.name, lambda name: theirs + name.removeprefix(ours)
+    )
+    classes = sum(len(values) for values in factors.values())
+    if classes != generator.classes:
+        raise RequestError(
+            f"the network has {generator.classes} classes and condition names {classes}; give "
+            "factors and their values in the order of its one-hot input, e.g. "
+            'condition={"grade": (0, 1)}.'
+        )
+    facts = {
+        **card_facts(model_id, about, network, chosen, generator, factors),
+        "licence": licence or None,
+        "dataset": None if stated.source == UNKNOWN else stated.source,
+        "statement": stated,
+        "training": {"imported_sha256": file_sha256(path)},
+        "limits": f"{limits} {_assumed(network, part, tensors)} {NOT_FOR_DIAGNOSIS}".strip(),
+    }
+    return write_model_folder(folder, facts, generator, half=fits_half(generator))
+
+
+def _generator_in(
+    tensors: Tensors, key: str | None, network: str, settings: Mapping[str, int] | None, file: str
+) -> tuple[str, Tensors, dict[str, int]]:
+    """Return where in a file the one generator is that fits, its tensors by our names, settings."""
     parts = _parts(tensors)
     if key is not None:
         have = ", ".join([name for name in parts if name][:8]) or "one part without a name"
         parts = {name: part for name, part in parts.items() if f"{name}.".startswith(f"{key}.")}
         if not parts:
             raise WeightsError(f"{file} has nothing under {key!r}; there is: {have}.")
-    firsts = _firsts(build_generator(network, {}).state_dict())
-    alike = {
-        name: ours for name, part in parts.items() if (ours := _as_ours(part, network, firsts))
-    }
-    tried = {name: _fitting(part, network, settings) for name, part in alike.items()}
-    fitting = {name: chosen for name, chosen in tried.items() if chosen}
+    alike: dict[str, tuple[Tensors, dict[str, int]]] = {}
+    fitting = []
+    shapes = _shapes_of(network, settings) if settings else None
+    for name, part in parts.items():
+        ours = _as_sequential(part) if network == "dcgan" else part
+        chosen = dict(settings or _dcgan_settings(ours))
+        if not chosen:
+            continue
+        try:
+            expected = shapes or _shapes_of(network, chosen)
+        except WeightsError:  # a sequence of other layers
+            continue
+        if not expected.keys() & ours.keys():
+            continue
+        alike[name] = ours, chosen
+        if expected == {name: tuple(tensor.shape) for name, tensor in ours.items()}:
+            fitting.append(name)
     if len(fitting) > 1:
         raise WeightsError(
             f"{file} holds {len(fitting)} generators that fit: {', '.join(fitting)}; say which "
-            f"with key=, such as key={next(iter(fitting))!r} (averaged weights, often called "
+            f"with key=, such as key={fitting[0]!r} (averaged weights, often called "
             "ema, make the better images)."
         )
-    others = discriminator_names(network) if not fitting else []
-    apart = [name for name, part in alike.items() if not _is_discriminator(part, others)]
-    if not fitting and not apart:
-        if any(_is_discriminator(part, others) for part in (*alike.values(), *parts.values())):
-            raise WeightsError(
-                f"{file} holds a discriminator, which makes no images; name the generator's file, "
-                "or where it is in this one with key=."
-            )
-        raise not_those_of(network, tensors)
-    name = next(iter(fitting or apart))
-    chosen = fitting.get(name) or settings or guessed_settings(alike[name], network)
-    return name, alike[name], dict(chosen)  # where none fits, the first is told why
+    if fitting:
+        return fitting[0], *alike[fitting[0]]
+    # Where none fits, the first is told why; unless it makes no images at all.
+    for name, (ours, chosen) in alike.items():
+        if not _is_discriminator(ours):
+            return name, ours, chosen
+    if alike:
+        raise WeightsError(
+            f"{file} holds a discriminator, which makes no images; name the generator's file, "
+            "or where it is in this one with key=."
+        )
+    names = ", ".join(sorted(tensors)[:4])
+    raise WeightsError(
+        f"these tensors are not those of a {network} generator: there are {len(tensors)}, "
+        f"such as {names}; choose another network=, or say where the generator is with key=."
+    )
 
 
-def _flat(content: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+def _tensors(content: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in content.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{above}{name}.")
+            yield from _tensors(value, f"{above}{name}.")
         elif hasattr(value, "shape") and not str(name).endswith(COUNTER):
             yield f"{above}{name}", value
 
@@ -177,41 +201,38 @@ def _parts(tensors: Tensors) -> dict[str, Tensors]:
     return parts
 
 
-def _firsts(names: Iterable[str]) -> set[str]:
-    return {name.split(".")[0] for name in names}
+def _as_sequential(part: Tensors) -> Tensors:
+    """Return the tensors of an ``nn.Sequential`` of convolutions by our names, or none."""
+    numbered = all(name.split(".")[0].isdecimal() for name in part)
+    convolutions = any(len(tensor.shape) == 4 for tensor in part.values())
+    return {f"layers.{k}": v for k, v in part.items()} if numbered and convolutions else {}
 
 
-def _as_ours(part: Tensors, network: str, firsts: set[str]) -> Tensors | None:
-    """Return a part by our names, or None where they are not at all those of the network."""
-    if network != "dcgan":
-        return part if firsts <= _firsts(part) else None
-    # An nn.Sequential, whatever it is called; of matrices alone it is none of convolutions.
-    deep = any(len(tensor.shape) == 4 for tensor in part.values())
-    if not deep or not all(first.isdecimal() for first in _firsts(part)):
-        return None
-    return {f"layers.{name}": tensor for name, tensor in part.items()}
+def _dcgan_settings(tensors: Tensors) -> dict[str, int]:
+    """Return size, channels, z_dim and width off the shapes of two or more convolutions."""
+    weights = {int(k.split(".")[1]): v.shape for k, v in tensors.items() if len(v.shape) == 4}
+    if len(weights) < 2:
+        return {}
+    first, last = weights[min(weights)], weights[max(weights)]
+    size = 2 ** (len(weights) + 1)
+    return {"size": size, "channels": last[1], "z_dim": first[0], "width": last[0]}
 
 
-def _fitting(
-    part: Tensors, network: str, settings: Mapping[str, int] | None
-) -> dict[str, int] | None:
-    """Return the settings under which a network has these tensors, or None."""
-    try:
-        chosen = dict(settings or guessed_settings(part, network))
-    except WeightsError:
-        return None
-    return chosen if fits(chosen, part, network) else None
+def _shapes_of(network: str, settings: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+    from medgan_widgets.checkpoints import build_generator
+
+    state = build_generator(network, dict(settings)).state_dict()
+    return {name: tuple(one.shape) for name, one in state.items() if not name.endswith(COUNTER)}
 
 
-def _is_discriminator(part: Tensors, known: Sequence[set[str]]) -> bool:
+def _is_discriminator(part: Tensors) -> bool:
+    """Return whether it is the tutorial's: it has no norm after its first layer, and one logit."""
     numbers = {name.split(".")[1] for name in part if name.startswith("layers.")}
     last = [tensor for name, tensor in part.items() if name.endswith(".weight")][-1:]
-    # A generator begins with a norm after its first layer, the tutorial's discriminator does not.
-    tutorial = bool(last) and last[0].shape[0] == 1 and "2" in numbers and "1" not in numbers
-    return tutorial or set(part) in known
+    return bool(last) and last[0].shape[0] == 1 and "2" in numbers and "1" not in numbers
 
 
-def _assumed(network: str, part: str, tensors: Iterable[str]) -> str:
+def _assumed(network: str, part: str, tensors: Tensors) -> str:
     """Say what no file of weights tells, and what else was in it."""
     depth = part.count(".") + 1
     names = dict.fromkeys(".".join(name.split(".")[:depth]) for name in tensors)
@@ -222,12 +243,3 @@ def _assumed(network: str, part: str, tensors: Iterable[str]) -> str:
         f"{_COMPUTES[network]}, latents of a standard normal distribution, and an output from "
         f"-1 (black) to 1 (white); built otherwise, it would make other images.{left}"
     )
-
-
-def _check_classes(classes: int, factors: Mapping[str, Sequence[Any]]) -> None:
-    named = sum(len(values) for values in factors.values())
-    if named != classes:
-        raise RequestError(
-            f"the network has {classes} classes and condition names {named}; give factors and "
-            'their values in the order of its one-hot input, e.g. condition={"grade": (0, 1)}.'
-        )

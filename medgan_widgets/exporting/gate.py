@@ -13,7 +13,7 @@ from medgan_widgets.cards import ModelCard
 from medgan_widgets.datasets import TrainingImages, read_images
 from medgan_widgets.datasets.phantom import HELD_OUT, phantom_named
 from medgan_widgets.errors import MedganError
-from medgan_widgets.exporting.known import known_runs
+from medgan_widgets.exporting.known_runs import known_runs
 from medgan_widgets.exporting.recipe import json_value
 from medgan_widgets.files import write_whole
 from medgan_widgets.image_sources import phantom_kind
@@ -50,7 +50,8 @@ def copy_detector_for(
     same = isinstance(training, TrainingImages) and (
         training.fingerprint == card.training.get("fingerprint")
     )
-    return CopyDetector(training), "" if same else _unproved(card)
+    detector = training if isinstance(training, CopyDetector) else CopyDetector(training)
+    return detector, "" if same else _unproved(card)
 
 
 def keep_report(report: Report, target: Path) -> Path:

@@ -26,21 +26,12 @@ _COMMENT = "SYNTHETIC image made by a generative model; it shows no patient."
 
 @dataclass(frozen=True, eq=False)
 class SyntheticImage:
-    """One image that is to be written.
+    """One image that is to be written, and what makes it again."""
 
-    Attributes
-    ----------
-    pixels
-        uint8 or uint16 [H, W, C].
-    recipe
-        What makes it again.
-    outputs
-        What else the model gave with it, such as a mask: name -> [H, W]. A source image is
-        somebody's own: it is never written.
-    """
-
-    pixels: NDArray[Any]
+    pixels: NDArray[Any]  # uint8 or uint16 [H, W, C]
     recipe: Mapping[str, Any]
+    # What else the model gave with it, such as a mask: name -> [H, W]. A source image is
+    # somebody's own: it is never written.
     outputs: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 

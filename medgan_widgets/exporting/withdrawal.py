@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from medgan_widgets.cards import ModelCard
 from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.datasets.keys import patient_hash, patient_key
 from medgan_widgets.errors import DataError, RequestError
-from medgan_widgets.exporting.known import known_runs
+from medgan_widgets.exporting.known_runs import known_runs
 from medgan_widgets.files import file_sha256
 from medgan_widgets.runs import run_config
 
@@ -24,28 +24,14 @@ By = Literal["file", "patient"]
 
 @dataclass(frozen=True)
 class Match:
-    """A run that had a file or a patient, and a model that came of it.
+    """A run that had a file or a patient, and a model that came of it."""
 
-    Attributes
-    ----------
-    model_id
-        The model; None when none was made of the run.
-    run_dir, run_id
-        The run; its folder is None when only a model tells of it.
-    side
-        ``"train"``: learned from. ``"test"``: only judged by.
-    by
-        Whether the file itself was found, or the patient.
-    through
-        The run whose data it is, where this one was started from that.
-    """
-
-    model_id: str | None
-    run_dir: Path | None
+    model_id: str | None  # None when no model was made of the run
+    run_dir: Path | None  # None when only a model tells of the run
     run_id: str
-    side: str
-    by: By
-    through: str | None = None
+    side: str  # "train": learned from. "test": only judged by
+    by: By  # whether the file itself was found, or the patient
+    through: str | None = None  # the run whose data it is, where this one was started from that
 
     @property
     def text(self) -> str:
@@ -108,88 +94,81 @@ def models_trained_on(
     >>> models_trained_on(patient="nobody", runs="nowhere")
     []
     """
-    wanted = _wanted(file, patient)
+    hashes = _hashes(file, patient)
     cards = [card for card in Catalogue(models) if card.origin == "local"]
-    known = known_runs(runs)
-    configs = {run_id: run_config(folder) for run_id, folder in known.items()}
-    lost = [one.id for one in cards if not one.phantom and one.training.get("run") not in known]
+    folders = known_runs(runs)
+    lost = [c.id for c in cards if not c.phantom and c.training.get("run") not in folders]
     if lost:
         shown = ", ".join(lost[:8])
         log.warning("no answer for %s: their runs are not here, so their data is unknown.", shown)
+    parents = _parents(folders, cards)
+    uses = {run_id: _uses(folder, hashes) for run_id, folder in folders.items()}
     matches = []
-    sides = {run_id: _sides(folder, wanted) for run_id, folder in known.items()}
-    for origin in known:
-        for side, by in sides[origin]:
-            for run_id in (origin, *_children(origin, configs, cards)):
-                if run_id != origin and (side, by) in sides.get(run_id, []):
+    for origin, sides in uses.items():
+        for side, by in sides:
+            for run_id in _with_descendants(origin, parents):
+                if run_id != origin and (side, by) in uses.get(run_id, []):
                     continue  # it had it itself
-                place = known.get(run_id)
+                made = [card for card in cards if card.training.get("run") == run_id]
+                names: list[str | None] = [card.id for card in made] or [None]
                 through = None if run_id == origin else origin
-                made = [one.id for one in cards if one.training.get("run") == run_id]
-                names: list[str | None] = [*made] if made else [None]
-                matches += [Match(name, place, run_id, side, by, through) for name in names]
+                matches += [
+                    Match(model_id, folders.get(run_id), run_id, side, by, through)
+                    for model_id in names
+                ]
     return matches
 
 
-def _wanted(file: str | Path | None, patient: str | None) -> dict[By, set[str]]:
-    wanted: dict[By, set[str]] = {}
+def _hashes(file: str | Path | None, patient: str | None) -> dict[By, set[str]]:
+    """Return what stands for the file and the patient in a run."""
+    hashes: dict[By, set[str]] = {}
     if file is not None:
         path = Path(file).expanduser()
         try:
-            wanted["file"] = {file_sha256(path)}
+            hashes["file"] = {file_sha256(path)}
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
     if patient is not None:
         if not isinstance(patient, str) or not patient.strip():
             raise RequestError(f"patient must be a number as text, got {patient!r}.")
         key = patient_key()
-        wanted["patient"] = {patient_hash(one, key) for one in (patient, patient.strip())}
-    if not wanted:
+        hashes["patient"] = {patient_hash(text, key) for text in (patient, patient.strip())}
+    if not hashes:
         raise RequestError("give a file, or patient= with a patient's number.")
-    return wanted
+    return hashes
 
 
-def _sides(folder: Path, wanted: Mapping[By, set[str]]) -> list[tuple[str, By]]:
+def _uses(folder: Path, hashes: Mapping[By, set[str]]) -> list[tuple[str, By]]:
     """Return on which sides of a run the file or patient was, each once; training first."""
-    found: dict[tuple[str, By], None] = {}
-    column: dict[By, str] = {"file": "sha256", "patient": "group"}
+    found: set[tuple[str, By]] = set()
+    columns: dict[By, str] = {"file": "sha256", "patient": "group"}
     try:
-        for row in _rows(folder / "files.jsonl"):
-            for by, values in wanted.items():
-                if row.get(column[by]) in values:
-                    found[str(row.get("side")), by] = None
-    except DataError as error:
-        log.warning("%s Whether this run had it is not known.", error)
-    return sorted(found, key=lambda one: one[0] != "train")
+        for line in (folder / "files.jsonl").read_text("utf-8").splitlines():
+            row = json.loads(line)
+            found |= {(row["side"], by) for by in hashes if row.get(columns[by]) in hashes[by]}
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        path = folder / "files.jsonl"
+        log.warning("%s cannot be read: %s. Whether this run had it is not known.", path, error)
+    return sorted(found, key=lambda use: (use[0] != "train", use))
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for line in lines:
-                row = json.loads(line)
-                if isinstance(row, dict):
-                    yield row
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read: {error}.") from None
+def _parents(folders: Mapping[str, Path], cards: Sequence[ModelCard]) -> dict[str, str]:
+    """Return run -> the run that it was started from; of runs that are gone, cards tell."""
+    parents = {
+        str(card.training.get("run")): str(card.training["parent_run"])
+        for card in cards
+        if "parent_run" in card.training
+    }
+    for run_id, folder in folders.items():
+        start = run_config(folder).get("start_from")
+        if isinstance(start, dict) and start.get("run_id"):
+            parents[run_id] = start["run_id"]
+    return parents
 
 
-def _children(
-    run_id: str, configs: Mapping[str, dict[str, Any]], cards: Sequence[ModelCard]
-) -> list[str]:
-    """Return the runs that were started from one, and those started from them."""
-    parents: dict[str, str] = {}
-    for child, config in configs.items():
-        start = config.get("start_from")
-        if isinstance(start, dict) and isinstance(start.get("run_id"), str):
-            parents[child] = start["run_id"]
-    for card in cards:  # their runs may be gone
-        own, parent = card.training.get("run"), card.training.get("parent_run")
-        if isinstance(own, str) and isinstance(parent, str):
-            parents.setdefault(own, parent)
+def _with_descendants(run_id: str, parents: Mapping[str, str]) -> list[str]:
+    """Return a run, those that were started from it, and those started from them."""
     found = [run_id]
-    for one in found:  # grows while it is walked
-        found += [
-            child for child, parent in parents.items() if parent == one and child not in found
-        ]
-    return found[1:]
+    for known in found:  # grows while it is walked
+        found += [run for run, parent in parents.items() if parent == known and run not in found]
+    return found

@@ -10,14 +10,16 @@
     alignment.py    one image laid over another
     individual.py   what is individual in an image
     pixels.py       images as small grey ones
+    tuning.py       each number that this is tuned by, and why
 """
 
 import warnings
 from typing import Any
 
-from medgan_widgets.memorisation.calibration import FEWEST, Calibration
+from medgan_widgets.memorisation.calibration import Calibration
 from medgan_widgets.memorisation.detector import CheckStep, CopyDetector
 from medgan_widgets.memorisation.report import NOT_ASSESSED, Pair, Report, not_assessed
+from medgan_widgets.memorisation.tuning import FEWEST
 
 __all__ = [
     "FEWEST",

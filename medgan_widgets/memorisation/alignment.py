@@ -14,27 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgan_widgets.memorisation.pixels import Floats
+from medgan_widgets.memorisation.tuning import DAMPING, LONGEST, REACH, SHORTEST, STEEPEST
 
-SHORTEST = 0.76  # of the side: crops of 80 % are looked for, and a little beyond
-SLACK = 0.01
-REACH = 0.07  # of the side: shifts of 6 % are looked for
-STEEPEST = np.deg2rad(3.6)  # turns of 3 degrees are looked for
-DAMPING = 0.01
 NEXT = np.ones((3, 3), np.uint8)
 
 
 def matrices(poses: Floats, shape: tuple[int, int], aspect: float) -> NDArray[np.float64]:
     """Return what leads from a pixel of the outcome to one of an image, [n, 2, 3], for OpenCV.
 
-    Parameters
-    ----------
-    poses
-        (top, height, left, width) of a part in shares of the side, and the turn about its
-        middle in radians, [n, 5].
-    shape
-        Height and width in pixels, of the image and of the outcome.
-    aspect
-        Width over height of the scene, by which a turn is a turn.
+    Poses [n, 5] are top, height, left and width of a part in shares of the side, and its turn
+    about its middle in radians. ``shape`` is height and width of image and outcome in pixels,
+    ``aspect`` width over height of the scene, by which a turn is a turn.
     """
     high, wide = shape
     top, height, left, width, turn = poses.T.astype(np.float64)
@@ -51,15 +41,15 @@ def matrices(poses: Floats, shape: tuple[int, int], aspect: float) -> NDArray[np
 def warped(images: Floats, poses: Floats, aspect: float) -> tuple[Floats, Floats]:
     """Return parts of images [n, S, S], enlarged to S pixels, and 1 where they show the image."""
     side = images.shape[-1]
-    shown, inside = np.empty_like(images), np.empty_like(images)
+    laid, inside = np.empty_like(images), np.empty_like(images)
     linear, size = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, (side, side)
     whole = np.ones(size, np.float32)
     edge: dict[str, Any] = {"flags": linear, "borderMode": cv2.BORDER_REPLICATE}
-    for place, matrix in enumerate(matrices(poses, size, aspect)):
-        cv2.warpAffine(images[place], matrix, size, dst=shown[place], **edge)
+    for index, matrix in enumerate(matrices(poses, size, aspect)):
+        cv2.warpAffine(images[index], matrix, size, dst=laid[index], **edge)
         # Less one pixel, which is half border where somebody shrank the image afterwards.
-        cv2.erode(cv2.warpAffine(whole, matrix, size, flags=linear), NEXT, dst=inside[place])
-    return shown, np.asarray(inside > 0.99, np.float32)
+        cv2.erode(cv2.warpAffine(whole, matrix, size, flags=linear), NEXT, dst=inside[index])
+    return laid, np.asarray(inside > 0.99, np.float32)
 
 
 def align(
@@ -67,18 +57,8 @@ def align(
 ) -> tuple[Floats, Floats]:
     """Return for each pair the best pose and how well it fits, float32 [n, 5] and [n].
 
-    Parameters
-    ----------
-    fixed, moving
-        Generated and training images, grey, [n, S, S].
-    clear
-        1 where the generated images are to be looked at, 0 where not, [n, S, S].
-    start
-        Where to begin: poses as in `matrices`, [n, 5].
-    steps
-        How often to improve.
-    aspect
-        As in `matrices`.
+    ``fixed`` are generated and ``moving`` training images, grey, [n, S, S]; ``clear`` is 1 where
+    the generated ones are to be looked at. Poses ``start`` are improved ``steps`` times.
     """
     count, side = len(fixed), fixed.shape[-1]
     middles = ((np.arange(side) + 0.5) / side - 0.5).astype(np.float32)
@@ -89,11 +69,11 @@ def align(
         images, inside = warped(moving, pose, aspect)
         inside *= clear
         mask = inside.reshape(count, -1)
-        shown = _centred(images.reshape(count, -1), mask)
-        wanted = _centred(fixed.reshape(count, -1), mask)
-        wanted /= np.maximum(np.linalg.norm(wanted, axis=1, keepdims=True), 1e-6)
-        length = np.linalg.norm(shown, axis=1)
-        value = (shown * wanted).sum(axis=1) / np.maximum(length, 1e-6)
+        laid = _centred(images.reshape(count, -1), mask)
+        target = _centred(fixed.reshape(count, -1), mask)
+        target /= np.maximum(np.linalg.norm(target, axis=1, keepdims=True), 1e-6)
+        length = np.linalg.norm(laid, axis=1)
+        value = (laid * target).sum(axis=1) / np.maximum(length, 1e-6)
         better = value > fit
         fit, best = np.where(better, value, fit), np.where(better[:, None], pose, best)
         if step == steps:
@@ -108,13 +88,13 @@ def align(
         np.multiply(slopes[:, 2], across, out=slopes[:, 3])
         np.multiply(slopes[:, 0], aspect * width * across, out=slopes[:, 4])
         slopes[:, 4] -= slopes[:, 2] * (height / aspect * down)
-        moved = _step(slopes.reshape(count, 5, -1), shown, wanted, length, mask)
+        moved = _step(slopes.reshape(count, 5, -1), laid, target, length, mask)
         moved[:, :4:2] -= moved[:, 1:4:2] / 2  # of the middle, which hardly depends on the length
         pose = _kept_inside(pose + moved)
     return best, fit
 
 
-def _step(slopes: Floats, shown: Floats, wanted: Floats, length: Floats, mask: Floats) -> Floats:
+def _step(slopes: Floats, laid: Floats, target: Floats, length: Floats, mask: Floats) -> Floats:
     """Return one Gauss-Newton step, damped where the image says little."""
     total = slopes.sum(axis=2)
     normal = slopes @ slopes.transpose(0, 2, 1)  # about their means:
@@ -122,8 +102,8 @@ def _step(slopes: Floats, shown: Floats, wanted: Floats, length: Floats, mask: F
     diagonal = np.diagonal(normal, axis1=1, axis2=2)
     normal = normal + np.eye(5, dtype=np.float32) * (DAMPING * diagonal[:, None] + 1e-6)
     # The gain that makes the two alike; at least some, so that a poor start still moves.
-    gain = np.maximum((shown * wanted).sum(axis=1), 0.3 * length)[:, None]
-    residual = (gain * wanted - shown)[..., None]
+    gain = np.maximum((laid * target).sum(axis=1), 0.3 * length)[:, None]
+    residual = (gain * target - laid)[..., None]
     moved = np.linalg.solve(normal, slopes @ residual)[..., 0]
     return np.asarray(np.clip(moved, -0.05, 0.05), np.float32)
 
@@ -131,7 +111,7 @@ def _step(slopes: Floats, shown: Floats, wanted: Floats, length: Floats, mask: F
 def _kept_inside(pose: Floats) -> Floats:
     pose = pose.copy()
     for first in (0, 2):
-        pose[:, first + 1] = np.clip(pose[:, first + 1], SHORTEST, 1 + SLACK)
+        pose[:, first + 1] = np.clip(pose[:, first + 1], SHORTEST, LONGEST)
         pose[:, first] = np.clip(pose[:, first], -REACH, 1 - pose[:, first + 1] + REACH)
     pose[:, 4] = np.clip(pose[:, 4], -STEEPEST, STEEPEST)
     return pose

@@ -16,48 +16,31 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.fft import dctn
 
-from medgan_widgets.memorisation.pixels import Floats
-
-# Grey levels. Copies are looked for with noise of 5; twice that tells them from neighbours best
-# (measured on phantoms, textures, blobs and series of slices).
-NOISE = 10.0
-SHARED = 8  # directions that many images have in common, at most
-LEARN_FROM = 600  # images are enough for the spectrum
-FLAT = 0.5  # grey levels of standard deviation below which there is nothing to compare
+from medgan_widgets.memorisation.pixels import Floats, is_flat
+from medgan_widgets.memorisation.tuning import SHARED, SPECTRUM_IMAGES, WHITENING_NOISE
 
 
 @dataclass(frozen=True, eq=False)
 class Individual:
-    """Turns small grey images into unit vectors of what is individual in them.
+    """Turns small grey images into vectors of what is individual in them."""
 
-    Attributes
-    ----------
-    weights
-        One a frequency, float32 [S, S].
-    shared
-        Orthonormal directions that are left out, float32 [S, S * S].
-    usual
-        The mean image: what stands where two images are not to be compared, float32 [S, S].
-    """
-
-    weights: Floats
-    shared: Floats
-    usual: Floats
+    weights: Floats  # one a frequency, [S, S]
+    shared: Floats  # orthonormal directions that are left out, [..., S * S]
+    usual: Floats  # the mean image: stands where two images are not to be compared, [S, S]
 
     @classmethod
     def of(cls, images: Floats) -> Individual:
         """Learn it from training images, float32 [N, S, S]; a few hundred are enough."""
-        rows = np.linspace(0, len(images) - 1, min(len(images), LEARN_FROM)).astype(int)
+        rows = np.linspace(0, len(images) - 1, min(len(images), SPECTRUM_IMAGES)).astype(int)
         spectra = _cosines(images[np.unique(rows)])
         mean = spectra.mean(axis=0)
         power = _along_rings(np.square(spectra - mean).mean(axis=0))
         power[0, 0] = power[0, 1]  # brightness is left out
-        weights = (np.sqrt(power) / (power + NOISE**2)).astype(np.float32)
-        whole = (spectra * weights).reshape(len(spectra), -1)
+        weights = (np.sqrt(power) / (power + WHITENING_NOISE**2)).astype(np.float32)
         common = [(mean * weights).reshape(1, -1)]
-        count = min(SHARED, len(spectra) // 25)
-        if count:
-            common.append(np.linalg.svd(whole - common[0], full_matrices=False)[2][:count])
+        if count := min(SHARED, len(spectra) // 25):  # fewer images share directions by chance
+            about_mean = (spectra * weights).reshape(len(spectra), -1) - common[0]
+            common.append(np.linalg.svd(about_mean, full_matrices=False)[2][:count])
         shared, _ = np.linalg.qr(np.concatenate(common).T)
         usual = np.asarray(images.mean(axis=0), np.float32)
         return cls(weights, np.ascontiguousarray(shared.T, np.float32), usual)
@@ -69,15 +52,15 @@ class Individual:
         added noise, stands out from noise, and where ``mask`` [n, S, S] is 1. Flat images
         are like nothing.
         """
-        two = [
+        vectors, known = [
             self._vectors(images if mask is None else self.usual + mask * (images - self.usual))
             for images in (generated, training)
         ]
-        gain = self._gains(two[1])
-        one, other = (vectors * gain for vectors in two)
-        lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+        gain = self._gains(known)
+        vectors, known = vectors * gain, known * gain
+        lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(known, axis=1)
         lengths[is_flat(generated) | is_flat(training)] = np.inf
-        return np.asarray((one * other).sum(axis=1) / np.maximum(lengths, 1e-12), np.float32)
+        return np.asarray((vectors * known).sum(axis=1) / np.maximum(lengths, 1e-12), np.float32)
 
     def _vectors(self, images: Floats) -> Floats:
         found = (_cosines(images) * self.weights).reshape(len(images), -1)
@@ -88,23 +71,11 @@ class Individual:
         """Return how far each frequency stands out from noise, 0 … 1, float32 [n, S * S]."""
         ring = _rings(len(self.weights)).ravel()
         rings = int(ring.max()) + 1
-        places = (np.arange(len(vectors))[:, None] * rings + ring).ravel()
+        bins = (np.arange(len(vectors))[:, None] * rings + ring).ravel()
         power = np.square(vectors / np.maximum(self.weights.ravel(), 1e-9)).ravel()
-        totals = np.bincount(places, power, len(vectors) * rings).reshape(-1, rings)
+        totals = np.bincount(bins, power, len(vectors) * rings).reshape(-1, rings)
         mean = ndimage.uniform_filter1d(totals / np.bincount(ring), 3, axis=1)
-        return np.asarray(np.square(mean / (mean + NOISE**2))[:, ring], np.float32)
-
-
-def is_flat(images: Floats) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Return which images [N, H, W] have no contrast to compare.
-
-    Examples
-    --------
-    >>> is_flat(np.zeros((1, 4, 4), np.float32)).tolist()
-    [True]
-    """
-    flat: np.ndarray[tuple[int], np.dtype[np.bool_]] = images.std(axis=(1, 2)) < FLAT
-    return flat
+        return np.asarray(np.square(mean / (mean + WHITENING_NOISE**2))[:, ring], np.float32)
 
 
 def _cosines(images: Floats) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,18 +11,43 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import binomtest
 
+from medgan_widgets.images import as_pil, captioned
 from medgan_widgets.memorisation.calibration import Calibration
-from medgan_widgets.memorisation.sheet import pairs_side_by_side
+from medgan_widgets.memorisation.tuning import ALARMS, SENSITIVE, USABLE
 
 NOT_ASSESSED = "Memorisation: not assessed"
-SENSITIVE = 0.95  # share of planted copies below which there is a warning …
-USABLE = 0.5  # … and below which nothing can be said
 NOT_LOOKED_FOR = (
     "Not looked for: shifts of more than 6% of the side, turns of more than 3 degrees (upside "
     "down is), parts of less than 80% of the side, images made smaller inside their frame, bent, "
     "inverted, or put together from several."
 )
-ALARMS = 0.1  # share of real images taken for copies above which nothing can be said
+TILE, GAP = 160, 16  # pixels of a picture of pairs
+
+_FOUND = (
+    "{copies:,} of {n:,} generated images are copies of training images ({low:.1%} to "
+    "{high:.1%}), of {n_training:,} looked through; {alarms} of {asked} real images that are none "
+    "were taken for one (at most {most:.1%}), and {sensitivity:.0%} of {planted} copies made on "
+    "purpose were found ({found}). Neither of these had a part in the threshold, which was set by "
+    "{source}."
+)
+_ALIKE = (
+    "The training images resemble each other nearly as much as copies do, so changed copies may "
+    "be missed; give held-out images of others, or groups."
+)
+_WEAK = "Copies changed like this may be missed: {} were found."
+_LEFT_OUT = (
+    "{near_duplicates:,} more real images are left out of the {asked:,}: they are as like another "
+    "training image as copies are."
+)
+_DOUBLED = (
+    "{doubled:.1%} of the training images are as like another one as a copy is: near duplicates, "
+    "or so plain that chance makes them alike; then as many images that are no copies may be "
+    "called copies."
+)
+_HELD_OUT = (
+    "{:,} held-out images helped to find the threshold and were not looked through themselves."
+)
+_FLAT = "{:,} images without any contrast were not compared."
 
 
 @dataclass(frozen=True)
@@ -52,14 +77,7 @@ class Pair:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the pair as plain JSON values."""
-        return {
-            "index": self.index,
-            "seed": self.seed,
-            "training": self.training,
-            "likeness": round(self.likeness, 4),
-            "copy": self.copy,
-            "change": self.change,
-        }
+        return {**asdict(self), "likeness": round(self.likeness, 4)}
 
 
 @dataclass(frozen=True)
@@ -118,9 +136,7 @@ class Report:
         """95 % interval of the copy rate, after Wilson (1927)."""
         if not self.assessed:
             return None
-        found = binomtest(len(self.copies), self.n_generated - self.n_flat)
-        low, high = found.proportion_ci(method="wilson")
-        return float(low), float(high)
+        return _wilson(len(self.copies), self.n_generated - self.n_flat)
 
     @property
     def threshold(self) -> float | None:
@@ -130,63 +146,43 @@ class Report:
     @property
     def text(self) -> str:
         """What was found, in a sentence or two; it never says that there is none."""
-        found = len(self.copies)
-        if not self.assessed or self.calibration is None or self.interval is None:
+        copies, known = len(self.copies), self.calibration
+        if known is None or self.interval is None:
             reason = self.reason or "no generated image shows anything to compare"
-            same = f" {found} of {self.n_generated:,} are copies all the same."
-            return f"{NOT_ASSESSED}: {reason}.{same if found else ''}"
+            same = f" {copies} of {self.n_generated:,} are copies all the same."
+            return f"{NOT_ASSESSED}: {reason}.{same if copies else ''}"
         low, high = self.interval
-        known = self.calibration
         alarms = round(known.false_alarm_rate * known.asked)
-        most = binomtest(alarms, max(known.asked, 1)).proportion_ci(method="wilson").high
-        text = (
-            f"{found:,} of {self.n_generated - self.n_flat:,} generated images are copies of "
-            f"training images ({low:.1%} to {high:.1%}), of {self.n_training:,} looked through; "
-            f"{alarms} of {known.asked} real images that are none were taken for one (at most "
-            f"{most:.1%}), and {known.sensitivity:.0%} of {known.planted} copies made on purpose "
-            f"were found ({_each(known.found)}). Neither of these had a part in the threshold, "
-            f"which was set by {known.source}."
+        text = _FOUND.format(
+            **{**vars(known), "found": _counts(known.found)},
+            copies=copies,
+            n=self.n_generated - self.n_flat,
+            n_training=self.n_training,
+            low=low,
+            high=high,
+            alarms=alarms,
+            most=_wilson(alarms, max(known.asked, 1))[1],
         )
         return " ".join([text, *self.warnings])
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What speaks against leaning on it and what was not looked for, a sentence each."""
-        said = []
-        known = self.calibration
-        if known and (not known.apart or known.sensitivity < SENSITIVE):
-            said.append(
-                "The training images resemble each other nearly as much as copies do, so changed "
-                "copies may be missed; give held-out images of others, or groups."
-            )
-        weak = {
-            name: counts
-            for name, counts in (known.found if known else {}).items()
-            if counts[0] < SENSITIVE * counts[1]
-        }
-        if weak:
-            said.append(f"Copies changed like this may be missed: {_each(weak)} were found.")
-        if known and known.near_duplicates:
-            said.append(
-                f"{known.near_duplicates:,} more real images are left out of the {known.asked:,}: "
-                "they are as like another training image as copies are."
-            )
-        if known and known.doubled > 0:
-            said.append(
-                f"{known.doubled:.1%} of the training images are as like another one as a copy is: "
-                "near duplicates, or so plain that chance makes them alike; then as many images "
-                "that are no copies may be called copies."
-            )
-        if self.n_held_out:
-            said.append(
-                f"{self.n_held_out:,} held-out images helped to find the threshold and were not "
-                "looked through themselves."
-            )
-        if self.note:
-            said.append(self.note)
-        if self.n_flat:
-            said.append(f"{self.n_flat:,} images without any contrast were not compared.")
-        return (*said, NOT_LOOKED_FOR)
+        texts = []
+        if known := self.calibration:
+            weak = {k: (n, of) for k, (n, of) in known.found.items() if n < SENSITIVE * of}
+            texts += [
+                _ALIKE if not known.apart or known.sensitivity < SENSITIVE else "",
+                _WEAK.format(_counts(weak)) if weak else "",
+                _LEFT_OUT.format(**vars(known)) if known.near_duplicates else "",
+                _DOUBLED.format(**vars(known)) if known.doubled > 0 else "",
+            ]
+        texts += [
+            _HELD_OUT.format(self.n_held_out) if self.n_held_out else "",
+            self.note,
+            _FLAT.format(self.n_flat) if self.n_flat else "",
+        ]
+        return (*filter(None, texts), NOT_LOOKED_FOR)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain JSON values: places and numbers, no names and no pixels."""
@@ -207,9 +203,25 @@ class Report:
 
     def sheet(self) -> Image.Image:
         """Return the nearest pairs side by side, each marked; training images are in it."""
-        some = [(pair, *self.shown[pair.index]) for pair in self.pairs if pair.index in self.shown]
-        cells = [(made, real, _under(pair)) for pair, made, real in some]
-        return pairs_side_by_side(cells, self.text)
+        cells = []
+        for pair in self.pairs:
+            if pair.index not in self.shown:
+                continue
+            both = Image.new("RGB", (2 * TILE + GAP, TILE + GAP), "white")
+            for column, image in enumerate(self.shown[pair.index]):
+                tile = as_pil(image).convert("RGB").resize((TILE, TILE), Image.Resampling.BICUBIC)
+                both.paste(tile, (column * TILE, 0))
+            made = f"SYNTHETIC {pair.index if pair.seed is None else pair.seed}"
+            verdict = f"{'COPY' if pair.copy else 'no copy'}, {pair.likeness:.3f}: {pair.change}"
+            lines = [f"{made}, left; TRAINING {pair.training}, right", verdict]
+            cells.append(captioned(both, lines, width=both.width))
+        if not cells:
+            return captioned(None, [self.text])
+        width, height = cells[0].width, max(cell.height for cell in cells)
+        sheet = Image.new("RGB", (2 * width, -(-len(cells) // 2) * height), "white")
+        for index, cell in enumerate(cells):
+            sheet.paste(cell, (index % 2 * width, index // 2 * height))
+        return captioned(sheet, [self.text], width=sheet.width)
 
 
 def not_assessed(reason: str, n_generated: int = 0, n_training: int = 0) -> Report:
@@ -223,12 +235,10 @@ def not_assessed(reason: str, n_generated: int = 0, n_training: int = 0) -> Repo
     return Report(n_generated, n_training, reason=reason)
 
 
-def _each(found: Mapping[str, tuple[int, int]]) -> str:
+def _wilson(count: int, n: int) -> tuple[float, float]:
+    low, high = binomtest(count, n).proportion_ci(method="wilson")
+    return float(low), float(high)
+
+
+def _counts(found: Mapping[str, tuple[int, int]]) -> str:
     return ", ".join(f"{name} {right} of {count}" for name, (right, count) in found.items())
-
-
-def _under(pair: Pair) -> tuple[str, str, str]:
-    """Return the words under both pictures, and those for the pair."""
-    made = "SYNTHETIC" + (f" {pair.seed if pair.seed is not None else pair.index}")
-    verdict = "COPY" if pair.copy else "no copy"
-    return made, f"TRAINING {pair.training}", f"{verdict}, {pair.likeness:.3f}: {pair.change}"

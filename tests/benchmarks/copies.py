@@ -20,9 +20,9 @@ from medgan_widgets.memorisation import CopyDetector
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the script alone would see only its own folder
 
-from tests.test_memorisation import CHANGES, KINDS, TRAINING, drawn, planted
+from tests.test_memorisation import CHANGES, KINDS, drawn, planted
 
-COUNT = 200
+TRAINING, COUNT = 400, 200
 
 
 def main() -> None:

@@ -51,50 +51,25 @@ FORMATS: dict[str, Format] = {"zip": zip, "png": png}
 
 @dataclass(frozen=True)
 class Exported:
-    """What left the notebook, and what was found before.
+    """What left the notebook, and what was found before."""
 
-    Attributes
-    ----------
-    path
-        The zip, or the folder of PNG files.
-    count
-        How many images are in it.
-    report
-        On copies of training images; its ``text`` is a sentence.
-    report_path
-        The same as JSON, beside the images; pictures of pairs lie beside it as
-        ``…_pairs_private.png``: they show training images, so they are not to be shared.
-    """
-
-    path: Path
-    count: int
-    report: Report = field(repr=False)  # hundreds of pairs
+    path: Path  # the zip, or the folder of files
+    count: int  # images in it
+    report: Report = field(repr=False)  # on copies of training images, hundreds of pairs
+    # The same as JSON, beside the images. Pictures of pairs lie beside it as
+    # …_pairs_private.png: they show training images, so they are not to be shared.
     report_path: Path
 
 
 @dataclass(frozen=True)
 class Step:
-    """How far a `write` is.
+    """How far a `write` is; what was found and written stands in the last step."""
 
-    Attributes
-    ----------
-    what
-        ``"made"``, ``"checked"`` or ``"written"``.
-    done
-        How many images of them all.
-    report
-        What was found; in the last step.
-    exported
-        What was written; in the last step.
-    file
-        Name and content of the first file; in the last step, where nothing was written.
-    """
-
-    what: str
-    done: int
+    what: str  # made, checked or written
+    done: int  # images, of all
     report: Report | None = None
     exported: Exported | None = None
-    file: tuple[str, bytes] | None = None
+    file: tuple[str, bytes] | None = None  # name and content, where nothing was written
 
 
 def export(
@@ -116,8 +91,8 @@ def export(
     out
         A zip, or a folder for ``format="png"``; *synthetic* is put into the names.
     training
-        What the model was trained on: a folder, a phantom's kind, an array or
-        `TrainingImages`. Without it the run that made the model is looked for below
+        What the model was trained on: a folder, a phantom's kind, an array, `TrainingImages`
+        or a `CopyDetector` of them. Without it the run that made the model is looked for below
         ``runs``, and its data are read again when they are still the same.
     gate
         ``"warn"`` logs what was found; ``"stop"`` writes no image when there are copies

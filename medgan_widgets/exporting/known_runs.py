@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from medgan_widgets.errors import DataError
 from medgan_widgets.runs import registered, run_config
@@ -23,17 +21,15 @@ def known_runs(runs: str | Path) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for folder in _below(Path(runs).expanduser(), DEPTH):
-        run_id = run_id_of(folder)
-        if run_id is not None:
+        if run_id := _run_id_of(folder):
             found.setdefault(run_id, folder)
     for run_id, folder in registered().items():
-        if run_id not in found and run_id_of(folder) == run_id:
+        if run_id not in found and _run_id_of(folder) == run_id:
             found[run_id] = folder
     return found
 
 
-def run_id_of(folder: Path) -> str | None:
-    """Return the id of the run in a folder, or None where there is none to be read."""
+def _run_id_of(folder: Path) -> str | None:
     try:
         run_id = run_config(folder).get("run_id")
     except DataError as error:
@@ -42,25 +38,14 @@ def run_id_of(folder: Path) -> str | None:
     return run_id if isinstance(run_id, str) else None
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file."""
-    try:
-        content = json.loads(path.read_text("utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError("it holds no object")
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read: {error}.") from None
-    return content
-
-
 def _below(folder: Path, depth: int) -> Iterator[Path]:
     if (folder / "config.json").is_file():
         yield folder
     elif depth:
         try:
-            inside = sorted(one for one in folder.iterdir() if one.is_dir())
+            inside = sorted(path for path in folder.iterdir() if path.is_dir())
         except OSError:  # missing, or somebody else's
             return
-        for one in inside:
-            if not one.name.startswith("."):
-                yield from _below(one, depth - 1)
+        for path in inside:
+            if not path.name.startswith("."):
+                yield from _below(path, depth - 1)
