@@ -232,7 +232,7 @@ def test_an_unattended_run_ends_with_an_error(tmp_path):
         *(
             sys.executable,
             "-m",
-            "medgan_widgets.exporting",
+            "medgan_widgets.export",
             "phantom-styles",
             str(tmp_path / "out"),
         ),
