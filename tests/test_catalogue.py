@@ -36,7 +36,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setattr(
-        "medgan_widgets.catalogue.model_folders.bundled", lambda: tmp_path / "bundled"
+        "medgan_widgets.model_folders.bundled", lambda: tmp_path / "bundled"
     )
 
 

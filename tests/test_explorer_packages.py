@@ -50,7 +50,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MEDGAN_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("MEDGAN_UNATTENDED", "0")
     monkeypatch.setattr(
-        "medgan_widgets.catalogue.model_folders.bundled", lambda: tmp_path / "bundled"
+        "medgan_widgets.model_folders.bundled", lambda: tmp_path / "bundled"
     )
     model(tmp_path / "mine", "phantom-brain-mri")
     return tmp_path / "home"

@@ -27,7 +27,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("MEDGAN_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(
-        "medgan_widgets.catalogue.model_folders.bundled", lambda: tmp_path / "bundled"
+        "medgan_widgets.model_folders.bundled", lambda: tmp_path / "bundled"
     )
     folder = tmp_path / "mine"
     model(folder, "phantom-brain-mri", size=[128, 128], training={"kimg": 300, "seed": 7})

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from medgan_widgets.cards import MODALITIES, ORGANS, UNKNOWN, DataStatement, ModelCard
-from medgan_widgets.catalogue.words import known_as
+from medgan_widgets.vocabulary import known_as
 from medgan_widgets.errors import RequestError
 from medgan_widgets.exporting.model_folder import fault, free_folder
 

@@ -16,7 +16,7 @@ import ipywidgets
 from PIL import Image
 
 from medgan_widgets.cards import MODALITIES, ORGANS, ModelCard
-from medgan_widgets.catalogue.words import known_as
+from medgan_widgets.vocabulary import known_as
 from medgan_widgets.errors import JobCancelled, RequestError
 from medgan_widgets.jobs import Job, submit_background
 from medgan_widgets.panels._curves import paper

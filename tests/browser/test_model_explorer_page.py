@@ -79,7 +79,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("MEDGAN_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(
-        "medgan_widgets.catalogue.model_folders.bundled", lambda: tmp_path / "bundled"
+        "medgan_widgets.model_folders.bundled", lambda: tmp_path / "bundled"
     )
     folder = tmp_path / "mine"
     brain = model(folder, "phantom-brain-mri", size=[16, 16])
