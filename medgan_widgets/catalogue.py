@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -273,6 +273,13 @@ def size_text(card: ModelCard) -> str:
     return str(height) if height == width else f"{height}×{width}"
 
 
+def facet_values(card: ModelCard) -> dict[str, tuple[str, ...]]:
+    """Return the values that a card has of each facet but ``runs_here``, which no card knows."""
+    values = {facet: (str(getattr(card, facet)),) for facet in FACETS[:-1]}
+    licence = card.licence or "not stated"
+    return {**values, "outputs": card.outputs, "licence": (licence,), "size": (size_text(card),)}
+
+
 def value_by(card: ModelCard, metric: Metric) -> float | None:
     """Return a card's figure of just that metric and extractor, or None."""
     key = (metric.name, metric.extractor)
@@ -307,15 +314,10 @@ def _list(names: Sequence[str]) -> str:
 
 
 def _values(models: Models, name: str, facet: str) -> tuple[str, ...]:
-    """Return the values that a model has of a facet."""
     card = models.cards[name]
-    read: dict[str, Callable[[], tuple[str, ...]]] = {
-        "runs_here": lambda: (model_folders.runs_here(card, models).kind,),
-        "outputs": lambda: card.outputs,
-        "size": lambda: (size_text(card),),
-        "licence": lambda: (card.licence or "not stated",),
-    }
-    return read[facet]() if facet in read else (str(getattr(card, facet)),)
+    if facet == "runs_here":  # looked up only where it is asked for: it opens files
+        return (model_folders.runs_here(card, models).kind,)
+    return facet_values(card)[facet]
 
 
 def _row(models: Models, name: str) -> dict[str, Any]:

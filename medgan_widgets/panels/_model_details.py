@@ -1,70 +1,61 @@
-"""Models in words: rows of the table, counts beside it, and all that the detail card says."""
+"""Models in words: rows of the explorer's table, and all that the detail card says."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from medgan_widgets.cards import UNKNOWN, ModelCard, ScoreCard, Weights
-from medgan_widgets.catalogue import Catalogue, Metric, RunsHere, size_text
-from medgan_widgets.catalogue.figures import value_of
+from medgan_widgets.cards import UNKNOWN, ModelCard, ScoreCard
+from medgan_widgets.catalogue import Catalogue, Metric, facet_values, size_text
+from medgan_widgets.model_folders import RunsHere
+from medgan_widgets.vocabulary import words_of
 
-MODALITIES = {
-    "MR": "magnetic resonance",
-    "MG": "mammography",
-    "DX": "X-ray",
-    "ES": "endoscopy",
-    "CT": "computed tomography",
-    "US": "ultrasound",
-    "PT": "positron emission tomography",
-    "XA": "angiography",
-    "OT": "another modality",
-}
-RUNS = {
-    "now": "runs now",
-    "consent": "needs your yes",
-    "download": "after a download",
-    "image": "needs your image",
-    "packages": "needs packages",
-    "interpreter": "needs its own Python",
-    "damaged": "damaged",
+LABELS = {  # what facet values are called where that is not themselves
+    "modality": {
+        "MR": "magnetic resonance",
+        "MG": "mammography",
+        "DX": "X-ray",
+        "ES": "endoscopy",
+        "CT": "computed tomography",
+        "US": "ultrasound",
+        "PT": "positron emission tomography",
+        "XA": "angiography",
+        "OT": "another modality",
+    },
+    "outputs": {"mask": "with mask", "label": "with label"},
+    "origin": {"local": "on this machine", "medigan": "medigan's"},
+    "runs_here": {
+        "now": "runs now",
+        "consent": "needs your yes",
+        "download": "after a download",
+        "image": "needs your image",
+        "packages": "needs packages",
+        "interpreter": "needs its own Python",
+        "damaged": "damaged",
+    },
 }
 _RUNS_SHORT = {
-    "now": "now",
-    "consent": "your yes",
-    "download": "download",
-    "image": "your image",
-    "packages": "packages",
-    "interpreter": "own Python",
-    "damaged": "damaged",
-}
-_OWN_LINES = frozenset(
-    {"kimg", "run", "fingerprint", "group", "groups", "checkpoint"}
-    | {"parent", "parent_run", "parent_sha256"}
-)
-_STATED = {"deidentification": "de-identification"}
-LICENCE_MISSING = "not stated: ask its authors before any use but looking"
+    "now": "now", "consent": "your yes", "image": "your image", "interpreter": "own Python"
+}  # fmt: skip
+_COLUMNS = {  # of the snapshot: where each begins
+    "model": 8, "modality": 158, "organ": 228, "makes": 288, "size": 618, "licence": 693,
+    "score": 753, "runs here": 858,
+}  # fmt: skip
+# Of a training, what has a line of its own or is of no use here.
+_OWN_LINES = {
+    "kimg", "run", "fingerprint", "group", "groups", "checkpoint", "parent", "parent_run",
+    "parent_sha256",
+}  # fmt: skip
 
 
-def short_name(card: ModelCard) -> str:
-    """Return what the table calls a model: medigan's by number."""
-    return card.id.split("_")[0] if card.origin == "medigan" else card.id
-
-
-def short_licence(card: ModelCard) -> str:
-    return card.licence.split(" (")[0] if card.licence else "none"
-
-
-def short_runs(card: ModelCard, runs: RunsHere) -> str:
-    if runs.kind == "download" and card.needs.download_mb:
-        return f"{card.needs.download_mb:g} MB"
-    return _RUNS_SHORT[runs.kind]
-
-
-def row(card: ModelCard, runs: RunsHere) -> dict[str, Any]:
-    """Return the cells of a model's row, as plain text."""
+def row(card: ModelCard) -> dict[str, Any]:
+    """Return what the page's table shows, filters, sorts and finds of a model, as plain text."""
+    words = sorted(words_of(card).items(), key=lambda item: item[1])
+    scores = {_label(s.name, s.extractor): [s.value, number(s.value)] for s in card.scores}
+    first = next(iter(card.scores), None)
     return {
         "id": card.id,
         "name": short_name(card),
@@ -73,22 +64,71 @@ def row(card: ModelCard, runs: RunsHere) -> dict[str, Any]:
         "organ": card.organ,
         "makes": card.makes,
         "size": size_text(card),
-        "licence": short_licence(card),
+        "area": card.size[0] * card.size[1],
+        "licence": card.licence.split(" (")[0] if card.licence else "none",
         "stated": card.licence is not None,
-        "runs": short_runs(card, runs),
-        "now": runs.kind == "now",
-        "why": runs.text,
+        "score": f"{first.name} {number(first.value)}" if first else "–",
+        "scores": scores,
+        "facets": {facet: list(values) for facet, values in facet_values(card).items()},
+        # What each group of words is worth in a search, as `vocabulary.fit` counts it.
+        "words": {
+            str(weight): " ".join(word for word, _ in group)
+            for weight, group in groupby(words, key=lambda item: item[1])
+        },
     }
 
 
-def score_cell(card: ModelCard, metric: Metric | None) -> str:
-    """Return the figure that the table ranks by, else the card's first one with its name."""
-    if metric is not None:
-        key = (metric.name, metric.extractor)
-        found = [score for score in card.scores if (score.name, score.extractor) == key]
-        return number(found[0].value) if found else "–"
-    first = card.scores[0] if card.scores else None
-    return f"{first.name} {number(first.value)}" if first else "–"
+def runs(card: ModelCard, runs: RunsHere) -> dict[str, str]:
+    """Return whether a model runs here: in a word, in the cell of its row, in a sentence."""
+    short = _RUNS_SHORT.get(runs.kind, runs.kind)
+    if runs.kind == "download" and card.needs.download_mb:
+        short = f"{card.needs.download_mb:g} MB"
+    return {"kind": runs.kind, "short": short, "why": runs.text}
+
+
+def metric(metric: Metric) -> dict[str, Any]:
+    """Return a figure to rank by, and what to mind when models are compared by it."""
+    way = "Higher" if metric.higher_is_better else "Lower"
+    return {
+        "label": _label(metric.name, metric.extractor),
+        "higher": metric.higher_is_better,
+        "note": f"{way} is better. Other extractors do not compare; "
+        "with other data or another n, compare with care.",
+    }
+
+
+def short_name(card: ModelCard) -> str:
+    """Return what the table calls a model: medigan's by number."""
+    return card.id.split("_")[0] if card.origin == "medigan" else card.id
+
+
+def ordered(ids: Sequence[str], view: Any) -> tuple[str, ...]:
+    """Return ids as the page orders them: ranked, then sorted by the column asked for."""
+    rows = {row["id"]: row for row in view.rows}
+    names, kinds = list(ids), list(LABELS["runs_here"])
+    column, direction = [*view.sort, "", ""][:2]
+
+    def sort(key: Callable[[str], Any], reverse: bool) -> None:
+        having = [name for name in names if key(name) is not None]
+        without = [name for name in names if key(name) is None]
+        names[:] = [*sorted(having, key=key, reverse=reverse), *without]
+
+    def score(name: str) -> float | None:
+        return rows[name]["scores"].get(view.rank_by, [None])[0]
+
+    def cell(name: str) -> Any:
+        if column == "runs":
+            return kinds.index(view.runs[name]["kind"])
+        key = {"id": "name", "size": "area"}.get(column, column)
+        return rows[name][key] if key == "area" else rows[name][key].lower()
+
+    if view.rank_by:
+        sort(score, next(m["higher"] for m in view.metrics if m["label"] == view.rank_by))
+    if column == "score":
+        sort(score, direction == "descending")
+    elif column:
+        sort(cell, direction == "descending")
+    return tuple(names)
 
 
 def number(value: float | None) -> str:
@@ -107,107 +147,51 @@ def number(value: float | None) -> str:
 
 def detail(card: ModelCard, runs: RunsHere) -> dict[str, Any]:
     """Return the detail card as lines of plain text: terms, what they say, and quiet notes."""
+    phantom = ["phantom: no patient behind it"] * card.phantom
+    reproducible = ["reproducible: same seed, same pixels"] * bool(card.network)
     return {
         "id": card.id,
         "title": card.title,
-        "about": _about(card),
-        "lines": [line for line in (*_what(card), *_figures(card), *_terms(card, runs)) if line],
+        "about": card.description or f"{card.makes[0].upper()}{card.makes[1:]}, {card.region}.",
+        "lines": [*_contents(card), *_scores(card), *_terms(card, runs), *_origins(card)],
         "corrections": [correction.model_dump() for correction in card.corrections],
         "source": card.source or "",
         "runs": runs.kind == "now",
         "why": "" if runs.kind == "now" else runs.text,
-        "marks": _marks(card),
+        "marks": phantom + reproducible,
     }
 
 
-def labels() -> dict[str, dict[str, str]]:
-    """Return the words for facet values: {facet: {value: words}}."""
-    return {
-        "modality": MODALITIES,
-        "outputs": {"mask": "with mask", "label": "with label"},
-        "runs_here": RUNS,
-        "origin": {"local": "on this machine", "medigan": "medigan's"},
-    }
-
-
-def label(metric: Metric) -> str:
-    """Return what a figure is called in the list to rank by."""
-    return metric.name if metric.extractor is None else f"{metric.name} · {metric.extractor}"
-
-
-def note(metric: Metric | None) -> str:
-    """Return what to mind when models are compared by a figure."""
-    if metric is None:
-        return "Scores of different extractors (FD, FID) do not compare."
-    way = "higher" if metric.higher_is_better else "lower"
-    return (
-        f"{way.capitalize()} is better. Other extractors do not compare; "
-        "with other data or another n, compare with care."
-    )
-
-
-def counts(
-    whole: Catalogue, searched: Catalogue, chosen: Mapping[str, Any]
-) -> dict[str, list[list[Any]]]:
-    """Count a facet among the models that fit everything but that facet; none is left out."""
-    found = {}
-    for facet, values in whole.facets().items():
-        others = {name: value for name, value in chosen.items() if name != facet}
-        there = searched.filter(**others).facets()[facet]
-        found[facet] = [[value, there.get(value, 0)] for value in values]
-    return found
-
-
-def nearest(searched: Catalogue, hits: Catalogue) -> dict[str, str]:
-    """Return what to look for instead, when nothing was found."""
-    near = searched.nearest or hits.nearest
-    if len(hits) or near is None:
-        return {}
-    return {"sentence": near.sentence, "search": near.search}
-
-
-def by_score(hits: Catalogue, ids: list[str], metric: Metric, direction: str) -> list[str]:
-    """Turn a ranking round if asked; models without the figure stay last."""
-    best_first = direction == ("descending" if metric.higher_is_better else "ascending")
-    having = [name for name in ids if value_of(hits[name], metric) is not None]
-    without = [name for name in ids if name not in having]
-    return (having if best_first else having[::-1]) + without
-
-
-def comparison(catalogue: Catalogue, ids: list[str]) -> dict[str, Any]:
+def comparison(catalogue: Catalogue, ids: Sequence[str]) -> dict[str, Any]:
     """Return models side by side: rows in which they differ are marked."""
     table = catalogue.compare(ids)
     rows = []
     for fact, cells in table.iterrows():
-        values = ["–" if _empty(value) else _cell(value) for value in cells]
-        rows.append(
-            {"fact": str(fact).replace("_", " "), "values": values, "differ": len(set(values)) > 1}
-        )
-    names = [short_name(catalogue[name]) for name in table.columns]
-    return {"names": names, "ids": list(table.columns), "rows": rows}
+        values = ["–" if value is None or value == "" else _text(value) for value in cells]
+        differ = len(set(values)) > 1
+        rows.append({"fact": str(fact).replace("_", " "), "values": values, "differ": differ})
+    return {"names": [short_name(catalogue[name]) for name in ids], "ids": list(ids), "rows": rows}
 
 
-def picture(rows: list[dict[str, Any]], scores: dict[str, str], selected: str) -> Image.Image:
-    """Draw the table, for pages that have no browser's widgets."""
-    columns = {"name": 150, "modality": 70, "organ": 60, "makes": 330, "size": 75, "licence": 60}
-    names = ["model", "modality", "organ", "makes", "size", "licence", "score", "runs here"]
-    font = ImageFont.load_default(12)
-    sheet = Image.new("RGB", (sum(columns.values()) + 190, 24 * (len(rows) + 1) + 8), "white")
-    pen = ImageDraw.Draw(sheet)
-    lines = [names] + [
-        [str(one[key]) for key in columns] + [scores.get(one["id"], "–"), one["runs"]]
-        for one in rows
-    ]
-    for index, cells in enumerate(lines):
-        top, left = 24 * index + 4, 8
-        if index and rows[index - 1]["id"] == selected:
+def picture(ids: Sequence[str], view: Any) -> Image.Image | None:
+    """Draw the table, for places that have no browser's widgets."""
+    rows = {row["id"]: row for row in view.rows}
+    cells: list[list[str]] = []
+    for row in (rows[name] for name in ids):
+        score = row["scores"].get(view.rank_by, ["", "–"])[1] if view.rank_by else row["score"]
+        facts = [row[key] for key in ("name", "modality", "organ", "makes", "size", "licence")]
+        cells.append([*facts, score, view.runs[row["id"]]["short"]])
+    sheet = Image.new("RGB", (950, 24 * (len(cells) + 1) + 8), "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
+    for index, texts in enumerate([list(_COLUMNS), *cells]):
+        top = 24 * index + 4
+        if index and ids[index - 1] == view.selected:
             pen.rectangle((0, top, sheet.width, top + 23), fill="#e3eefb")
-        for text, width in zip(cells, [*columns.values(), 105, 85], strict=True):
+        for text, left in zip(texts, _COLUMNS.values(), strict=True):
             text = text.replace("–", "-").replace("×", "x").replace("↔", "-")  # Pillow's own font
-            pen.text((left, top + 4), text, fill="#5f6368" if index == 0 else "#212121", font=font)
-            left += width
+            pen.text((left, top + 4), text, fill="#212121" if index else "#5f6368", font=font)
         pen.line((0, top + 23, sheet.width, top + 23), fill="#e0e0e0")
-    return sheet
+    return sheet if cells else None
 
 
 def _line(
@@ -216,46 +200,38 @@ def _line(
     return {"term": term, "text": text, "note": note, "tone": tone, "whole": whole}
 
 
-def _about(card: ModelCard) -> str:
-    if card.description:
-        return card.description
-    return f"{card.makes[0].upper()}{card.makes[1:]}, {card.region}."
-
-
-def _what(card: ModelCard) -> list[dict[str, str]]:
+def _contents(card: ModelCard) -> list[dict[str, str]]:
     height, width = card.size
     channels = "grey" if card.channels == 1 else f"{card.channels} channels"
-    made_from = card.function + ("" if not card.needs.image else ", from an image of yours")
     data = card.dataset or ("procedural phantoms" if card.phantom else "not stated")
-    note = ", no patient behind them" if card.phantom else ""
-    kimg = card.training.get("kimg")
-    trained = f"{data}{note}" + (f"; {kimg:g} kimg" if isinstance(kimg, (int, float)) else "")
+    trained = data + ", no patient behind them" * card.phantom
+    if isinstance(kimg := card.training.get("kimg"), (int, float)):
+        trained += f"; {kimg:g} kimg"
+    how = card.function + ", from an image of yours" * card.needs.image
     lines = [
         _line("makes", ", ".join(card.outputs), f"{height} × {width}, {channels}"),
-        _line("how", made_from, card.architecture),
+        _line("how", how, card.architecture),
         _line("trained on", trained, str(card.year or "year not stated")),
     ]
     for factor, values in card.condition.items():
-        text = " / ".join(_value(value) for value in values)
-        lines.append(_line("condition", f"{factor}: {text}"))
+        lines.append(_line("condition", f"{factor}: {' / '.join(map(_text, values))}"))
     return lines
 
 
-def _figures(card: ModelCard) -> list[dict[str, str]]:
-    return [_figure(score, card.phantom) for score in card.scores] or [
-        _line("scores", "none published")
-    ]
+def _scores(card: ModelCard) -> list[dict[str, str]]:
+    if not card.scores:
+        return [_line("scores", "none published")]
+    return [_score(score, "phantoms" if card.phantom else "real") for score in card.scores]
 
 
-def _figure(score: ScoreCard, phantom: bool) -> dict[str, str]:
+def _score(score: ScoreCard, reals: str) -> dict[str, str]:
     name, _, task = score.name.partition(" (")
     notes = [task.rstrip(")")] if task else []
     if score.interval:
         notes.append(f"[{number(score.interval[0])}, {number(score.interval[1])}]")
     if score.n_real or score.n_fake:
-        sides = [f"{n:,}" if n else "?" for n in (score.n_real, score.n_fake)]
-        kind = "phantoms" if phantom else "real"
-        notes.append(f"n {sides[0]} {kind} / {sides[1]} synthetic")
+        n_real, n_fake = (f"{n:,}" if n else "?" for n in (score.n_real, score.n_fake))
+        notes.append(f"n {n_real} {reals} / {n_fake} synthetic")
     elif score.extractor:
         notes.append("n not reported")
     if score.floor is not None:
@@ -268,76 +244,58 @@ def _figure(score: ScoreCard, phantom: bool) -> dict[str, str]:
 
 
 def _terms(card: ModelCard, runs: RunsHere) -> list[dict[str, str]]:
-    if card.licence is None:
-        licence = _line("licence", LICENCE_MISSING, tone="warn")
-    else:
-        licence = _line("licence", card.licence)
+    missing = "not stated: ask its authors before any use but looking"
     needs = runs.text.split(" Type: ")[0]  # what to type stands below the table, to be copied
     if runs.kind == "interpreter":
         needs = f"{needs.split('. Needs packages')[0].rstrip('.')}."
-    lines = [licence, _line("runs here", needs, tone="" if runs.kind == "now" else "warn")]
+    lines = [
+        _line("licence", card.licence or missing, tone="" if card.licence else "warn"),
+        _line("runs here", needs, tone="" if runs.kind == "now" else "warn"),
+    ]
     if card.weights is not None:
-        digest = card.weights.sha256
-        lines.append(
-            _line("weights", _weight(card.weights), f"sha256 {digest[:12]}…", whole=digest)
-        )
-    lines += _origins(card)
-    own = _OWN_LINES | ({"data"} if "fingerprint" in card.training else set())
-    training = {name: value for name, value in card.training.items() if name not in own}
-    if training:
-        text = " · ".join(f"{name} {_cell(value)}" for name, value in training.items())
-        lines.append(_line("training", text))
-    if card.promise:
-        lines.append(_line("a seed", card.promise))
-    if card.limits:
-        lines.append(_line("limits", card.limits))
+        kib, digest = card.weights.bytes / 1024, card.weights.sha256
+        size = f"{kib:,.0f} KiB" if kib < 2048 else f"{kib / 1024:,.1f} MiB"
+        lines.append(_line("weights", size, f"sha256 {digest[:12]}…", whole=digest))
     return lines
 
 
 def _origins(card: ModelCard) -> list[dict[str, str]]:
-    """Say where the training images come from, what they hash to, and what was there before."""
-    told, lines = card.training, []
+    """Return where the training images come from, how it was trained, and what to mind."""
+    training: Mapping[str, Any] = card.training
+    lines = []
     if card.statement is not None:
         parts = card.statement.model_dump().items()
-        text = " · ".join(f"{_STATED.get(name, name)}: {said}" for name, said in parts)
-        lines = [_line("data statement", text, tone="warn" if card.statement.unknown else "")]
+        text = " · ".join(f"{name}: {said}" for name, said in parts)
+        text = text.replace("deidentification:", "de-identification:")
+        lines.append(_line("data statement", text, tone="warn" if card.statement.unknown else ""))
     elif card.origin == "local" and not card.phantom:
         text = f"{UNKNOWN}: nobody stated where its training images come from"
-        lines = [_line("data statement", text, tone="warn")]
-    if "fingerprint" in told:
-        whole = str(told["fingerprint"])
-        text = str(told.get("data", "the training images"))
+        lines.append(_line("data statement", text, tone="warn"))
+    if "fingerprint" in training:
+        whole = str(training["fingerprint"])
+        text = str(training.get("data", "the training images"))
         lines.append(_line("data", text, f"fingerprint {whole[:12]}…", whole=whole))
-    if "group" in told:
-        apart = told.get("groups") is not None
-        lines.append(_line("patients", str(told["group"]), tone="" if apart else "warn"))
-    known = [str(told[key]) for key in ("parent_run", "parent_sha256") if key in told]
-    if known:
-        note = f"run {known[0][:12]}…" if "parent_run" in told else ""
-        name = str(told.get("parent", "a run"))
-        lines.append(_line("started from", name, note, whole=" ".join(known)))
-    if "run" in told:
-        lines.append(_line("run", str(told["run"])))
-    return lines
+    if "group" in training:
+        tone = "warn" if training.get("groups") is None else ""
+        lines.append(_line("patients", str(training["group"]), tone=tone))
+    parents = [str(training[key]) for key in ("parent_run", "parent_sha256") if key in training]
+    if parents:
+        note = f"run {parents[0][:12]}…" if "parent_run" in training else ""
+        name = str(training.get("parent", "a run"))
+        lines.append(_line("started from", name, note, whole=" ".join(parents)))
+    if "run" in training:
+        lines.append(_line("run", str(training["run"])))
+    own = _OWN_LINES | ({"data"} if "fingerprint" in training else set())
+    rest = [f"{name} {_text(value)}" for name, value in training.items() if name not in own]
+    further = {"training": " · ".join(rest), "a seed": card.promise, "limits": card.limits}
+    return lines + [_line(term, text) for term, text in further.items() if text]
 
 
-def _marks(card: ModelCard) -> list[str]:
-    marks = ["phantom: no patient behind it"] if card.phantom else []
-    return [*marks, "reproducible: same seed, same pixels"] if card.network else marks
+def _label(name: str, extractor: str | None) -> str:
+    return name if extractor is None else f"{name} · {extractor}"
 
 
-def _weight(weights: Weights) -> str:
-    kib = weights.bytes / 1024
-    return f"{kib:,.0f} KiB" if kib < 2048 else f"{kib / 1024:,.1f} MiB"
-
-
-def _value(value: str | bool | int) -> str:
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
-
-
-def _empty(value: object) -> bool:
-    return value is None or value == "" or value != value  # pandas may turn None into NaN
-
-
-def _cell(value: object) -> str:
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return number(value) if isinstance(value, float) else str(value)

@@ -1,4 +1,8 @@
-"""The model explorer: every known model, searched, filtered, ranked, and one looked at closely."""
+"""The model explorer: every known model, searched, filtered, ranked, and one looked at closely.
+
+The page gets all rows once and searches, filters, sorts and counts by itself; only what
+changes something (choosing, comparing, packages, use) is a message to the kernel.
+"""
 
 from __future__ import annotations
 
@@ -9,37 +13,37 @@ from typing import Any
 import traitlets
 from PIL import Image
 
-from medgan_widgets.catalogue import FACETS, Catalogue, Metric
+from medgan_widgets import vocabulary
+from medgan_widgets.catalogue import FACETS, Catalogue
+from medgan_widgets.downloads import Package
 from medgan_widgets.errors import MedganError, NotRunnableError, RequestError
+from medgan_widgets.jobs import Job
+from medgan_widgets.model_folders import RunsHere
 from medgan_widgets.panels import _model_details as details
-from medgan_widgets.panels._downloads import Download
-from medgan_widgets.panels._packages import Packages, listing, step
+from medgan_widgets.panels._packages import ACTIONS, Packages, listing, next_step
 from medgan_widgets.panels._panel import Page, Panel, joined
 
 MOST_COMPARED = 6
 PREVIEW_LIMIT = 4_000_000  # bytes; a row of eight tiles has some hundred thousand
 SCRIPT = joined("_dom.js", "_explorer_packages.js", "model_explorer.js")
-_RUNS_ORDER = tuple(details.RUNS)
 
 
 class _View(Page):
-    """The page's half: what was asked, and the answer."""
+    """The page's half. It keeps the first four as it likes: they travel with the next message."""
 
     _esm = SCRIPT
-    _css = joined("_panel.css", "model_explorer.css")
+    _css = joined("model_explorer.css")
     search_text = traitlets.Unicode("").tag(sync=True)
     filters = traitlets.Dict().tag(sync=True)  # facet -> values
     rank_by = traitlets.Unicode("").tag(sync=True)  # a label of `metrics`
-    sort: traitlets.List[Any] = traitlets.List().tag(
-        sync=True
-    )  # [column, "ascending" or "descending"]
-    selected = traitlets.Unicode("").tag(sync=True)
-    ticked: traitlets.List[Any] = traitlets.List().tag(sync=True)
-    asked = traitlets.Int(0).tag(sync=True)  # the page counts its questions ...
-    rows = traitlets.Dict().tag(sync=True)  # id -> cells
+    sort: traitlets.List[Any] = traitlets.List().tag(sync=True)  # [column, "ascending" or "descending"]
+    ticked: traitlets.List[Any] = traitlets.List().tag(sync=True)  # ids to compare
+    rows: traitlets.List[Any] = traitlets.List().tag(sync=True)  # what never changes of each model
+    runs = traitlets.Dict().tag(sync=True)  # id -> whether it runs here
     metrics: traitlets.List[Any] = traitlets.List().tag(sync=True)
-    labels = traitlets.Dict().tag(sync=True)  # facet -> value -> words
-    found = traitlets.Dict().tag(sync=True)  # ... and this says which one it answers
+    labels = traitlets.Dict(details.LABELS).tag(sync=True)  # facet -> value -> words
+    idle: traitlets.List[Any] = traitlets.List(default_value=sorted(vocabulary.IDLE)).tag(sync=True)  # words that find nothing
+    selected = traitlets.Unicode("").tag(sync=True)
     detail = traitlets.Dict().tag(sync=True)
     preview = traitlets.Bytes().tag(sync=True)
     comparison = traitlets.Dict().tag(sync=True)
@@ -73,16 +77,22 @@ class ModelExplorer(Panel):
     ) -> None:
         self.catalogue = Catalogue() if catalogue is None else catalogue
         self.on_use = on_use
-        self._lock = threading.RLock()  # clicks may come on any thread
-        self._metrics: dict[str, Metric] = {}
-        self.view = _View(labels=details.labels())
+        self._lock = threading.RLock()  # clicks and downloads come on any thread
+        self.view = _View()
         super().__init__("Models", [self.view])
         self.add_class("mg-explorer-panel")
         self._packages = Packages(self.catalogue, self.view, self._lock, self._package_changed)
         self._read()
-        self.view.observe(self._asked, "asked")
-        self.view.observe(self._chosen, "selected")
-        self.view.on_msg(self._message)
+        self.listen(
+            self.view,
+            {
+                "select": lambda message: self._select(str(message.get("model"))),
+                "compare": lambda message: self.compare(message.get("ids", [])),
+                "use": lambda _: self.use(),
+                "refresh": lambda _: self.refresh(),
+                **dict.fromkeys(ACTIONS, self._packages.on_message),
+            },
+        )
 
     @property
     def search_text(self) -> str:
@@ -92,7 +102,7 @@ class ModelExplorer(Panel):
     @search_text.setter
     def search_text(self, text: str) -> None:
         self.view.search_text = str(text)
-        self._update()
+        self._follow()
 
     @property
     def filters(self) -> dict[str, list[str]]:
@@ -108,7 +118,7 @@ class ModelExplorer(Panel):
             facet: [values] if isinstance(values, str) else list(values)
             for facet, values in chosen.items()
         }
-        self._update()
+        self._follow()
 
     @property
     def rank_by(self) -> str:
@@ -117,11 +127,12 @@ class ModelExplorer(Panel):
 
     @rank_by.setter
     def rank_by(self, label: str) -> None:
-        if label and label not in self._metrics:
-            raise RequestError(f"no figure {label!r}; there are: {', '.join(self._metrics)}.")
+        labels = [metric["label"] for metric in self.view.metrics]
+        if label and label not in labels:
+            raise RequestError(f"no figure {label!r}; there are: {', '.join(labels)}.")
         self.view.sort = []
         self.view.rank_by = label
-        self._update()
+        self._follow()
 
     @property
     def selected(self) -> str:
@@ -130,12 +141,14 @@ class ModelExplorer(Panel):
 
     @selected.setter
     def selected(self, model_id: str | int) -> None:
-        self.view.selected = self.catalogue[model_id].id
+        self._select(self.catalogue[model_id].id)
 
     @property
     def shown(self) -> tuple[str, ...]:
         """The ids in the table, in its order."""
-        return tuple(self.view.found.get("ids", ()))
+        chosen = {facet: values for facet, values in self.view.filters.items() if values}
+        ids = self.catalogue.search(self.search_text).filter(**chosen).ids
+        return details.ordered(ids, self.view)
 
     def use(self) -> None:
         """Hand the selected model on, as the button does.
@@ -153,17 +166,17 @@ class ModelExplorer(Panel):
         if self.on_use is not None:
             self.on_use(card.id)
 
-    def download(self) -> Download:
-        """Start fetching the selected model's package, as the button does; see `Download`.
+    def download(self) -> Job[Package]:
+        """Start fetching the selected model's package, as the button does.
 
         ``explorer.download().wait()`` blocks until it is there, or raises why not.
         """
-        return self._packages.downloads.start(self.selected)
+        return self._packages.download(self.selected)
 
     def trust(self, *, pickle: bool = False, python: str | None = None) -> None:
         """Say yes to running the selected model's code; see `medgan_widgets.trust`."""
-        said = self._packages.trust(self.selected, pickle=pickle, python=python)
-        self._package_changed(self.selected, said)
+        note = self._packages.trust(self.selected, pickle=pickle, python=python)
+        self._package_changed(self.selected, note)
 
     def withdraw(self) -> None:
         """Take that yes back; what runs on it ends."""
@@ -175,7 +188,7 @@ class ModelExplorer(Panel):
 
     def compare(self, ids: Iterable[str | int]) -> None:
         """Show up to six models side by side under the table; none closes that table."""
-        names = [self.catalogue[one].id for one in ids][:MOST_COMPARED]
+        names = [self.catalogue[name].id for name in ids][:MOST_COMPARED]
         self.view.ticked = names
         self.view.comparison = details.comparison(self.catalogue, names) if names else {}
 
@@ -186,147 +199,80 @@ class ModelExplorer(Panel):
             self._read()
 
     def _read(self) -> None:
-        """Tell the page of every model; keep the selection if it is still there."""
-        self._known = known = self.catalogue.still()
-        view = self.view
-        view.rows = {card.id: details.row(card, known.runs_here(card)) for card in known}
-        self._metrics = {details.label(metric): metric for metric in known.metrics()}
-        view.metrics = list(self._metrics)
-        view.broken = [{"path": str(one.path), "reason": one.reason} for one in known.broken]
-        view.ticked = [name for name in view.ticked if name in known]
-        view.comparison, view.packages = {}, listing()
-        if view.rank_by not in self._metrics:
-            view.rank_by = ""
-        if view.selected not in known:
-            now = (card.id for card in known if known.runs_here(card).kind == "now")
-            view.selected = next(now, next(iter(known.ids), ""))
-        self._update()
-        self._show()
+        """Send the page every model; keep the selection if it is still there."""
+        models, view = self.catalogue, self.view
+        runs = {card.id: models.runs_here(card) for card in models}
+        now = [name for name, each in runs.items() if each.kind == "now"]
+        with view.hold_sync():
+            view.rows = [details.row(card) for card in models]
+            view.runs = {name: details.runs(models[name], each) for name, each in runs.items()}
+            view.metrics = [details.metric(each) for each in models.metrics()]
+            view.broken = [{"path": str(path), "reason": reason} for path, reason in models.broken]
+            view.ticked = [name for name in view.ticked if name in models]
+            view.comparison, view.packages = {}, listing()
+            if view.rank_by not in [metric["label"] for metric in view.metrics]:
+                view.rank_by = ""
+            name = view.selected if view.selected in models else next(iter((*now, *models.ids)), "")
+            self._select(name, runs.get(name))
+        self.status = f"{len(models)} models; {len(now)} run{'s' * (len(now) == 1)} here now."
 
-    def _update(self, *, keep: bool = False) -> None:
-        """Answer the page: which models fit, in which order, and how many each facet has."""
-        with self._lock:
-            searched = self._known.search(self.search_text)
-            chosen = {f: v for f, v in self.filters.items() if f in FACETS and v}
-            hits = searched.filter(**chosen)
-            metric = self._metrics.get(self.rank_by)
-            ids = self._ordered(hits, metric)
-            self.view.found = {
-                "ids": ids,
-                "facets": details.counts(self._known, searched, chosen),
-                "nearest": details.nearest(searched, hits),
-                "scores": {n: details.score_cell(self._known[n], metric) for n in ids},
-                "higher": bool(metric and metric.higher_is_better),
-                "note": details.note(metric),
-                "answer": self.view.asked,
-            }
-            if ids and self.selected not in ids and not keep:
-                self.view.selected = ids[0]
-            self._say(ids)
+    def _follow(self) -> None:
+        """Look at the first hit when the model looked at is not among the hits."""
+        shown = self.shown
+        if shown and self.selected not in shown:
+            self._select(shown[0])
 
-    def _say(self, ids: list[str]) -> None:
-        count = f"{len(ids)} of {len(self._known)} models"
-        now = sum(bool(self.view.rows[name]["now"]) for name in ids)
-        run = {0: "none of them runs here now", 1: "1 runs here now"}.get(
-            now, f"{now} run here now"
-        )
-        nearest = self.view.found["nearest"].get("sentence", "")
-        self.status = f"{count}; {run}." if ids else f"{count}. {nearest}"
-
-    def _ordered(self, hits: Catalogue, metric: Metric | None) -> list[str]:
-        """Rank first, then sort by the column asked for; equal cells keep their order."""
-        if metric is not None and metric[:2] in {one[:2] for one in hits.metrics()}:
-            hits = hits.rank(metric.name, extractor=metric.extractor)
-        ids = list(hits.ids)
-        column, direction = [*self.view.sort, "", ""][:2]
-        if column == "score" and metric is not None:
-            return details.by_score(hits, ids, metric, direction)
-        if column in ("id", "modality", "organ", "makes", "size", "licence", "runs"):
-            ids.sort(key=lambda name: self._cell(name, column), reverse=direction == "descending")
-        return ids
-
-    def _cell(self, name: str, column: str) -> Any:
-        card = self._known[name]
-        if column == "size":
-            return card.size[0] * card.size[1]
-        if column == "runs":
-            return _RUNS_ORDER.index(self._known.runs_here(card).kind)
-        return str(self.view.rows[name]["name" if column == "id" else column]).lower()
-
-    def _asked(self, _: object) -> None:
-        with self.guard():
-            self._update()
-
-    def _chosen(self, _: object) -> None:
-        with self.guard():
-            self._show()
-
-    def _show(self) -> None:
-        """Send the card of the selected model, read anew: its folder may be gone by now."""
-        with self._lock:
-            name = self.selected
+    def _select(self, name: str, runs: RunsHere | None = None) -> None:
+        """Send a model's card, looked at anew: its folder may be gone by now."""
+        with self._lock, self.view.hold_sync():
+            self.view.selected = name
             if name not in self.catalogue:
                 self.view.detail, self.view.preview = {}, b""
                 return
             card = self.catalogue[name]
-            runs = self.catalogue.runs_here(card)
-            told = details.detail(card, runs)
-            self.view.detail = {**told, "step": step(card, runs, self.catalogue)}
+            runs = self.catalogue.runs_here(card) if runs is None else runs
+            self.view.runs = {**self.view.runs, name: details.runs(card, runs)}
+            step = next_step(card, runs, self.catalogue)
+            self.view.detail = {**details.detail(card, runs), "step": step}
             self.view.preview = self._preview(name) if card.origin == "local" else b""
 
-    def _package_changed(self, name: str, said: str, problem: BaseException | None = None) -> None:
-        """Show anew what a download, a yes or a removal changes: a row, the counts, the card."""
+    def _package_changed(self, name: str, note: str, problem: BaseException | None = None) -> None:
+        """Show anew what a download, a yes or a removal changes: whether it runs, the card."""
         with self._lock:
             if self._closed:
                 return
-            self._known = self.catalogue.still()
-            if name in self._known:
-                card = self._known[name]
-                cells = details.row(card, self._known.runs_here(card))
-                self.view.rows = {**self.view.rows, card.id: cells}
-                self._update(keep=True)  # a model that leaves a filter is still looked at
-                if card.id == self.selected:
-                    self._show()
+            if name == self.selected:
+                self._select(name)
+            elif name in self.catalogue:
+                card = self.catalogue[name]
+                runs = details.runs(card, self.catalogue.runs_here(card))
+                self.view.runs = {**self.view.runs, name: runs}
+            if name:
                 self.view.lock_note = ""  # it spoke of what was agreed to until now
             self.view.packages = listing()
             self.error = ""
-            if problem is not None:
-                self._fail(problem)
-            elif said:
-                self.status = said
+            with self.guard():
+                if problem is not None:
+                    raise problem
+            if note:
+                self.status = note
 
     def _preview(self, name: str) -> bytes:
         try:
             path = self.catalogue.folder_of(name) / "preview.png"
-            if not path.is_file() or path.stat().st_size > PREVIEW_LIMIT:
+            if path.stat().st_size > PREVIEW_LIMIT:
                 return b""
             content = path.read_bytes()
         except (OSError, MedganError):
             return b""  # a card without a picture is still a card
         return content if content.startswith(b"\x89PNG\r\n\x1a\n") else b""
 
-    def _message(self, _: object, content: Mapping[str, Any], __: object) -> None:
-        kind = content.get("kind")
-        if kind == "use":
-            with self.guard():
-                self.use()
-        elif kind == "refresh":
-            with self.guard():
-                self.refresh()
-        elif kind == "compare":
-            with self.guard():
-                self.compare(content.get("ids", []))
-        else:
-            with self.guard():
-                self._packages.heard(content)
-
     def _facts(self) -> Mapping[str, object]:
         shown = f"{len(self.shown)} of {len(self.catalogue)}"
         return {"search": self.search_text, "selected": self.selected, "shown": shown}
 
     def _release(self) -> None:
-        self._packages.downloads.close()
+        self._packages.stop()
 
     def _picture(self) -> Image.Image | None:
-        rows = [self.view.rows[name] for name in self.shown]
-        return details.picture(rows, self.view.found["scores"], self.selected) if rows else None
+        return details.picture(self.shown, self.view)
