@@ -71,7 +71,7 @@ class Catalogue:
         self.mirror = mirror or os.environ.get("MEDGAN_MIRROR") or None
         self._whole = True
         models = model_folders.load(folder, self.mirror)
-        # Other threads read while refresh() replaces it: in one step, and each method reads it once.
+        # refresh() replaces it in one step, and each method reads it once: threads may do both.
         self._state: tuple[Models, tuple[str, ...]] = models, tuple(models.cards)
 
     def __len__(self) -> int:
@@ -218,6 +218,11 @@ class Catalogue:
             counts[facet] = dict(sorted(counter.items(), key=lambda item: (-item[1], item[0])))
         return counts
 
+    def values(self, facet: str, given: Iterable[str | int]) -> list[str]:
+        """Return the values of a facet as they are written here: ``MRI`` is ``MR``."""
+        known = {vocabulary.canonical(value): value for value in self.facets()[facet]}
+        return [known.get(vocabulary.canonical(str(each)), str(each)) for each in given]
+
     def metrics(self) -> list[Metric]:
         """Return what these models can be ranked by, most reported first.
 
@@ -246,11 +251,13 @@ class Catalogue:
 
     def compare(self, ids: Iterable[str | int]) -> pd.DataFrame:
         """Return some models side by side: a row for each fact or figure, a column each model."""
+        import pandas as pd
+
         models, known = self._state
-        names = dict.fromkeys(_find(each, known) for each in ids)
-        table = self._part(models, names).to_frame().T.rename_axis("fact")
-        table.columns.name = None
-        return table.astype(object).where(table.notna(), None)
+        columns = {name: _row(models, name) for name in (_find(each, known) for each in ids)}
+        facts = dict.fromkeys(fact for column in columns.values() for fact in column)
+        table = {name: [column.get(fact) for fact in facts] for name, column in columns.items()}
+        return pd.DataFrame(table, index=pd.Index(list(facts), name="fact"), dtype=object)
 
     def to_frame(self) -> pd.DataFrame:
         """Return these models as a table, a row each; figures of two extractors in two columns."""

@@ -165,7 +165,7 @@ def _folders(folder: str | Path | None, broken: list[Broken]) -> Iterator[Path]:
     """Yield each model folder once, in the order in which ids win."""
     roots = [Path("models"), bundled()]
     if folder is not None:
-        named = Path(os.path.expanduser(folder))
+        named = Path(folder).expanduser()
         roots.insert(0, named)
         if not named.is_dir():
             broken.append(Broken(named, f"{named} is not a folder; no models were read from it."))

@@ -73,7 +73,9 @@ def words_of(card: ModelCard) -> dict[str, float]:
     square = f"{height} {height}px" if height == width else ""
     view = "chest" if (card.modality, card.organ) == ("DX", "lung") else ""  # as people call it
     number = card.id.split("_")[0] if card.origin == "medigan" else ""
-    factors = " ".join(f"{name} {' '.join(map(str, each))}" for name, each in card.condition.items())
+    factors = " ".join(
+        f"{name} {' '.join(map(str, each))}" for name, each in card.condition.items()
+    )
     parts = (
         (3.0, f"{card.modality} {view} {card.organ} {card.makes} {' '.join(card.outputs)}"),
         (3.0, f"{number} {number.lstrip('0')} {height}x{width} {square}"),
@@ -97,8 +99,8 @@ def searched(text: str, known: Collection[str]) -> list[str]:
     >>> searched("Chest X-rays with 128 x 128 px", {"chest", "x-ray", "128x128"})
     ['chest', 'x-ray', '128x128']
     """
-    parts = [_parts(word, known) for word in _words(text)]
-    return [word for word in dict.fromkeys(sum(parts, [])) if word and word not in IDLE]
+    parts = (part for word in _words(text) for part in _parts(word, known))
+    return [word for word in dict.fromkeys(parts) if word and word not in IDLE]
 
 
 def fit(wanted: Sequence[str], have: Mapping[str, float], known: Collection[str]) -> float:

@@ -35,9 +35,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty working folder, and no bundled models: only what a test puts there."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setattr(
-        "medgan_widgets.model_folders.bundled", lambda: tmp_path / "bundled"
-    )
+    monkeypatch.setattr("medgan_widgets.model_folders.bundled", lambda: tmp_path / "bundled")
 
 
 @pytest.fixture

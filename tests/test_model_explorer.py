@@ -1,11 +1,10 @@
-"""The explorer's Python half: what the page asks by its traits, and what it is told."""
+"""The explorer's Python half: what the page gets to search in, and what its messages do."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medgan_widgets import model_folders
+from medgan_widgets.cards import ModelCard
 from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.errors import ModelNotFoundError, NotRunnableError, RequestError
 from medgan_widgets.panels.model_explorer import ModelExplorer
@@ -26,9 +27,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("MEDGAN_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(
-        "medgan_widgets.model_folders.bundled", lambda: tmp_path / "bundled"
-    )
+    monkeypatch.setattr("medgan_widgets.model_folders.bundled", lambda: tmp_path / "bundled")
     folder = tmp_path / "mine"
     model(folder, "phantom-brain-mri", size=[128, 128], training={"kimg": 300, "seed": 7})
     model(folder, "phantom-mammogram", modality="MG", organ="breast", makes="mammogram patch")
@@ -45,13 +44,14 @@ def explorer(root: Path, used: list[str]) -> ModelExplorer:
     return ModelExplorer(Catalogue(root), on_use=used.append)
 
 
-def page_sets(explorer: ModelExplorer, **state: Any) -> None:
-    """What arrives when the page calls save_changes(); every question is counted."""
-    explorer.view.set_state({**state, "asked": explorer.view.asked + 1})
-
-
 def page_sends(explorer: ModelExplorer, **content: Any) -> None:
     explorer.view._handle_custom_msg(content, [])
+
+
+def shown(explorer: ModelExplorer, **state: Any) -> tuple[str, ...]:
+    """What stands in the table once the page is set so."""
+    explorer.view.set_state({"search_text": "", "filters": {}, "rank_by": "", "sort": [], **state})
+    return explorer.shown
 
 
 def line(explorer: ModelExplorer, term: str) -> dict[str, str]:
@@ -62,82 +62,59 @@ def test_it_opens_on_a_model_that_runs_now(explorer: ModelExplorer) -> None:
     assert explorer.selected == "phantom-brain-mri"
     assert explorer.view.detail["runs"] is True
     assert len(explorer.shown) == 25
-    assert explorer.status == "25 of 25 models; 2 run here now."
+    assert explorer.status == "25 models; 2 run here now."
 
 
-def test_typing_searches_and_counts(explorer: ModelExplorer) -> None:
-    page_sets(explorer, search_text="breast mri")
-    assert explorer.shown == ("00023_PIX2PIXHD_BREAST_DCEMRI",)
-    assert explorer.view.found["answer"] == explorer.view.asked == 1
-    assert explorer.selected == explorer.shown[0], "the card follows the first hit"
-    assert explorer.status.startswith("1 of 25")
-
-
-def test_a_search_without_hits_offers_the_nearest(explorer: ModelExplorer) -> None:
-    page_sets(explorer, search_text="brian mri")
+def test_a_search_from_python_moves_the_card_to_the_first_hit(explorer: ModelExplorer) -> None:
+    explorer.search_text = "breast mri"
+    assert explorer.shown == (explorer.selected,) == ("00023_PIX2PIXHD_BREAST_DCEMRI",)
+    explorer.search_text = "qwertz"
     assert explorer.shown == ()
-    assert explorer.view.found["nearest"]["search"] == "brain mri"
-    assert "nearest" in explorer.status
-    assert explorer.selected == "phantom-brain-mri", "the card stays"
+    assert explorer.selected.startswith("00023"), "the card stays"
+    explorer.search_text = ""
+    explorer.filters = {"modality": "MRI", "runs_here": ["now"]}
+    assert explorer.shown == ("phantom-brain-mri",)
+    assert explorer.filters == {"modality": ["MR"], "runs_here": ["now"]}, "as the page has it"
 
 
-def test_facets_count_what_they_would_give(explorer: ModelExplorer) -> None:
-    page_sets(explorer, filters={"modality": ["MR"]})
-    counts = {facet: dict(values) for facet, values in explorer.view.found["facets"].items()}
-    assert counts["modality"]["MG"] == 13, "other values of the same facet stay reachable"
-    assert counts["organ"] == {
-        "breast": 1,
-        "brain": 3,
-        "heart": 1,
-        "colon": 0,
-        "chest": 0,
-        "lung": 0,
-    }
-    for organ, count in counts["organ"].items():
-        page_sets(explorer, filters={"modality": ["MR"], "organ": [organ]})
-        assert len(explorer.shown) == count
-    page_sets(explorer, filters={"runs_here": ["now"]})
-    assert explorer.shown == ("phantom-brain-mri", "phantom-mammogram")
+def test_what_the_page_chose_counts_in_python(explorer: ModelExplorer) -> None:
+    found = shown(explorer, search_text="mammogram", filters={"outputs": ["label"]})
+    assert [name[:5] for name in found] == ["00008", "00012"]
+    fid = next(m for m in explorer.view.metrics if m["label"].startswith("FID ·"))
+    best = shown(explorer, rank_by=fid["label"])
+    assert best[0].startswith("00023")
+    assert "Lower is better" in fid["note"]
+    unranked = shown(explorer, search_text="phantom", rank_by=fid["label"])
+    assert unranked == ("phantom-brain-mri", "phantom-mammogram")
 
 
-def test_search_and_filters_join(explorer: ModelExplorer) -> None:
-    page_sets(explorer, search_text="mammogram", filters={"outputs": ["label"]})
-    assert [name[:5] for name in explorer.shown] == ["00008", "00012"]
+def test_each_models_needs_are_looked_up_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    runs_here = model_folders.runs_here
+
+    def count(card: ModelCard, models: Any) -> Any:
+        asked.append(card.id)
+        return runs_here(card, models)
+
+    monkeypatch.setattr(model_folders, "runs_here", count)
+    explorer = ModelExplorer(Catalogue(root))
+    assert sorted(asked) == sorted(explorer.catalogue.ids)
+    asked.clear()
+    page_sends(explorer, kind="refresh")
+    assert sorted(asked) == sorted(explorer.catalogue.ids)
+    asked.clear()
+    page_sends(explorer, kind="select", model="phantom-mammogram")
+    assert asked == ["phantom-mammogram"]
 
 
-def test_headers_sort_both_ways(explorer: ModelExplorer) -> None:
-    page_sets(explorer, sort=["size", "ascending"])
-    areas = [h * w for h, w in (explorer.catalogue[name].size for name in explorer.shown)]
-    assert areas == sorted(areas)
-    page_sets(explorer, sort=["size", "descending"])
-    assert "1332" in explorer.view.rows[explorer.shown[0]]["size"]
-    page_sets(explorer, sort=["id", "descending"])
-    assert explorer.shown[0] == "phantom-mammogram"
-    assert explorer.shown[-1].startswith("00001")
-    page_sets(explorer, sort=["runs", "ascending"])
-    assert explorer.shown[:2] == ("phantom-brain-mri", "phantom-mammogram")
-
-
-def test_ranking_puts_models_without_the_figure_last_in_both_directions(
+def test_figures_are_written_with_their_name_until_one_is_ranked_by(
     explorer: ModelExplorer,
 ) -> None:
-    fid = next(label for label in explorer.view.metrics if label.startswith("FID ·"))
-    page_sets(explorer, rank_by=fid)
-    best = explorer.shown
-    assert best[0].startswith("00023")
-    assert explorer.view.found["scores"][best[0]] == "28.71"
-    assert explorer.view.found["scores"]["phantom-brain-mri"] == "–", "FD is not FID"
-    assert "Lower is better" in explorer.view.found["note"]
-    page_sets(explorer, sort=["score", "descending"])
-    assert explorer.shown[0] == best[21]
-    assert set(explorer.shown[22:]) == set(best[22:])
-
-
-def test_unranked_scores_carry_their_name(explorer: ModelExplorer) -> None:
-    scores = explorer.view.found["scores"]
-    assert scores["phantom-brain-mri"] == "FD 11.8"
-    assert scores["00001_DCGAN_MMG_CALC_ROI"] == "FID 67.6"
-    assert scores["00022_WGAN_CARDIAC_AGING"] == "–"
+    rows = {row["id"]: row for row in explorer.view.rows}
+    assert rows["phantom-brain-mri"]["score"] == "FD 11.8"
+    assert rows["phantom-brain-mri"]["scores"] == {"FD · phantom-cnn 1": [11.8, "11.8"]}
+    assert rows["00001_DCGAN_MMG_CALC_ROI"]["score"] == "FID 67.6"
+    assert rows["00022_WGAN_CARDIAC_AGING"]["score"] == "–"
 
 
 def test_the_card_says_all_that_makes_a_figure_comparable(explorer: ModelExplorer) -> None:
@@ -156,7 +133,7 @@ def test_the_card_says_all_that_makes_a_figure_comparable(explorer: ModelExplore
 
 
 def test_a_medigan_card_is_honest(explorer: ModelExplorer) -> None:
-    explorer.view.set_state({"selected": "00021_CYCLEGAN_BRAIN_MRI_T1_T2"})
+    page_sends(explorer, kind="select", model="00021_CYCLEGAN_BRAIN_MRI_T1_T2")
     assert line(explorer, "licence")["tone"] == "warn"
     assert "not stated" in line(explorer, "licence")["text"]
     assert explorer.view.detail["runs"] is False
@@ -187,8 +164,8 @@ def test_a_failing_listener_becomes_a_sentence(root: Path) -> None:
     explorer = ModelExplorer(Catalogue(root), on_use=fail)
     page_sends(explorer, kind="use")
     assert "no room" in explorer.error
-    page_sets(explorer, search_text="brain")
-    assert len(explorer.shown) == 3, "the panel lives on"
+    page_sends(explorer, kind="select", model="phantom-mammogram")
+    assert explorer.view.detail["id"] == "phantom-mammogram", "the panel lives on"
 
 
 def test_ticked_models_are_compared(explorer: ModelExplorer) -> None:
@@ -220,7 +197,7 @@ def test_markup_in_a_card_arrives_as_the_text_it_is(root: Path) -> None:
     explorer = ModelExplorer(Catalogue(root))
     explorer.selected = "nasty"
     assert explorer.view.detail["title"] == NASTY
-    assert explorer.view.rows["nasty"]["makes"] == NASTY
+    assert next(row for row in explorer.view.rows if row["id"] == "nasty")["makes"] == NASTY
 
 
 def test_broken_cards_are_listed_with_their_reason(root: Path) -> None:
@@ -237,11 +214,8 @@ def test_a_folder_deleted_while_listed_breaks_nothing(
     page_sends(explorer, kind="use")
     assert used == []
     assert "are gone" in explorer.error
-    page_sets(explorer, search_text="brain")
-    assert "phantom-brain-mri" in explorer.shown
     page_sends(explorer, kind="refresh")
     assert "phantom-brain-mri" not in explorer.shown
-    assert "phantom-brain-mri" not in explorer.view.rows
     assert explorer.selected in explorer.shown
 
 
@@ -256,14 +230,12 @@ def test_refresh_shows_a_new_model_and_keeps_the_selection(
 
 
 def test_nonsense_from_a_page_is_survived(explorer: ModelExplorer) -> None:
-    page_sets(explorer, filters={"colour": ["red"], "organ": ["spleen"]}, sort=["beauty"])
-    assert explorer.shown == ()
-    page_sets(explorer, filters={}, sort=[], rank_by="no such figure")
-    explorer.view.set_state({"selected": "gone"})
+    assert shown(explorer, filters={"organ": ["spleen"]}) == ()
+    for content in ({"kind": "select", "model": "gone"}, {"kind": "explode"}, {}):
+        page_sends(explorer, **content)
     assert explorer.view.detail == {}
-    page_sends(explorer, kind="explode")
-    page_sets(explorer, search_text="brain")
-    assert len(explorer.shown) == 3
+    page_sends(explorer, kind="select", model="phantom-mammogram")
+    assert explorer.view.detail["id"] == "phantom-mammogram"
 
 
 def test_wrong_values_from_python_are_refused(explorer: ModelExplorer) -> None:
@@ -276,18 +248,12 @@ def test_wrong_values_from_python_are_refused(explorer: ModelExplorer) -> None:
 
 
 def test_clicks_from_many_threads_leave_it_whole(explorer: ModelExplorer) -> None:
-    texts = ["brain", "polyp", "mammogram", "qwertz", ""] * 4
-    threads = [
-        threading.Thread(target=page_sets, args=(explorer,), kwargs={"search_text": text})
-        for text in texts
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(20)
-    assert not any(thread.is_alive() for thread in threads)
-    page_sets(explorer, search_text="polyp")
-    assert len(explorer.shown) == 3
+    names = [*explorer.catalogue.ids[:6]] * 3
+    clicks = [{"kind": "select", "model": name} for name in names] + [{"kind": "refresh"}] * 2
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda content: page_sends(explorer, **content), clicks))
+    assert explorer.view.detail["id"] == explorer.selected
+    assert len(explorer.view.runs) == len(explorer.view.rows) == 25
     assert explorer.error == ""
 
 
@@ -332,30 +298,3 @@ def test_the_card_says_where_the_data_came_from(root: Path) -> None:
     explorer.selected = "phantom-brain-mri"
     terms = [one["term"] for one in explorer.view.detail["lines"]]
     assert "data statement" not in terms, "a phantom has nobody's data"
-
-
-def test_models_of_other_modalities_are_found_by_their_words(root: Path) -> None:
-    model(root, "liver-us", modality="US", organ="liver", makes="slice", phantom=False)
-    model(root, "knee-dx", modality="DX", organ="knee", makes="view", phantom=False)
-    explorer = ModelExplorer(Catalogue(root))
-    for text, found in (
-        ("hepatic ultrasound", ("liver-us",)),
-        ("knee x-ray", ("knee-dx",)),
-        ("chest knee", ()),
-    ):
-        page_sets(explorer, search_text=text)
-        assert explorer.shown == found
-    page_sets(explorer, search_text="", filters={"modality": ["US"]})
-    assert explorer.shown == ("liver-us",)
-
-
-def test_a_search_opens_no_file(explorer: ModelExplorer) -> None:
-    opened: list[Any] = []
-    hear = True
-    sys.addaudithook(lambda event, args: hear and event == "open" and opened.append(args[0]))
-    page_sets(explorer, search_text="brain")
-    page_sets(explorer, filters={"runs_here": ["now", "download"]})
-    page_sets(explorer, sort=["runs", "descending"])
-    hear = False
-    assert len(explorer.shown) == 2
-    assert opened == []

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from medgan_widgets.cards import MODALITIES, ORGANS, UNKNOWN, DataStatement, ModelCard
-from medgan_widgets.vocabulary import known_as
 from medgan_widgets.errors import RequestError
 from medgan_widgets.exporting.model_folder import fault, free_folder
+from medgan_widgets.vocabulary import known_as
 
 if TYPE_CHECKING:
     from medgan_widgets.networks import Generator

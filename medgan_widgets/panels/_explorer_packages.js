@@ -1,15 +1,9 @@
 // The explorer's share in medigan's packages: the one next step of the selected model,
-// and what lies in the cache. Joined in front of model_explorer.js, whose `h` it uses.
-// What cards and packages say is set as text.
-function makePackages(model, wait, say) {
-  let heard = 0;
-  const tell = (kind, id, more = {}) => { // and a word to the reader when nothing comes back
-    const before = heard;
-    model.send({ kind, id, ...more });
-    wait(() => heard > before || model.get('transfers')[id] !== undefined);
-  };
-  const [step, shelf] = [makeStep(model, tell), makeShelf(model, tell)];
-  return { step, shelf, draw: () => { heard += 1; say(''); step.draw(); shelf.draw(); } };
+// and what lies in the cache.
+function makePackages(model, ask) {
+  const tell = (kind, id, more = {}) => ask({ kind, model: id, ...more });
+  const [step, cache] = [makeStep(model, tell), makeCache(model, tell)];
+  return { step, cache, draw: () => { step.draw(); cache.draw(); } };
 }
 
 function makeStep(model, tell) {
@@ -59,7 +53,7 @@ function makeStep(model, tell) {
     const line = h('progress', { max: 1, 'aria-label': `package of ${id}` });
     const node = h('div', { class: 'mg-row mg-transfer', tabindex: -1, 'data-first': '', role: 'group',
       'aria-label': `package of ${id}` }, line, text,
-    cancel ? button('Cancel', () => model.send({ kind: 'cancel', id })) : null);
+    cancel ? button('Cancel', () => tell('stop', id)) : null);
     const fill = (now) => {
       text.textContent = now.text;
       if (now.part === null) line.removeAttribute('value'); else line.value = now.part;
@@ -108,14 +102,14 @@ function makeStep(model, tell) {
   return { place, draw };
 }
 
-function makeShelf(model, tell) {
+function makeCache(model, tell) {
   const total = h('summary', {});
   const body = h('tbody');
   const note = h('span', { class: 'mg-quiet', role: 'status' });
   const lock = h('button', { type: 'button', onclick: () => tell('lock', ''),
     title: 'pins hashes and consents beside your notebook, for runs where nobody can be asked' }, 'Write models.lock');
   const heads = ['model', 'size', 'SHA-256', 'source', 'consent', ''];
-  const place = h('details', { class: 'mg-shelf' }, total,
+  const place = h('details', { class: 'mg-cache' }, total,
     h('div', { class: 'mg-scroll', tabindex: 0, role: 'group', 'aria-label': 'downloaded packages' },
       h('table', {}, h('thead', {}, h('tr', {}, ...heads.map((name) => h('th', { scope: 'col' },
         name || h('span', { class: 'mg-hidden' }, 'remove'))))), body)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -13,30 +13,6 @@ from medgan_widgets.catalogue import Catalogue, Metric, facet_values, size_text
 from medgan_widgets.model_folders import RunsHere
 from medgan_widgets.vocabulary import words_of
 
-LABELS = {  # what facet values are called where that is not themselves
-    "modality": {
-        "MR": "magnetic resonance",
-        "MG": "mammography",
-        "DX": "X-ray",
-        "ES": "endoscopy",
-        "CT": "computed tomography",
-        "US": "ultrasound",
-        "PT": "positron emission tomography",
-        "XA": "angiography",
-        "OT": "another modality",
-    },
-    "outputs": {"mask": "with mask", "label": "with label"},
-    "origin": {"local": "on this machine", "medigan": "medigan's"},
-    "runs_here": {
-        "now": "runs now",
-        "consent": "needs your yes",
-        "download": "after a download",
-        "image": "needs your image",
-        "packages": "needs packages",
-        "interpreter": "needs its own Python",
-        "damaged": "damaged",
-    },
-}
 _RUNS_SHORT = {
     "now": "now", "consent": "your yes", "image": "your image", "interpreter": "own Python"
 }  # fmt: skip
@@ -54,7 +30,7 @@ _OWN_LINES = {
 def row(card: ModelCard) -> dict[str, Any]:
     """Return what the page's table shows, filters, sorts and finds of a model, as plain text."""
     words = sorted(words_of(card).items(), key=lambda item: item[1])
-    scores = {_label(s.name, s.extractor): [s.value, number(s.value)] for s in card.scores}
+    scores = {label(score): [score.value, number(score.value)] for score in card.scores}
     first = next(iter(card.scores), None)
     return {
         "id": card.id,
@@ -86,11 +62,16 @@ def runs(card: ModelCard, runs: RunsHere) -> dict[str, str]:
     return {"kind": runs.kind, "short": short, "why": runs.text}
 
 
+def label(figure: Metric | ScoreCard) -> str:
+    """Return what a figure is called in the list to rank by."""
+    return f"{figure.name} · {figure.extractor}" if figure.extractor else figure.name
+
+
 def metric(metric: Metric) -> dict[str, Any]:
     """Return a figure to rank by, and what to mind when models are compared by it."""
     way = "Higher" if metric.higher_is_better else "Lower"
     return {
-        "label": _label(metric.name, metric.extractor),
+        "label": label(metric),
         "higher": metric.higher_is_better,
         "note": f"{way} is better. Other extractors do not compare; "
         "with other data or another n, compare with care.",
@@ -100,35 +81,6 @@ def metric(metric: Metric) -> dict[str, Any]:
 def short_name(card: ModelCard) -> str:
     """Return what the table calls a model: medigan's by number."""
     return card.id.split("_")[0] if card.origin == "medigan" else card.id
-
-
-def ordered(ids: Sequence[str], view: Any) -> tuple[str, ...]:
-    """Return ids as the page orders them: ranked, then sorted by the column asked for."""
-    rows = {row["id"]: row for row in view.rows}
-    names, kinds = list(ids), list(LABELS["runs_here"])
-    column, direction = [*view.sort, "", ""][:2]
-
-    def sort(key: Callable[[str], Any], reverse: bool) -> None:
-        having = [name for name in names if key(name) is not None]
-        without = [name for name in names if key(name) is None]
-        names[:] = [*sorted(having, key=key, reverse=reverse), *without]
-
-    def score(name: str) -> float | None:
-        return rows[name]["scores"].get(view.rank_by, [None])[0]
-
-    def cell(name: str) -> Any:
-        if column == "runs":
-            return kinds.index(view.runs[name]["kind"])
-        key = {"id": "name", "size": "area"}.get(column, column)
-        return rows[name][key] if key == "area" else rows[name][key].lower()
-
-    if view.rank_by:
-        sort(score, next(m["higher"] for m in view.metrics if m["label"] == view.rank_by))
-    if column == "score":
-        sort(score, direction == "descending")
-    elif column:
-        sort(cell, direction == "descending")
-    return tuple(names)
 
 
 def number(value: float | None) -> str:
@@ -167,7 +119,8 @@ def comparison(catalogue: Catalogue, ids: Sequence[str]) -> dict[str, Any]:
     table = catalogue.compare(ids)
     rows = []
     for fact, cells in table.iterrows():
-        values = ["–" if value is None or value == "" else _text(value) for value in cells]
+        # pandas may turn None into NaN, which is not even equal to itself
+        values = ["–" if cell in (None, "") or cell != cell else _text(cell) for cell in cells]
         differ = len(set(values)) > 1
         rows.append({"fact": str(fact).replace("_", " "), "values": values, "differ": differ})
     return {"names": [short_name(catalogue[name]) for name in ids], "ids": list(ids), "rows": rows}
@@ -289,10 +242,6 @@ def _origins(card: ModelCard) -> list[dict[str, str]]:
     rest = [f"{name} {_text(value)}" for name, value in training.items() if name not in own]
     further = {"training": " · ".join(rest), "a seed": card.promise, "limits": card.limits}
     return lines + [_line(term, text) for term, text in further.items() if text]
-
-
-def _label(name: str, extractor: str | None) -> str:
-    return name if extractor is None else f"{name} · {extractor}"
 
 
 def _text(value: object) -> str:

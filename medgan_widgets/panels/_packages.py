@@ -156,14 +156,14 @@ class Packages:
                         self._show(name, item.what or _progress(item), part, cancel)
 
         def on_done(job: Job[Any]) -> None:
-            with self._lock:
-                if self._jobs[name] is job:  # a newer one speaks for itself
-                    self._show(name, None)
             note = "Cancelled; nothing of the download was kept." * (job.state == "cancelled")
             if job.state == "done":
                 (result,) = job.items
                 note = result if isinstance(result, str) else f"{name} is downloaded."
             self._ended(name, note, job.error)
+            with self._lock:
+                if self._jobs[name] is job:  # a newer one speaks for itself
+                    self._show(name, None)
 
         self._show(name, text, None, cancel)
         job: Job[Any] = submit_background(

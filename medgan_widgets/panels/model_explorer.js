@@ -1,36 +1,94 @@
-// The model explorer's page: asks by changing a few traits, shows what comes back.
-// Everything a card says is set as text, so markup in a card stays text.
+// The model explorer's page: it gets every row once, and searches, filters, counts and sorts them
+// here. What changes something is a message to the kernel; a key press is none.
 const COLUMNS = [['id', 'model'], ['modality', 'modality'], ['organ', 'organ'], ['makes', 'makes'],
   ['size', 'size'], ['licence', 'licence'], ['score', 'score'], ['runs', 'runs here']];
 const FRONT = { modality: null, organ: null, outputs: ['mask'], runs_here: ['now'] }; // null: all
 const MORE = ['runs_here', 'outputs', 'function', 'size', 'licence', 'origin'];
+const LABELS = {
+  modality: { MR: 'magnetic resonance', MG: 'mammography', DX: 'X-ray', ES: 'endoscopy',
+    CT: 'computed tomography', US: 'ultrasound', PT: 'positron emission tomography',
+    XA: 'angiography', OT: 'another modality' },
+  outputs: { mask: 'with mask', label: 'with label' },
+  origin: { local: 'on this machine', medigan: "medigan's" },
+  runs_here: { now: 'runs now', consent: 'needs your yes', download: 'after a download',
+    image: 'needs your image', packages: 'needs packages', interpreter: 'needs its own Python',
+    damaged: 'damaged' }, // in the order in which the table sorts them
+};
 const NAMES = { runs_here: 'runs here', outputs: 'makes', function: 'how', size: 'size',
   licence: 'licence', origin: 'from' };
 
-// Questions and answers of one view
-function makeAsk(model, note) {
-  let timer = 0;
-  const silent = (nothing) => () => {
-    if (!nothing()) note('No answer from the kernel: it is busy, or gone; then run the cells above and this one again.');
-  };
-  const wait = (answered) => { clearTimeout(timer); timer = setTimeout(silent(answered), SILENT); };
-  const ask = (changes) => {
-    const asked = (model.get('asked') || 0) + 1;
-    Object.entries(changes).forEach(([name, value]) => model.set(name, value));
-    model.set('asked', asked);
-    model.save_changes();
-    wait(() => (model.get('found').answer ?? 0) >= asked);
-  };
-  const select = (id) => {
-    if (id === model.get('selected')) return;
-    model.set('selected', id);
-    model.save_changes();
-    wait(() => model.get('detail').id === id);
-  };
-  return { ask, select, wait, stop: () => clearTimeout(timer) };
+// The same search as the catalogue's, vocabulary.py has the words; rows come with all synonyms.
+const singular = (word) => (word.length > 3 && /[^sui]s$/.test(word) ? word.slice(0, -1) : word);
+function searched(text, known, idle) {
+  const one = text.slice(0, 2000).toLowerCase().replace(/(\d+)\s*(?:[x×*]|by)\s*(\d+)/g, '$1x$2');
+  const words = (one.match(/[\p{L}\p{N}_-]+/gu) || []).map(singular)
+    .flatMap((word) => (known.has(word) ? [word] : word.split(/[-_]/).map(singular)));
+  return [...new Set(words)].filter((word) => word && !idle.includes(word));
+}
+function fit(words, have, known) {
+  let total = 0;
+  for (const word of words) {
+    let weight = have.get(word) || 0;
+    if (!known.has(word) && word.length > 1 && !/^\d+$/.test(word)) { // somebody is still typing
+      const begun = [...have].filter(([other]) => other.startsWith(word)).map(([, w]) => w);
+      weight = 0.5 * Math.max(0, ...begun);
+    }
+    if (!weight) return 0;
+    total += weight;
+  }
+  return total;
 }
 
-function makeFilters(model, ask) {
+// Which rows to show, in which order, and how many models each filter would leave.
+function makeFinder(model) {
+  let read = null;
+  let words = new Map(); // row -> its words with their weights
+  let known = new Set();
+  const values = (row, facet) => (facet === 'runs_here' ? [model.get('runs')[row.id].kind] : row.facets[facet]);
+  const below = (a, b) => Number(a > b) - Number(a < b);
+  const column = {
+    id: (row) => row.name.toLowerCase(),
+    size: (row) => row.area,
+    runs: (row) => Object.keys(LABELS.runs_here).indexOf(model.get('runs')[row.id].kind),
+    score: (row) => row.scores[model.get('rank_by')]?.[0] ?? null,
+  };
+  const ordered = (rows, key, down) => { // those without the figure stay last
+    const having = rows.filter((row) => key(row) !== null);
+    having.sort((a, b) => (down ? below(key(b), key(a)) : below(key(a), key(b))));
+    return [...having, ...rows.filter((row) => key(row) === null)];
+  };
+  return () => {
+    const rows = model.get('rows');
+    if (rows !== read) {
+      const pairs = ([weight, text]) => text.split(' ').map((word) => [word, Number(weight)]);
+      words = new Map(rows.map((row) => [row, new Map(Object.entries(row.words).flatMap(pairs))]));
+      known = new Set([...words.values()].flatMap((have) => [...have.keys()]));
+      read = rows;
+    }
+    const wanted = searched(model.get('search_text'), known, model.get('idle'));
+    const fits = new Map(rows.map((row) => [row, wanted.length ? fit(wanted, words.get(row), known) : 1]));
+    const found = ordered(rows.filter((row) => fits.get(row)), (row) => fits.get(row), true);
+    const chosen = Object.entries(model.get('filters'));
+    const passes = (row, but) => chosen.every(([facet, some]) => facet === but || !some.length
+      || values(row, facet)?.some((value) => some.includes(value)));
+    const counts = {}; // of each facet among the models that pass all others
+    for (const facet of [...Object.keys(rows[0]?.facets || {}), 'runs_here']) {
+      const all = rows.flatMap((row) => values(row, facet));
+      const left = found.filter((row) => passes(row, facet)).flatMap((row) => values(row, facet));
+      const count = (list, value) => list.filter((other) => other === value).length;
+      counts[facet] = [...new Set(all)].sort((a, b) => count(all, b) - count(all, a) || below(a, b))
+        .map((value) => [value, count(left, value)]);
+    }
+    const metric = model.get('metrics').find(({ label }) => label === model.get('rank_by'));
+    const [by, way] = model.get('sort');
+    let hits = found.filter((row) => passes(row, null));
+    if (metric) hits = ordered(hits, column.score, metric.higher);
+    if (by) hits = ordered(hits, column[by] || ((row) => row[by].toLowerCase()), way === 'descending');
+    return { hits, counts, metric };
+  };
+}
+
+function makeFilters(model, settle) {
   const front = h('div', { class: 'mg-pills' });
   const more = h('div', { class: 'mg-pills mg-more', id: `mg-more-${Math.random()}` });
   const open = h('button', { class: 'mg-pill', type: 'button', 'aria-expanded': 'false',
@@ -45,10 +103,11 @@ function makeFilters(model, ask) {
     const was = filters[facet] || [];
     const now = was.includes(value) ? was.filter((one) => one !== value) : [...was, value];
     if (now.length) filters[facet] = now; else delete filters[facet];
-    ask({ filters });
+    model.set('filters', filters);
+    settle();
   };
   const pill = (facet, value, count, on) => {
-    const words = (model.get('labels')[facet] || {})[value];
+    const words = LABELS[facet]?.[value];
     const short = facet === 'modality' || !words ? value : words;
     return h('button', { class: `mg-pill${count ? '' : ' mg-none'}`, type: 'button',
       'data-key': `${facet}/${value}`, 'aria-pressed': String(on),
@@ -56,11 +115,13 @@ function makeFilters(model, ask) {
       title: words || value, onclick: () => flip(facet, value) },
     `${short} `, h('span', { class: 'mg-count' }, String(count)));
   };
-  const pills = (facet, only) => (model.get('found').facets?.[facet] || [])
+  let counts = {};
+  const pills = (facet, only) => (counts[facet] || [])
     .filter(([value]) => !only || only.includes(value))
     .map(([value, count]) => pill(facet, value, count,
       (model.get('filters')[facet] || []).includes(value)));
-  const draw = () => {
+  const draw = (found) => {
+    counts = found.counts;
     const key = document.activeElement?.dataset?.key; // the pill in use keeps the focus
     const groups = Object.entries(FRONT).map(([facet, only]) => h('span',
       { class: 'mg-group', role: 'group', 'aria-label': facet }, ...pills(facet, only)));
@@ -68,7 +129,7 @@ function makeFilters(model, ask) {
     const any = Object.keys(model.get('filters')).length > 0;
     if (any) {
       front.append(h('button', { class: 'mg-pill mg-clear', type: 'button', 'data-key': 'clear',
-        onclick: () => ask({ filters: {} }) }, 'clear filters'));
+        onclick: () => { model.set('filters', {}); settle(); } }, 'clear filters'));
     }
     more.replaceChildren(...MORE.map((facet) => h('div',
       { class: 'mg-group', role: 'group', 'aria-label': NAMES[facet] },
@@ -79,16 +140,22 @@ function makeFilters(model, ask) {
   return { front, more, draw };
 }
 
-function makeTable(model, { ask, select }, tick) {
+function makeTable(model, settle, select) {
   const body = h('tbody');
+  let found = { hits: [] };
+  const tick = (id, on) => {
+    const others = model.get('ticked').filter((one) => one !== id);
+    model.set('ticked', on ? [...others, id].slice(-6) : others);
+  };
   const sortBy = (column) => {
     const [was, direction] = model.get('sort');
-    const metrics = model.get('metrics');
-    const rank = column === 'score' && !model.get('rank_by') ? { rank_by: metrics[0] || '' } : {};
-    const first = column === 'score' && model.get('found').higher ? 'descending' : 'ascending';
+    const best = found.metric || model.get('metrics')[0];
+    if (column === 'score') model.set('rank_by', best?.label || '');
+    const first = column === 'score' && best?.higher ? 'descending' : 'ascending';
     const second = first === 'ascending' ? 'descending' : 'ascending';
     const next = was !== column ? first : direction === first ? second : null;
-    ask({ ...rank, sort: next ? [column, next] : [] });
+    model.set('sort', next ? [column, next] : []);
+    settle();
   };
   const heads = COLUMNS.map(([column, name]) => h('th', { scope: 'col', class: `mg-c-${column}` },
     h('button', { type: 'button', title: `sort by ${name}`, onclick: () => sortBy(column) }, name)));
@@ -97,7 +164,7 @@ function makeTable(model, { ask, select }, tick) {
     h('caption', { class: 'mg-hidden' }, 'Models; arrow keys move, Enter shows a model'),
     h('thead', {}, h('tr', {}, blank, ...heads)), body);
   const move = (event, id) => {
-    const ids = model.get('found').ids;
+    const ids = found.hits.map((row) => row.id);
     const step = { ArrowDown: 1, ArrowUp: -1, Home: -ids.length, End: ids.length }[event.key];
     if (!step) return;
     event.preventDefault();
@@ -105,10 +172,10 @@ function makeTable(model, { ask, select }, tick) {
     select(ids[to]);
     body.querySelectorAll('button.mg-name')[to]?.focus();
   };
-  const line = (id) => {
-    const row = model.get('rows')[id];
-    if (!row) return null;
-    const score = model.get('found').scores[id] ?? '–';
+  const line = (row) => {
+    const { id } = row;
+    const runs = model.get('runs')[id];
+    const score = found.metric ? row.scores[found.metric.label]?.[1] ?? '–' : row.score;
     const on = id === model.get('selected');
     const box = h('input', { type: 'checkbox', 'aria-label': `compare ${row.name}`,
       tabindex: on ? 0 : -1, onchange: () => tick(id, box.checked) });
@@ -123,7 +190,7 @@ function makeTable(model, { ask, select }, tick) {
     cell('modality', row.modality), cell('organ', row.organ), cell('makes', row.makes),
     cell('size', row.size),
     cell('licence', row.licence, row.stated ? {} : { class: 'mg-c-licence mg-warn', title: 'licence not stated' }),
-    cell('score', score), cell('runs', row.runs, { title: row.why }));
+    cell('score', score), cell('runs', runs.short, { title: runs.why }));
   };
   const show = (tr) => { // scroll the list, never the page
     const list = table.parentElement;
@@ -134,22 +201,23 @@ function makeTable(model, { ask, select }, tick) {
     if (low > list.scrollTop) list.scrollTop = low;
   };
   let before = '';
-  const draw = () => {
+  const draw = (now = found) => {
+    found = now;
     const focused = document.activeElement;
     const held = body.contains(focused) ? focused.closest('tr')?.dataset.id : null;
     const tag = focused?.tagName;
     const [column, direction] = model.get('sort');
-    const ranked = !column && model.get('rank_by');
+    const ranked = !column && found.metric;
     COLUMNS.forEach(([name], index) => {
       const way = name === column ? direction
-        : ranked && name === 'score' ? (model.get('found').higher ? 'descending' : 'ascending') : 'none';
+        : ranked && name === 'score' ? (found.metric.higher ? 'descending' : 'ascending') : 'none';
       heads[index].setAttribute('aria-sort', way);
     });
-    body.replaceChildren(...(model.get('found').ids || []).map(line).filter(Boolean));
+    body.replaceChildren(...found.hits.map(line));
     if (!body.querySelector('[tabindex="0"]')) {
       body.querySelector('button.mg-name')?.setAttribute('tabindex', '0');
     }
-    const order = JSON.stringify([column, direction, ranked]);
+    const order = JSON.stringify([column, direction, ranked?.label]);
     if (before && order !== before) table.parentElement.scrollTop = 0; // the best first, in sight
     else show(body.querySelector('tr.mg-on'));
     before = order;
@@ -209,14 +277,14 @@ function makeDetail(model) {
   return { pane, draw, paint };
 }
 
-function makeComparison(model) {
+function makeComparison(model, ask) {
   const place = h('section', { class: 'mg-comparison', 'aria-label': 'models side by side' });
   const draw = () => {
     const { names = [], rows = [] } = model.get('comparison');
     place.hidden = !names.length;
     place.replaceChildren(
       h('div', { class: 'mg-comparison-head' }, h('b', {}, `${names.length} models side by side`),
-        h('button', { type: 'button', onclick: () => model.send({ kind: 'compare', ids: [] }) }, 'Close')),
+        h('button', { type: 'button', onclick: () => ask({ kind: 'compare', ids: [] }) }, 'Close')),
       h('div', { class: 'mg-scroll', tabindex: 0, role: 'group', 'aria-label': 'comparison' },
         h('table', {}, h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, ''),
           ...names.map((name) => h('th', { scope: 'col' }, name)))),
@@ -226,19 +294,22 @@ function makeComparison(model) {
   return { place, draw };
 }
 
-function makeButtons(model, ask) {
+function makeButtons(model, ask, settle) {
   const why = h('span', { class: 'mg-why mg-quiet', id: `mg-why-${Math.random()}` });
   const use = h('button', { type: 'button', class: 'mg-use', 'aria-describedby': why.id,
-    onclick: () => model.get('detail').runs && model.send({ kind: 'use' }) }, 'Use this model');
+    onclick: () => model.get('detail').runs && ask({ kind: 'use' }) }, 'Use this model');
   const compare = h('button', { type: 'button', onclick: () => model.get('ticked').length > 1
-    && model.send({ kind: 'compare', ids: model.get('ticked') }) });
-  const rank = h('select', { 'aria-label': 'rank by', onchange: () => ask({ rank_by: rank.value, sort: [] }) });
+    && ask({ kind: 'compare', ids: model.get('ticked') }) });
+  const rank = h('select', { 'aria-label': 'rank by', onchange: () => {
+    model.set({ rank_by: rank.value, sort: [] });
+    settle();
+  } });
   const note = h('span', { class: 'mg-note mg-quiet' });
   const refresh = h('button', { type: 'button', title: 'read the model folders again',
-    onclick: () => model.send({ kind: 'refresh' }) }, 'Refresh');
+    onclick: () => ask({ kind: 'refresh' }) }, 'Refresh');
   const place = h('div', { class: 'mg-buttons' }, use, compare,
     h('label', { class: 'mg-rank' }, h('span', { class: 'mg-quiet' }, 'Rank by '), rank), refresh, note, why);
-  const draw = () => {
+  const draw = (found = null) => {
     const { runs, why: reason } = model.get('detail');
     use.setAttribute('aria-disabled', String(!runs));
     use.title = runs ? 'open it in Generate' : reason || '';
@@ -248,12 +319,12 @@ function makeButtons(model, ask) {
     compare.textContent = ticked ? `Compare ${ticked}…` : 'Compare…';
     compare.setAttribute('aria-disabled', String(ticked < 2));
     compare.title = ticked < 2 ? 'tick two or more models in the table' : 'side by side';
-    const options = ['', ...model.get('metrics')];
+    const options = ['', ...model.get('metrics').map(({ label }) => label)];
     if (!same([...rank.options].map((one) => one.value), options)) {
       rank.replaceChildren(...options.map((one) => h('option', { value: one }, one || 'as listed')));
     }
     rank.value = model.get('rank_by');
-    note.textContent = model.get('found').note || '';
+    if (found) note.textContent = found.metric?.note || 'Scores of different extractors (FD, FID) do not compare.';
   };
   return { place, draw };
 }
@@ -272,59 +343,67 @@ function makeBroken(model) {
 function render({ model, el }) {
   const message = h('p', { class: 'mg-message', role: 'status', hidden: '' });
   const say = (text) => { message.textContent = text; message.hidden = !text; };
-  const asking = makeAsk(model, say);
-  const tick = (id, on) => {
-    const others = model.get('ticked').filter((one) => one !== id);
-    model.set('ticked', on ? [...others, id].slice(-6) : others);
-    model.save_changes();
+  const heard = () => say('');
+  const talk = newTalk(model, { onSilence: say });
+  const ask = (content) => {
+    model.save_changes(); // what was typed and ticked meanwhile travels along
+    talk.ask(content);
   };
-  const filters = makeFilters(model, asking.ask);
-  const table = makeTable(model, asking, tick);
+  const select = (id) => {
+    if (id === model.get('selected')) return;
+    model.set('selected', id);
+    ask({ kind: 'select', model: id });
+  };
+  const find = makeFinder(model);
+  const settle = () => { // done typing or filtering: the card follows the first hit
+    const { hits } = find();
+    if (hits.length && !hits.some((row) => row.id === model.get('selected'))) select(hits[0].id);
+    else model.save_changes();
+  };
+  const filters = makeFilters(model, settle);
+  const table = makeTable(model, settle, select);
   const detail = makeDetail(model);
-  const comparison = makeComparison(model);
-  const buttons = makeButtons(model, asking.ask);
+  const comparison = makeComparison(model, ask);
+  const buttons = makeButtons(model, ask, settle);
   const broken = makeBroken(model);
-  const { step, shelf, draw: going } = makePackages(model, asking.wait, say);
-  let typing = 0;
-  const send = () => { clearTimeout(typing); if (search.value !== model.get('search_text')) asking.ask({ search_text: search.value }); };
+  const { step, cache, draw: drawPackages } = makePackages(model, ask);
   const search = h('input', { type: 'search', class: 'mg-search', 'aria-label': 'search models',
     placeholder: 'breast mri, polyp mask, 128', maxlength: 200, spellcheck: 'false',
-    oninput: () => { clearTimeout(typing); typing = setTimeout(send, 120); },
+    oninput: () => model.set('search_text', search.value), onchange: settle,
     onkeydown: (event) => {
-      if (event.key === 'Enter') send();
       if (event.key === 'ArrowDown') { event.preventDefault(); table.table.querySelector('button[tabindex="0"]')?.focus(); }
     } });
-  const count = h('span', { class: 'mg-total' });
-  const nearest = h('p', { class: 'mg-nearest' });
-  const root = h('div', { class: 'mg-explorer' },
+  const count = h('span', { class: 'mg-total', role: 'status' });
+  const nothing = h('p', { class: 'mg-nearest' }, 'No model fits all of this. ',
+    h('button', { type: 'button', class: 'mg-link', onclick: () => {
+      model.set({ search_text: '', filters: {} });
+      settle();
+    } }, 'Clear search and filters'));
+  el.append(h('div', { class: 'mg-explorer' },
     h('div', { class: 'mg-bar' }, search, filters.front, count), filters.more, message,
     h('div', { class: 'mg-split' },
-      h('div', { class: 'mg-left' }, nearest, h('div', { class: 'mg-scroll mg-list' }, table.table),
-        buttons.place, step.place, comparison.place, broken.place, shelf.place), detail.pane));
-  const found = () => {
-    say('');
-    const { ids = [], nearest: near = {} } = model.get('found');
-    if (document.activeElement !== search) search.value = model.get('search_text');
-    count.textContent = `${ids.length} of ${Object.keys(model.get('rows')).length}`;
-    nearest.hidden = ids.length > 0;
-    table.table.hidden = !ids.length;
-    nearest.replaceChildren(near.sentence || 'No model fits.');
-    if (near.search) nearest.append(' ', h('button', { type: 'button', class: 'mg-link',
-      onclick: () => { search.value = near.search; send(); } }, `search “${near.search}”`));
-    [filters, table, buttons].forEach((part) => part.draw());
+      h('div', { class: 'mg-left' }, nothing, h('div', { class: 'mg-scroll mg-list' }, table.table),
+        buttons.place, step.place, comparison.place, broken.place, cache.place), detail.pane)));
+  const drawRows = () => {
+    const found = find();
+    if (search.value !== model.get('search_text')) search.value = model.get('search_text');
+    count.textContent = `${found.hits.length} of ${model.get('rows').length}`;
+    nothing.hidden = found.hits.length > 0;
+    table.table.hidden = !found.hits.length;
+    [filters, table, buttons].forEach((part) => part.draw(found));
   };
-  const chosen = () => { say(''); [detail, buttons, step].forEach((part) => part.draw()); };
-  const heard = [['found rows metrics', found], ['selected ticked', () => { table.draw(); buttons.draw(); }],
-    ['detail', chosen], ['preview', detail.paint], ['comparison', comparison.draw], ['broken', broken.draw], ['transfers packages lock_note', going]]
-    .flatMap(([names, act]) => names.split(' ').map((name) => [`change:${name}`, act]));
-  heard.forEach(([name, act]) => model.on(name, act));
-  el.append(root);
-  found();
-  [chosen, detail.paint, comparison.draw, broken.draw, shelf.draw].forEach((draw) => draw());
-  return () => {
-    clearTimeout(typing);
-    asking.stop();
-    heard.forEach(([name, act]) => model.off(name, act));
-  };
+  model.on('msg:custom', heard);
+  const stops = [
+    follow(model, ['search_text', 'filters', 'rank_by', 'sort', 'rows', 'runs', 'metrics'], drawRows),
+    follow(model, ['selected', 'ticked'], () => { table.draw(); buttons.draw(); }),
+    follow(model, ['detail'], () => { heard(); [detail, buttons, step].forEach((part) => part.draw()); }),
+    follow(model, ['preview'], detail.paint),
+    follow(model, ['comparison'], comparison.draw),
+    follow(model, ['broken'], broken.draw),
+    follow(model, ['transfers', 'packages', 'lock_note'], drawPackages),
+    talk.stop,
+    () => model.off('msg:custom', heard),
+  ];
+  return () => stops.forEach((stop) => stop());
 }
 export default { render };

@@ -14,7 +14,7 @@ import traitlets
 from PIL import Image
 
 from medgan_widgets import vocabulary
-from medgan_widgets.catalogue import FACETS, Catalogue
+from medgan_widgets.catalogue import FACETS, Catalogue, Metric
 from medgan_widgets.downloads import Package
 from medgan_widgets.errors import MedganError, NotRunnableError, RequestError
 from medgan_widgets.jobs import Job
@@ -32,17 +32,20 @@ class _View(Page):
     """The page's half. It keeps the first four as it likes: they travel with the next message."""
 
     _esm = SCRIPT
-    _css = joined("model_explorer.css")
+    _css = joined("_panel.css", "model_explorer.css")
     search_text = traitlets.Unicode("").tag(sync=True)
     filters = traitlets.Dict().tag(sync=True)  # facet -> values
     rank_by = traitlets.Unicode("").tag(sync=True)  # a label of `metrics`
-    sort: traitlets.List[Any] = traitlets.List().tag(sync=True)  # [column, "ascending" or "descending"]
+    sort: traitlets.List[Any] = traitlets.List().tag(
+        sync=True
+    )  # [column, "ascending" or "descending"]
     ticked: traitlets.List[Any] = traitlets.List().tag(sync=True)  # ids to compare
     rows: traitlets.List[Any] = traitlets.List().tag(sync=True)  # what never changes of each model
     runs = traitlets.Dict().tag(sync=True)  # id -> whether it runs here
     metrics: traitlets.List[Any] = traitlets.List().tag(sync=True)
-    labels = traitlets.Dict(details.LABELS).tag(sync=True)  # facet -> value -> words
-    idle: traitlets.List[Any] = traitlets.List(default_value=sorted(vocabulary.IDLE)).tag(sync=True)  # words that find nothing
+    idle: traitlets.List[Any] = traitlets.List(default_value=sorted(vocabulary.IDLE)).tag(
+        sync=True
+    )  # words that find nothing
     selected = traitlets.Unicode("").tag(sync=True)
     detail = traitlets.Dict().tag(sync=True)
     preview = traitlets.Bytes().tag(sync=True)
@@ -77,6 +80,7 @@ class ModelExplorer(Panel):
     ) -> None:
         self.catalogue = Catalogue() if catalogue is None else catalogue
         self.on_use = on_use
+        self._metrics: dict[str, Metric] = {}  # by what the page calls them
         self._lock = threading.RLock()  # clicks and downloads come on any thread
         self.view = _View()
         super().__init__("Models", [self.view])
@@ -115,7 +119,7 @@ class ModelExplorer(Panel):
         if unknown:
             raise RequestError(f"there is no facet {unknown[0]!r}; there are: {', '.join(FACETS)}.")
         self.view.filters = {
-            facet: [values] if isinstance(values, str) else list(values)
+            facet: self.catalogue.values(facet, [values] if isinstance(values, str) else values)
             for facet, values in chosen.items()
         }
         self._follow()
@@ -127,9 +131,8 @@ class ModelExplorer(Panel):
 
     @rank_by.setter
     def rank_by(self, label: str) -> None:
-        labels = [metric["label"] for metric in self.view.metrics]
-        if label and label not in labels:
-            raise RequestError(f"no figure {label!r}; there are: {', '.join(labels)}.")
+        if label and label not in self._metrics:
+            raise RequestError(f"no figure {label!r}; there are: {', '.join(self._metrics)}.")
         self.view.sort = []
         self.view.rank_by = label
         self._follow()
@@ -145,10 +148,13 @@ class ModelExplorer(Panel):
 
     @property
     def shown(self) -> tuple[str, ...]:
-        """The ids in the table, in its order."""
+        """The ids of the models that fit, best first."""
         chosen = {facet: values for facet, values in self.view.filters.items() if values}
-        ids = self.catalogue.search(self.search_text).filter(**chosen).ids
-        return details.ordered(ids, self.view)
+        found = self.catalogue.search(self.search_text).filter(**chosen)
+        metric = self._metrics.get(self.rank_by)
+        if metric and metric[:2] in [each[:2] for each in found.metrics()]:
+            found = found.rank(metric.name, extractor=metric.extractor)
+        return found.ids
 
     def use(self) -> None:
         """Hand the selected model on, as the button does.
@@ -206,11 +212,12 @@ class ModelExplorer(Panel):
         with view.hold_sync():
             view.rows = [details.row(card) for card in models]
             view.runs = {name: details.runs(models[name], each) for name, each in runs.items()}
-            view.metrics = [details.metric(each) for each in models.metrics()]
+            self._metrics = {details.label(each): each for each in models.metrics()}
+            view.metrics = [details.metric(each) for each in self._metrics.values()]
             view.broken = [{"path": str(path), "reason": reason} for path, reason in models.broken]
             view.ticked = [name for name in view.ticked if name in models]
             view.comparison, view.packages = {}, listing()
-            if view.rank_by not in [metric["label"] for metric in view.metrics]:
+            if view.rank_by not in self._metrics:
                 view.rank_by = ""
             name = view.selected if view.selected in models else next(iter((*now, *models.ids)), "")
             self._select(name, runs.get(name))

@@ -16,7 +16,6 @@ import ipywidgets
 from PIL import Image
 
 from medgan_widgets.cards import MODALITIES, ORGANS, ModelCard
-from medgan_widgets.vocabulary import known_as
 from medgan_widgets.errors import JobCancelled, RequestError
 from medgan_widgets.jobs import Job, submit_background
 from medgan_widgets.panels._curves import paper
@@ -42,6 +41,7 @@ from medgan_widgets.runs import (
     send_command,
     start_process,
 )
+from medgan_widgets.vocabulary import known_as
 
 Runs = str | Path | Sequence[str | Path]
 LISTED_EVERY = 5  # refreshes between two searches for further runs
