@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -23,6 +23,7 @@ from pydantic import (
     StrictBool,
     StrictInt,
     StrictStr,
+    StringConstraints,
     ValidationError,
     field_validator,
     model_validator,
@@ -54,31 +55,14 @@ FUNCTIONS: tuple[str, ...] = get_args(Function)
 
 UNKNOWN = "UNKNOWN"  # shown as it stands: a blank would be overlooked
 
-_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_PORTS = {f"{port}{digit}" for port in ("com", "lpt") for digit in "123456789"}
-_WINDOWS_DEVICES = {"con", "prn", "aux", "nul"} | _PORTS
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
+def _must_match(pattern: str, words: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"must be {words}, got {text[:60]!r}")
+        return text
 
-def _safe_name(name: str) -> str:
-    """Refuse what could leave the models folder or not be a folder name at all."""
-    if not _SAFE_NAME.fullmatch(name) or name.endswith("."):
-        raise ValueError(f"must be at most 100 letters, digits, '.', '_' or '-', got {name[:60]!r}")
-    if name.split(".")[0].lower() in _WINDOWS_DEVICES:
-        raise ValueError(f"{name!r} is a reserved name on Windows")
-    return name
-
-
-def _sha256(text: str) -> str:
-    if not _SHA256.fullmatch(text.lower()):
-        raise ValueError(f"must be 64 hexadecimal digits, got {text[:80]!r}")
-    return text.lower()
-
-
-def _web_address(text: str) -> str:
-    if not text.startswith(("https://", "http://")):
-        raise ValueError(f"must be a web address (https://…), got {text[:60]!r}")
-    return text
+    return AfterValidator(check)
 
 
 def _as_known(text: str) -> str:
@@ -89,9 +73,22 @@ def _as_known(text: str) -> str:
 Text = Annotated[StrictStr, Field(min_length=1, max_length=500)]
 Word = Annotated[StrictStr, Field(min_length=1, max_length=100), AfterValidator(_as_known)]
 LongText = Annotated[StrictStr, Field(max_length=10_000)]
-SafeName = Annotated[StrictStr, AfterValidator(_safe_name)]
-Sha256 = Annotated[StrictStr, AfterValidator(_sha256)]
-WebAddress = Annotated[StrictStr, AfterValidator(_web_address), Field(max_length=500)]
+# What cannot leave the models folder.
+SafeName = Annotated[
+    StrictStr,
+    _must_match(
+        r"(?=.{1,100}$)[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9_-])?",
+        "at most 100 letters, digits, '.', '_' or '-'",
+    ),
+]
+Sha256 = Annotated[
+    str,
+    StringConstraints(strict=True, to_lower=True),
+    _must_match("[0-9a-f]{64}", "64 hexadecimal digits"),
+]
+WebAddress = Annotated[
+    StrictStr, _must_match("https?://.*", "a web address (https://…)"), Field(max_length=500)
+]
 Side = Annotated[StrictInt, Field(ge=1, le=4096)]
 Count = Annotated[StrictInt, Field(ge=1)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -332,9 +329,16 @@ class ModelCard(_Part):
         if path.is_dir():
             path = path / "card.json"
         try:
-            return cls.model_validate_json(json.dumps(_read_json(path)))
+            with path.open("rb") as file:
+                content = file.read(CARD_LIMIT + 1)
+        except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+            raise CardError(f"cannot read the card {str(path)!r}: {error}.") from None
+        if len(content) > CARD_LIMIT:
+            raise CardError(f"{path} is over {CARD_LIMIT:,} bytes; a model card is far smaller.")
+        try:
+            return cls.model_validate_json(content)
         except ValidationError as error:
-            raise CardError(f"{path} is not a model card: {_first_fault(error)}.") from None
+            raise CardError(f"{path} {_first_fault(error)}.") from None
 
     def write(self, path: str | Path) -> Path:
         """Write the card to a file, or as ``card.json`` into a folder; all of it or nothing.
@@ -355,51 +359,25 @@ class ModelCard(_Part):
         return next((score for score in self.scores if score.name == name), None)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-        raise CardError(f"cannot read the card {path}: it is not a file.")
-    try:
-        with path.open("rb") as file:
-            raw = file.read(CARD_LIMIT + 1)  # the limit holds even if the file grows meanwhile
-    except OSError as error:
-        raise CardError(f"cannot read the card {path}: {error.strerror or error}.") from None
-    except ValueError as error:  # a zero byte in the path
-        raise CardError(f"cannot read the card {str(path)!r}: {error}.") from None
-    if len(raw) > CARD_LIMIT:
-        raise CardError(f"{path} is over {CARD_LIMIT:,} bytes; a model card is far smaller.")
-    try:
-        content = json.loads(raw.decode("utf-8"))
-    except UnicodeDecodeError:
-        raise CardError(f"{path} is not UTF-8 text, so it is no model card.") from None
-    except (ValueError, RecursionError) as error:
-        deep = "nested too deep" if isinstance(error, RecursionError) else "a number is too long"
-        reason = str(error) if isinstance(error, json.JSONDecodeError) else deep
-        raise CardError(f"{path} is not JSON: {reason}.") from None
-    if not isinstance(content, dict):
-        raise CardError(f"{path} must hold one JSON object, got a {type(content).__name__}.")
-    return content
-
-
 def _first_fault(error: ValidationError) -> str:
     """Say the faults as a person would: missing fields together, else the first wrong one."""
     faults = error.errors(include_url=False)
-    missing = [_place(fault["loc"]) for fault in faults if fault["type"] == "missing"]
+    missing = [_field(fault["loc"]) for fault in faults if fault["type"] == "missing"]
     if missing:
-        return f"it lacks {', '.join(missing)}"
-    fault = faults[0]
+        return f"is not a model card: it lacks {', '.join(missing)}"
+    fault, field = faults[0], _field(faults[0]["loc"])
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     if fault["type"] == "extra_forbidden":
-        return f"it has the unknown field {_place(fault['loc'])}{more}"
+        return f"is not a model card: it has the unknown field {field}{more}"
     message = fault["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    got = "" if "got " in message or not fault["loc"] else f", got {_short(fault['input'])}"
-    return f"{_place(fault['loc'])}: {message}{got}{more}".lstrip(": ")
+    if fault["type"] == "json_invalid":
+        return message.replace("Invalid JSON", "is not JSON")
+    if not field:
+        return f"is not a model card: {message}{more}"
+    value = repr(fault["input"])
+    got = "" if "got " in message else f", got {value[:57] + '...' * (len(value) > 57)}"
+    return f"is not a model card: {field}: {message[0].lower()}{message[1:]}{got}{more}"
 
 
-def _place(location: tuple[int | str, ...]) -> str:
+def _field(location: tuple[int | str, ...]) -> str:
     return ".".join(str(part)[:60] for part in location)
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
