@@ -73,12 +73,13 @@ def _as_known(text: str) -> str:
 Text = Annotated[StrictStr, Field(min_length=1, max_length=500)]
 Word = Annotated[StrictStr, Field(min_length=1, max_length=100), AfterValidator(_as_known)]
 LongText = Annotated[StrictStr, Field(max_length=10_000)]
-# What cannot leave the models folder.
+# The name of a folder everywhere: none that leaves it, none that Windows keeps for itself.
 SafeName = Annotated[
     StrictStr,
     _must_match(
-        r"(?=.{1,100}$)[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9_-])?",
-        "at most 100 letters, digits, '.', '_' or '-'",
+        r"(?!(?i:con|prn|aux|nul|com\d|lpt\d)(\.|$))(?=.{1,100}$)"
+        r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9_-])?",
+        "at most 100 letters, digits, '.', '_' or '-', and no reserved name",
     ),
 ]
 Sha256 = Annotated[
