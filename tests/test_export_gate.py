@@ -18,6 +18,7 @@ from PIL import Image
 import medgan_widgets as mw
 from medgan_widgets.errors import DataError, MemorisationError, RequestError, SaveError
 from medgan_widgets.exporting import recipe_of
+from medgan_widgets.exporting.gate import copy_detector_for
 from medgan_widgets.files import write_whole
 from medgan_widgets.memorisation import CopyDetector, tuning
 
@@ -161,41 +162,23 @@ def test_a_run_that_is_here_gives_its_images_and_a_changed_one_does_not(tmp_path
     assert "cannot be read again as they were" in again.report.text
 
 
-def test_phantoms_that_were_held_out_are_not_taken_for_training_images(tmp_path):
-    run = tmp_path / "run"
-    list(mw.train(run, data="mammogram", size=32, pool=60, kimg=0.032, tick_kimg=0.032))
-    mw.make_model(run, "mine", models=tmp_path / "models")
-    engine = mw.Engine(device="cpu", catalogue=mw.Catalogue(tmp_path / "models"))
-    assert engine.catalogue["mine"].training["count"] == 60 + 512
-    request = mw.GenerateRequest("mine", seeds=range(2))
-    report = mw.export(request, tmp_path / "out", training="mammogram", engine=engine).report
-    assert report.n_training == 60
+def test_phantoms_that_were_held_out_are_not_taken_for_training_images(honest):
+    card = honest.catalogue["phantom-mammogram"]
+    card = card.model_copy(update={"training": {"count": 60 + 512}, "size": (32, 32)})
+    detector, note = copy_detector_for(card, "mammogram", "nowhere")
+    assert (len(detector), note) == (60, "")
 
 
-def test_a_folder_is_cut_to_size_as_the_model_was_taught(tmp_path):
+def test_a_folder_is_cut_to_size_as_the_model_was_taught(honest, tmp_path):
     """Filled up instead, a picture of 3 to 2 holds two thirds of what was learned: no copy."""
-    folder = tmp_path / "wide"
-    folder.mkdir()
-    wide = mw.draw_phantoms("brain_mri", range(80), size=96).images[:, 16:80]
-    for number, image in enumerate(wide):
-        Image.fromarray(image).save(folder / f"{number:02}.png")
-    run = tmp_path / "run"
-    about = {"data": str(folder), "size": 64, "read": {"fit": "crop"}}
-    list(mw.train(run, **about, kimg=0.016, tick_kimg=0.016))
-    mw.make_model(run, "mine", modality="MR", organ="brain", models=tmp_path / "models")
-
-    class Repeats(mw.Engine):
-        def generate(self, request):
-            for batch in super().generate(request):
-                yield replace(batch, images=known[list(batch.seeds)])
-
-    known = mw.read_images(folder, size=64, fit="crop").images
-    engine = Repeats(device="cpu", catalogue=mw.Catalogue(tmp_path / "models"))
-    request = mw.GenerateRequest("mine", seeds=range(20, 28))
-    report = mw.export(
-        request, tmp_path / "out", training=folder, engine=engine, runs=tmp_path / "nowhere"
-    ).report
-    assert sorted(pair.seed for pair in report.copies) == list(range(20, 28))
+    for number, image in enumerate(mw.draw_phantoms("brain_mri", range(9), size=96).images):
+        Image.fromarray(image[16:80]).save(tmp_path / f"{number}.png")
+    known = mw.read_images(tmp_path, size=64, fit="crop")
+    card = honest.catalogue["phantom-styles"]
+    card = card.model_copy(update={"preprocessing": known.preprocessing.to_dict()})
+    detector, note = copy_detector_for(card, tmp_path, "nowhere")
+    assert len(detector.check(known.images).copies) == 9, "the same, pixel by pixel"
+    assert "is not known" in note
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,8 @@ class Pair:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the pair as plain JSON values."""
-        return {**asdict(self), "likeness": round(self.likeness, 4)}
+        first = {"index": self.index, "seed": self.seed}
+        return {**first, **asdict(self), "likeness": round(self.likeness, 4)}
 
 
 @dataclass(frozen=True)
