@@ -201,16 +201,7 @@ class TrainingMonitor(Panel):
         self._note(f"{run} is trained by process {pid}.")
 
     def start(
-        self,
-        run: str | Path,
-        *,
-        data: str | Path,
-        preset: str = "residual",
-        size: int = 64,
-        kimg: float = 100.0,
-        labels: str | None = None,
-        group: str | None = None,
-        start_from: str | Path | None = None,
+        self, run: str | Path, *, data: Any, size: int = 64, kimg: float = 100.0, **settings: Any
     ) -> Job[Path]:
         """Check a new training, write its directory and train it in a process of its own.
 
@@ -224,10 +215,7 @@ class TrainingMonitor(Panel):
         def work() -> Path:
             from medgan_widgets.training import prepare_run  # torch is slow to load
 
-            prepare_run(
-                folder, data=data, preset=preset, size=size, kimg=kimg, labels=labels,
-                group=group, start_from=start_from,
-            )  # fmt: skip
+            prepare_run(folder, data=data, size=size, kimg=kimg, **settings)
             start_process(folder)
             return folder
 
@@ -255,21 +243,12 @@ class TrainingMonitor(Panel):
         return self._submit("estimate", "Measuring a few steps.", work, done)
 
     def make_model(
-        self,
-        model_id: str,
-        *,
-        title: str | None = None,
-        modality: str | None = None,
-        organ: str | None = None,
-        region: str | None = None,
-        licence: str | None = None,
-        statement: Mapping[str, str] | None = None,
-        models: str | Path | None = None,
+        self, model_id: str, *, models: str | Path | None = None, **about: Any
     ) -> Job[ModelCard]:
         """Make a model of the run's averaged generator; returns at once, like `start`.
 
-        ``statement`` says where the images come from: source, licence, approval,
-        deidentification; the card prints UNKNOWN for what is left out.
+        The arguments are those of `make_model`: title, modality, organ, region,
+        licence, and a statement of where the images come from.
         """
         run = self._attached()
         folder = models or getattr(self.catalogue, "folder", None) or "models"
@@ -277,10 +256,7 @@ class TrainingMonitor(Panel):
         def work() -> ModelCard:
             from medgan_widgets.exporting import make_model  # torch is slow to load
 
-            return make_model(
-                run, model_id, title=title, modality=modality, organ=organ, region=region,
-                licence=licence, statement=statement, models=folder,
-            )  # fmt: skip
+            return make_model(run, model_id, models=folder, **about)
 
         return self._submit("model", f"Making {model_id} of {run}.", work, self._add_model)
 
