@@ -16,7 +16,7 @@ import torch
 from medgan_widgets import download, trust
 from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.engine import Engine
-from medgan_widgets.medigan.workers import shared_workers
+from medgan_widgets.medigan.client import shared_workers
 from medgan_widgets.requests import GenerateRequest
 from tests.mirror import build_package
 

@@ -16,7 +16,6 @@ PACKAGE = "medgan_widgets"
 # an entry of its own stands apart from its folder, which must not import it.
 LAYERS = (
     ("panels",),
-    ("jobs",),
     ("scale",),
     ("export",),  # the old name of exporting
     ("exporting",),
@@ -24,26 +23,26 @@ LAYERS = (
     ("evaluation", "metrics.score", "metrics.score_notes"),
     ("image_sources",),
     ("engine", "training"),
+    ("generators",),
     ("catalogue", "model_folders", "medigan", "runs", "memorisation"),
-    ("residents",),
     ("metrics", "features", "checkpoints", "datasets", "devices"),
     ("parameters", "vocabulary"),
     ("networks", "phantoms", "images"),
     ("cards", "requests", "downloads", "presets"),
-    ("files", "seeds", "telemetry", "words"),
+    ("files", "jobs", "seeds", "telemetry", "words"),
     ("errors",),
 )
 HEIGHT = {name: -depth for depth, names in enumerate(LAYERS) for name in names}
 WIDGETS = {"ipywidgets", "anywidget", "bqplot", "traitlets", "IPython"}
 # These run in a process of their own, medigan beside them.
-WORKER_FILES = {f"{PACKAGE}.medigan.{name}" for name in ("worker", "hosted", "warm")}
+WORKER_FILES = {f"{PACKAGE}.medigan.{name}" for name in ("worker", "resident")}
 TORCH = {"torch", "torchvision"}
 TORCH_HOMES = {
     "networks",
     "checkpoints",
     "features",
     "devices",
-    "residents",
+    "generators",
     "engine",
     "training",
     "datasets",
@@ -123,7 +122,7 @@ def test_every_module_has_a_layer(root):
 @pytest.mark.parametrize(
     ("name", "source"),
     [
-        ("medgan_widgets.engine", "from medgan_widgets.jobs import submit"),
+        ("medgan_widgets.jobs", "from medgan_widgets.engine import Engine"),
         ("medgan_widgets.cards", "def f():\n    from . import catalogue"),
         ("medgan_widgets.exporting.png", "from ..panels import Studio"),
         ("medgan_widgets.images", "import medgan_widgets.engine"),

@@ -21,7 +21,7 @@ from medgan_widgets import trust
 from medgan_widgets.errors import ConsentError, DataError, JobCancelled, MedganError
 from medgan_widgets.exporting import export, restore, save_png
 from medgan_widgets.jobs import submit
-from medgan_widgets.medigan.workers import end_workers, shared_workers
+from medgan_widgets.medigan.client import end_workers, shared_workers
 from medgan_widgets.requests import GenerateRequest
 from tests.medigan_bench import GOOD, NET, Bench, generating, lives, wait_for, weights
 

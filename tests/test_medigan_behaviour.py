@@ -12,8 +12,8 @@ import pytest
 from medgan_widgets import export
 from medgan_widgets.errors import RequestError, WorkerError
 from medgan_widgets.exporting import recipe_of
+from medgan_widgets.medigan.client import end_workers, shared_workers
 from medgan_widgets.medigan.trust import withdraw_consent
-from medgan_widgets.medigan.workers import end_workers, shared_workers
 from medgan_widgets.panels.generator_grid import GeneratorGrid
 from medgan_widgets.requests import GenerateRequest
 from tests.medigan_bench import NET, Bench, generating, weights
@@ -226,7 +226,7 @@ def test_other_libraries_are_found_out_anew(bench, tmp_path, monkeypatch):
     model = bench.add("96201_COUNTS", generating(body))
     bench.images(model, seeds=[5])
     new_kernel()
-    monkeypatch.setattr("medgan_widgets.medigan.process.Worker.versions", property(
+    monkeypatch.setattr("medgan_widgets.medigan.client.Worker.versions", property(
         lambda _: "torch 99", lambda *_: None), raising=False)  # fmt: skip
     bench.images(model, seeds=[5])
     assert len(calls.read_text()) == 8

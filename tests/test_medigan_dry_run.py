@@ -11,10 +11,10 @@ from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.downloads import fetch_package
 from medgan_widgets.engine import Engine
 from medgan_widgets.errors import CardError
+from medgan_widgets.medigan.client import end_workers
 from medgan_widgets.medigan.dependencies import Dependencies, check_dependencies, forget
 from medgan_widgets.medigan.metadata import read_metadata
 from medgan_widgets.medigan.packages import medigan_packages, spec_from_entry
-from medgan_widgets.medigan.workers import end_workers
 from medgan_widgets.requests import GenerateRequest
 from tests.mirror import build_package
 

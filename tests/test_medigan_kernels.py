@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from medgan_widgets.downloads import cached_packages
-from medgan_widgets.medigan.workers import end_workers
+from medgan_widgets.medigan.client import end_workers
 from tests.medigan_bench import GOOD, Bench, generating
 
 HEAD = """

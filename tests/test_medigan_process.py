@@ -33,8 +33,7 @@ from medgan_widgets.errors import (
     WorkerError,
 )
 from medgan_widgets.jobs import submit
-from medgan_widgets.medigan.process import Worker
-from medgan_widgets.medigan.workers import end_workers, shared_workers
+from medgan_widgets.medigan.client import Worker, end_workers, shared_workers
 from medgan_widgets.requests import GenerateRequest
 from tests.medigan_bench import (
     GOOD,
@@ -270,7 +269,7 @@ def test_one_that_takes_memory_without_end_is_ended(bench, monkeypatch):
 
 
 def test_one_that_never_answers_is_ended_after_a_while(bench, monkeypatch):
-    monkeypatch.setattr("medgan_widgets.medigan.process.PATIENCE", 0.5)
+    monkeypatch.setattr("medgan_widgets.medigan.client.PATIENCE", 0.5)
     model = bench.add("90204_SLEEPS", generating("time.sleep(600)"))
     with pytest.raises(WorkerError, match=r"no answer for 0\.5 s"):
         bench.images(model)
@@ -334,7 +333,7 @@ def test_nothing_outlives_a_kernel_that_is_killed(bench):
         import os, sys, threading
         from medgan_widgets.catalogue import Catalogue
         from medgan_widgets.engine import Engine
-        from medgan_widgets.medigan.workers import shared_workers
+        from medgan_widgets.medigan.client import shared_workers
         from medgan_widgets.requests import GenerateRequest
         engine = Engine(device="cpu", catalogue=Catalogue(mirror={str(bench.mirror)!r}))
         def report():
@@ -361,12 +360,12 @@ def test_nothing_outlives_a_kernel_that_is_killed(bench):
 
 
 def test_workers_that_do_not_fit_end_least_recently_used_first(bench, monkeypatch):
-    monkeypatch.setattr("medgan_widgets.medigan.workers.memory_limit", lambda _=0: 10**9)
+    monkeypatch.setattr("medgan_widgets.medigan.client.memory_limit", lambda _=0: 10**9)
     other = bench.add("90208_OTHER", NET, latent=8, weights=weights())
     third = bench.add("90209_THIRD", NET, latent=8, weights=weights())
     for model in (GOOD, other, GOOD):
         bench.images(model)
-    monkeypatch.setattr("medgan_widgets.medigan.workers.memory_limit", lambda _=0: 1)
+    monkeypatch.setattr("medgan_widgets.medigan.client.memory_limit", lambda _=0: 1)
     bench.ready(third)
     worker = shared_workers()
     worker._make_room()
@@ -376,7 +375,7 @@ def test_workers_that_do_not_fit_end_least_recently_used_first(bench, monkeypatc
 def test_idle_workers_end_and_their_zygote_with_them(bench, monkeypatch):
     bench.images()
     pid = shared_workers().pid(GOOD)
-    monkeypatch.setattr("medgan_widgets.medigan.workers.IDLE_SECONDS", 0.0)
+    monkeypatch.setattr("medgan_widgets.medigan.client.IDLE_SECONDS", 0.0)
     shared_workers()._sweep()
     wait_for(lambda: not lives(pid), 5)
     assert shared_workers()._zygotes == {}
@@ -490,7 +489,7 @@ def test_who_asks_what_is_warm_waits_for_nobody(bench, monkeypatch):
     release = threading.Event()
     fork = shared_workers().zygote().fork
     monkeypatch.setattr(
-        "medgan_widgets.medigan.process.Zygote.fork",
+        "medgan_widgets.medigan.client.Zygote.fork",
         lambda self, stop: release.wait(20) and fork(stop),
     )
     job = submit(lambda: engine.generate(GenerateRequest(GOOD, seeds=[1])), owner="slow start")
@@ -544,7 +543,7 @@ def test_a_worker_may_hold_as_much_at_its_second_call_as_at_its_first(bench, mon
         now = sum(one.memory_info().rss for one in workers_left())
         return SimpleNamespace(available=int(2.4 * held) - now)
 
-    monkeypatch.setattr("medgan_widgets.medigan.workers.psutil.virtual_memory", free)
+    monkeypatch.setattr("medgan_widgets.medigan.client.psutil.virtual_memory", free)
     for _ in range(2):
         assert engine.images(request).max() == 7
 

@@ -27,7 +27,7 @@ from PIL import Image
 import medgan_widgets
 from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.engine import Engine
-from medgan_widgets.medigan.workers import end_workers
+from medgan_widgets.medigan.client import end_workers
 from medgan_widgets.requests import GenerateRequest
 from tests.mirror import BRAIN_MASKS, BRAIN_T1_T2, CHEST, MAMMOGRAM, build_mirror
 

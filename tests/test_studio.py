@@ -8,7 +8,7 @@ import pytest
 from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.engine import Engine
 from medgan_widgets.errors import ModelNotFoundError, NotRunnableError, RequestError
-from medgan_widgets.medigan.workers import end_workers
+from medgan_widgets.medigan.client import end_workers
 from medgan_widgets.panels import GeneratorGrid, ModelExplorer, Studio
 from medgan_widgets.requests import GenerateRequest
 from tests.tiny import write_model

@@ -20,24 +20,25 @@ from medgan_widgets.downloads import cached_package
 from medgan_widgets.errors import SaveError, WorkerError
 from medgan_widgets.files import write_whole
 from medgan_widgets.medigan.answers import scale_of
+from medgan_widgets.medigan.client import WorkerGone
 from medgan_widgets.medigan.packages import PackageSpec
-from medgan_widgets.medigan.process import WorkerGone
 from medgan_widgets.medigan.trust import behaviour_folder
 
 log = logging.getLogger(__name__)
 
 CLOCK_STEP = 1.1  # seconds between two calls: many packages seed themselves by whole seconds
 
-Look = Callable[..., dict[str, Any]]  # makes a call for each class, and says what came
+Look = Callable[..., dict[str, Any]]  # makes a fixed call for each class, and says what came
+Trial = Callable[[], AbstractContextManager[Look]]  # a process for such calls alone
 
 
 @dataclass(frozen=True)
 class Behaviour:
     """What may be relied upon in a package."""
 
-    warm: bool  # it may keep what it read and built
-    fresh: bool  # it needs a new process for each call
-    alone: bool  # one image a call
+    cached: bool  # it may keep what it read and built
+    new_process: bool  # it needs a new process for each call
+    alone: bool  # one by one: one image a call; else in chunks
     reproducible: bool  # the same seed gives the same image again
     picks: int  # 0: seeds count; else it seeds itself, and a seed picks one of so many images
     scales: Mapping[str, tuple[float, float, int]]  # of image, mask and others: `scale_of`
@@ -66,41 +67,39 @@ class Behaviour:
         return ("seeds itself" if self.picks > 1 else "the same for every seed",) * bool(self.picks)
 
 
-def find_out(
-    spec: PackageSpec, trial: Callable[[], AbstractContextManager[Look]], stop: threading.Event
-) -> Behaviour:
-    """Make a few fixed calls, and see what changes an image besides its seed.
+def find_out(spec: PackageSpec, look: Look, trial: Trial, stop: threading.Event) -> Behaviour:
+    """Decide between *in chunks* and *one by one*, by a few fixed calls (0, 1, 2).
 
-    One process gets a request first of all, another one after another request and a
-    moment later: what a package keeps, draws from a clock or takes from its process
-    shows as another image. ``trial`` opens such a process and ends it afterwards.
+    A process of its own gets call 0 first of all; ``look`` is the process that will stay, and
+    gets it a moment later, after call 1. What a package keeps between calls, draws from a clock
+    or takes from its process shows as another image.
     """
     began = time.monotonic()
-    with trial() as look:
-        a = look(0, must=True)
-        alone = not a["latent"] or bool(a["draws"]) or _company_counts(a["rows"], look)
+    with trial() as first_look:
+        first = first_look(0, must=True)
+        alone = not first["latent"] or first["draws"] or _company_counts(first["rows"], first_look)
     stop.wait(max(0.0, began + CLOCK_STEP - time.monotonic()))
-    with trial() as look:
-        b = look(1)
-        warm = look(0, reuse=True)["rows"] == a["rows"]
-        steady = warm or look(0)["rows"] == a["rows"]
-    kind = next(iter(a["rows"]))  # the class that is called first
-    fresh = False
+    other = look(1)
+    cached = look(0, cached=True)["rows"] == first["rows"]
+    steady = cached or look(0)["rows"] == first["rows"]
+    kind = next(iter(first["rows"]))  # the class that is called first
+    new_process = False
     if not steady:  # a process for each call helps where all of them start alike
-        with trial() as look:
-            fresh = look(0)["rows"][kind] == a["rows"][kind]
-    reproducible = steady or fresh
-    spans = {name: [*found, *b["spans"].get(name, ())] for name, found in a["spans"].items()}
-    same = reproducible and spec.input is None and b["rows"][kind] == a["rows"][kind]
+        with trial() as new_look:
+            new_process = new_look(0)["rows"][kind] == first["rows"][kind]
+    reproducible = steady or new_process
+    looks = [first, other]
     images: set[str] = set()
-    every = [span for found in spans.values() for span in found]
-    few = spec.chunk == 1 and any(span[0] not in ("|u1", "|b1") for span in every)
-    if spec.input is None and (same or few or not reproducible):
+    # Other seeds gave the same image: it seeds itself. How many differ within one call?
+    same = reproducible and other["rows"][kind] == first["rows"][kind]
+    floats = any(
+        span[0] not in ("|u1", "|b1") for spans in _spans(looks).values() for span in spans
+    )
+    if spec.input is None and (same or (floats and spec.chunk == 1) or not reproducible):
         try:
-            with trial() as look:
-                more = look(2, ask=spec.several)
-            images = set(more["rows"][kind] or ())
-            spans = {name: [*found, *more["spans"].get(name, ())] for name, found in spans.items()}
+            with trial() as new_look:
+                looks.append(new_look(2, ask=spec.several))
+            images = set(looks[-1]["rows"][kind] or ())
         except WorkerGone:
             raise
         except WorkerError as error:  # it makes one at a time, or has no memory for more
@@ -108,12 +107,12 @@ def find_out(
     many = len(images) == spec.several
     # Where no seed is kept, one call has the best chance of images that differ.
     together = not reproducible and many and spec.several > 2
+    picks = 32 * spec.several if many else max(1, len(images))
     return Behaviour(
-        warm=warm, fresh=fresh, alone=(alone or not warm) and not together,
-        reproducible=reproducible,
-        picks=(32 * spec.several if many else max(1, len(images))) if same else 0,
-        scales={name: scale_of(found, mask=name == "mask") for name, found in spans.items()},
-        channels=int(a["size"][2]),
+        cached=cached, new_process=new_process, alone=(alone or not cached) and not together,
+        reproducible=reproducible, picks=picks if same and spec.input is None else 0,
+        scales={name: scale_of(s, mask=name == "mask") for name, s in _spans(looks).items()},
+        channels=int(first["size"][2]),
     )  # fmt: skip
 
 
@@ -122,10 +121,18 @@ def _company_counts(rows: Mapping[str, list[str]], look: Look) -> bool:
     if all(len(images) < 2 for images in rows.values()):
         return False
     for order, places in (("others", (-1,)), ("same", (0, -1))):
-        for kind, images in look(0, reuse=True, order=order)["rows"].items():
+        for kind, images in look(0, cached=True, order=order)["rows"].items():
             if images is None or any(images[n] != rows[kind][0] for n in places):
                 return True
     return False
+
+
+def _spans(looks: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Return the spans of each picture that the first call gave, from all calls."""
+    return {
+        name: [span for look in looks for span in look["spans"].get(name, ())]
+        for name in looks[0]["spans"]
+    }
 
 
 def kept(model_id: str, key: str = "*") -> Behaviour | None:
@@ -142,9 +149,9 @@ def kept(model_id: str, key: str = "*") -> Behaviour | None:
 
 def keep(model_id: str, sha256: str, key: str, found: Behaviour) -> None:
     """Keep what was found out about these bytes."""
-    place = behaviour_folder(model_id) / f"{sha256[:16]}-{key}.json"
+    file = behaviour_folder(model_id) / f"{sha256[:16]}-{key}.json"
     try:
-        write_whole(place, json.dumps(asdict(found), indent=1).encode(), parents=True)
+        write_whole(file, json.dumps(asdict(found), indent=1).encode(), parents=True)
     except SaveError as error:
         log.warning("How %s behaves is found out again next time: %s", model_id, error)
 

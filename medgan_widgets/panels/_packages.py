@@ -25,7 +25,7 @@ from medgan_widgets.errors import ConsentError, MedganError, RequestError
 from medgan_widgets.jobs import Job, Step, report, submit_background
 from medgan_widgets.medigan import actions, dependencies
 from medgan_widgets.medigan import trust as consents
-from medgan_widgets.medigan.workers import end_workers, shared_workers
+from medgan_widgets.medigan.client import end_workers, shared_workers
 from medgan_widgets.model_folders import RunsHere
 
 ACTIONS = ("download", "stop", "trust", "withdraw", "remove", "lock")

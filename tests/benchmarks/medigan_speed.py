@@ -36,7 +36,7 @@ from medgan_widgets import download, trust
 from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.engine import Engine
 from medgan_widgets.jobs import submit
-from medgan_widgets.medigan.workers import end_workers
+from medgan_widgets.medigan.client import end_workers
 from medgan_widgets.requests import GenerateRequest
 from tests.mirror import build_package, dcgan_source, dcgan_weights
 

@@ -243,7 +243,7 @@ class Check:
         """One package in its process on the card: a seed is its image, alone and in a batch."""
         if find_spec("medigan") is None:
             return {"skipped": "medigan is not installed here"}
-        from medgan_widgets.medigan.workers import end_workers
+        from medgan_widgets.medigan.client import end_workers
         from tests.medigan_bench import GOOD, Bench
 
         with tempfile.TemporaryDirectory() as folder, patch.dict(
