@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import glob
 import json
-import logging
 import os
+import re
 import shutil
 import stat
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,9 +37,7 @@ import requests
 from medgan_widgets.errors import DownloadError
 from medgan_widgets.files import file_sha256, write_whole
 
-log = logging.getLogger(__name__)
-
-Progress = Callable[[int, int], None]  # bytes so far, bytes in all (0 where unknown)
+Progress = Callable[[int, int], object]  # bytes so far, bytes in all (0 where unknown)
 
 TIMEOUT = (5.0, 20.0)  # seconds to connect, and between two pieces
 LOCK_SECONDS = 600.0
@@ -79,27 +78,26 @@ def fetch_package(
     """Return a package, from the cache or from where the zip at ``url`` is published.
 
     Without ``sha256`` it must hash to what it hashed to the first time. ``mirror`` is a
-    folder or address that holds the same archive under its last name. What ``progress``
-    raises ends the download and leaves nothing behind.
+    folder or address that holds the same archive under its last name. ``progress`` is also
+    called, with (0, 0), while another process fetches the same. What it raises ends the
+    download and leaves nothing behind.
     """
     folder = _folder_of(model_id)
-    with _one_at_a_time(folder):
-        known = _read_marker(folder)
-        if known is not None and sha256 in (None, known.sha256):
-            return known
-        address = _address(url, mirror)
-        expected = sha256 or _remembered(model_id)
-        with _scratch(folder) as scratch:
-            archive = _download(address, scratch / "archive.zip", progress)
-            found = _checked(archive, model_id, expected, address)
-            unpacked = scratch / "package"
-            size = _unpack(archive, unpacked)
-            package = Package(model_id, folder, url, found, size)
-            record = {**asdict(package), "folder": None}
-            write_whole(unpacked / ".complete", json.dumps(record).encode())
-            write_whole(_packages() / f"{model_id}.sha256", f"{found}\n".encode())
-            shutil.rmtree(folder, ignore_errors=True)
-            unpacked.replace(folder)
+    remembered = folder.with_name(f"{model_id}.sha256")
+    with _alone(folder, progress) as scratch:
+        package = _read_marker(folder)
+        if package is not None and sha256 in (None, package.sha256):
+            return package
+        before = remembered.read_text().strip() if remembered.is_file() else ""
+        file = scratch / "archive.zip"
+        found = _download(_address(url, mirror), file, model_id, sha256 or before, progress)
+        unpacked = scratch / "package"
+        package = Package(model_id, folder, url, found, _unpack(file, unpacked))
+        record = {**asdict(package), "folder": None}
+        write_whole(unpacked / ".complete", json.dumps(record).encode())
+        write_whole(remembered, f"{found}\n".encode())
+        shutil.rmtree(folder, ignore_errors=True)
+        unpacked.replace(folder)
     return package
 
 
@@ -115,20 +113,16 @@ def fetch_file(
 
     Its hash must begin with ``sha256``, which is empty where nobody knows.
     """
-    with _one_at_a_time(target):
-        if target.is_file() and file_sha256(target).startswith(sha256.lower()):
-            return target
-        with _scratch(target) as scratch:
-            address = _address(url, mirror)
-            file = _download(address, scratch / "file", progress)
-            _checked(file, target.name, sha256, address)
-            file.replace(target)
+    with _alone(target, progress) as scratch:
+        if not (target.is_file() and file_sha256(target).startswith(sha256.lower())):
+            _download(_address(url, mirror), scratch / "file", target.name, sha256, progress)
+            (scratch / "file").replace(target)
     return target
 
 
 def cached_packages() -> list[Package]:
     """Return what lies complete in the cache, by name."""
-    folders = sorted(path for path in _packages().glob("*") if path.is_dir())
+    folders = sorted(path for path in (cache_folder() / "packages").glob("*") if path.is_dir())
     return [package for folder in folders if (package := _read_marker(folder)) is not None]
 
 
@@ -140,7 +134,7 @@ def cached_package(model_id: str) -> Package | None:
 def remove_package(model_id: str) -> None:
     """Delete a package from the cache; its remembered hash stays."""
     folder = _folder_of(model_id)
-    with _one_at_a_time(folder), _in_words(f"{model_id} could not be removed from the cache"):
+    with _alone(folder), _in_words(f"{model_id} could not be removed from the cache"):
         if folder.exists():
             (folder / ".complete").unlink(missing_ok=True)  # half removed must not count
             shutil.rmtree(folder)
@@ -166,62 +160,57 @@ def _address(url: str, mirror: str | Path | None) -> str:
     if mirror is None:
         return url
     name = PurePosixPath(urlsplit(url).path).name
-    text = str(mirror)
-    if urlsplit(text).scheme in ("http", "https"):
-        return f"{text.rstrip('/')}/{name}"
-    return str(Path(text).expanduser() / name)
+    if _is_web(str(mirror)):
+        return f"{str(mirror).rstrip('/')}/{name}"
+    return str(Path(mirror).expanduser() / name)
 
 
-def _download(address: str, target: Path, progress: Progress | None) -> Path:
-    if urlsplit(address).scheme not in ("http", "https"):
-        if not Path(address).exists():
+def _is_web(address: str) -> bool:
+    return urlsplit(address).scheme in ("http", "https")
+
+
+def _download(address: str, target: Path, name: str, sha256: str, progress: Progress | None) -> str:
+    """Fetch a file and return its SHA-256, which must begin as expected."""
+    bar = _Bar(progress)
+    if _is_web(address):
+        try:
+            pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT)(address, target, None)
+        except requests.RequestException as error:
+            raise DownloadError(f"{address} {_reason(error)}.") from error
+        except DownloadError:
+            raise
+        except OSError as error:
+            raise DownloadError(f"the download could not be written: {error.strerror}.") from error
+    else:
+        file = Path(address)
+        if not file.exists():
             raise DownloadError(
-                f"the mirror {Path(address).parent} does not hold {Path(address).name}; put it "
-                "there, or go without a mirror."
+                f"the mirror {file.parent} does not hold {file.name}; put it there, or go "
+                "without a mirror."
             )
-        bar = _Bar(progress)
-        with _in_words(f"{address} cannot be read"):
-            bar.total = Path(address).stat().st_size
-            with Path(address).open("rb") as read, target.open("wb") as write:
+        with _in_words(f"{address} cannot be read"), file.open("rb") as read:
+            bar.total = file.stat().st_size
+            with target.open("wb") as write:
                 while part := read.read(2**20):
                     write.write(part)
                     bar.update(len(part))
-        return target
-    downloader = pooch.HTTPDownloader(progressbar=_Bar(progress), timeout=TIMEOUT)
-    try:
-        downloader(address, target, None)
-    except requests.HTTPError as error:
-        status = error.response.status_code if error.response is not None else "an error"
-        raise DownloadError(
-            f"{address} answers {status}; try again later, or give a mirror."
-        ) from error
-    except (requests.ConnectTimeout, requests.ReadTimeout) as error:
-        raise DownloadError(
-            f"{address} stopped answering for {TIMEOUT[1]:g} s; try again, or give a mirror."
-        ) from error
-    except requests.ConnectionError as error:
-        why = "stopped answering" if "timed out" in str(error) else "cannot be reached"
-        raise DownloadError(
-            f"{address} {why}: check the network, or give a mirror (a folder or an address)."
-        ) from error
-    except requests.RequestException as error:
-        raise DownloadError(f"the download from {address} broke off; try again.") from error
-    except DownloadError:
-        raise
-    except OSError as error:
-        raise DownloadError(f"the download could not be written: {error.strerror}.") from error
-    return target
-
-
-def _checked(file: Path, name: str, sha256: str, address: str) -> str:
-    """Return a file's hash, which must begin as expected."""
-    found = file_sha256(file)
+    found = file_sha256(target)
     if not found.startswith(sha256.lower()):
         raise DownloadError(
             f"the download of {name} is not the expected file: its SHA-256 begins with "
             f"{found[:12]}, not {sha256[:12].lower()}; nothing of {address} was kept."
         )
     return found
+
+
+def _reason(error: requests.RequestException) -> str:
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"answers {error.response.status_code}; try again later, or give a mirror"
+    if isinstance(error, requests.Timeout) or "timed out" in str(error):
+        return f"stopped answering for {TIMEOUT[1]:g} s; try again, or give a mirror"
+    if isinstance(error, requests.ConnectionError):
+        return "cannot be reached: check the network, or give a mirror (a folder or an address)"
+    return "broke off; try again"
 
 
 class _Bar:
@@ -255,10 +244,8 @@ def _unpack(archive: Path, target: Path) -> int:
         with zipfile.ZipFile(archive) as members:
             infos = members.infolist()
             _check_members(infos)
-            if (bad := members.testzip()) is not None:
-                raise DownloadError(f"the archive is damaged at {bad!r}; nothing was kept.")
             target.mkdir()
-            members.extractall(target)
+            members.extractall(target)  # checks each member's CRC
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise DownloadError(
             "the download is not a complete zip archive; nothing was kept, try again."
@@ -276,12 +263,10 @@ def _check_members(infos: list[zipfile.ZipInfo]) -> None:
     if sum(info.file_size for info in infos) > UNPACKED_BYTES:
         raise DownloadError(f"the archive unpacks to over {UNPACKED_BYTES:,} bytes.")
     for info in infos:
-        path = PurePosixPath(info.filename.replace("\\", "/"))
-        drive = len(path.parts) > 0 and path.parts[0].endswith(":")
-        if path.is_absolute() or ".." in path.parts or drive or "\0" in info.filename:
+        name = info.filename.replace("\\", "/")
+        if name.startswith("/") or ".." in name.split("/") or re.match(r"[^/]*:", name):
             raise DownloadError(f"the archive has a file outside its folder: {info.filename!r}.")
-        kind = stat.S_IFMT(info.external_attr >> 16)
-        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise DownloadError(f"the archive has a link or device: {info.filename!r}.")
         if info.file_size > max(SMALL, RATIO * info.compress_size):
             raise DownloadError(
@@ -292,15 +277,10 @@ def _check_members(infos: list[zipfile.ZipInfo]) -> None:
 # ---------------------------------------------------------------- the cache
 
 
-def _packages() -> Path:
-    return cache_folder() / "packages"
-
-
 def _folder_of(model_id: str) -> Path:
-    allowed = model_id.replace("-", "").replace("_", "").replace(".", "")
-    if not allowed.isalnum() or not allowed.isascii() or model_id.startswith("."):
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", model_id):
         raise DownloadError(f"{model_id!r} cannot be the name of a package.")
-    return _packages() / model_id
+    return cache_folder() / "packages" / model_id
 
 
 def _read_marker(folder: Path) -> Package | None:
@@ -311,43 +291,36 @@ def _read_marker(folder: Path) -> Package | None:
         return None
 
 
-def _remembered(model_id: str) -> str:
-    try:
-        return (_packages() / f"{model_id}.sha256").read_text().strip()
-    except OSError:
-        return ""
-
-
 @contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Let one process at a time work on a package; a killed one lets go by itself."""
+def _alone(target: Path, progress: Progress | None = None) -> Iterator[Path]:
+    """Let one process at a time work on a target, in a scratch folder beside it."""
     with _in_words("the cache cannot be used; set MEDGAN_HOME to a folder that can be written"):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(f"{folder}.lock", timeout=LOCK_SECONDS)
-        try:
-            lock.acquire()
-        except filelock.Timeout as error:
-            raise DownloadError(
-                f"another process fetches {folder.name} since {LOCK_SECONDS:g} s; try later."
-            ) from error
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(f"{target}.lock")  # a killed process lets go by itself
+        end = time.monotonic() + LOCK_SECONDS
+        while not lock.is_locked:
+            try:
+                lock.acquire(timeout=0.2)
+            except filelock.Timeout as error:
+                if progress is not None:
+                    progress(0, 0)
+                if time.monotonic() > end:
+                    raise DownloadError(
+                        f"another process fetches {target.name} since {LOCK_SECONDS:g} s; "
+                        "try later."
+                    ) from error
     try:
-        yield
+        # A tilde ends the name: after a dot, "a" would clear away what "a.b" is fetching.
+        with _in_words("the cache cannot be written"):
+            for left in target.parent.glob(f".{glob.escape(target.name)}~*"):
+                shutil.rmtree(left, ignore_errors=True)  # of a killed download
+            scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}~", dir=target.parent))
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
     finally:
         lock.release()
-
-
-@contextmanager
-def _scratch(folder: Path) -> Iterator[Path]:
-    """Yield a folder beside the package's place; what killed runs left there goes first."""
-    with _in_words("the cache cannot be written"):
-        # A tilde ends the name: after a dot, "a" would clear away what "a.b" is fetching.
-        for left in folder.parent.glob(f".{glob.escape(folder.name)}~*"):
-            shutil.rmtree(left, ignore_errors=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}~", dir=folder.parent))
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 @contextmanager

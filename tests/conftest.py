@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # Before torch is imported: small tests on a busy machine are quicker with one thread,
 # and every process that a test starts inherits these.
@@ -30,6 +31,32 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def root() -> Path:
     """The repository."""
     return ROOT
+
+
+@pytest.fixture(scope="module")
+def _bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    from tests.medigan_bench import Bench
+
+    root = tmp_path_factory.mktemp("medigan")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDGAN_HOME", str(root / "home ü"))
+        patch.setenv("MEDGAN_UNATTENDED", "0")
+        patch.delenv("MEDGAN_MIRROR", raising=False)
+        patch.setattr("medgan_widgets.medigan.behaviour.CLOCK_STEP", 0.0)  # none looks at a clock
+        yield Bench(root)
+
+
+@pytest.fixture
+def bench(_bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Packages that tests write: a mirror, a home and an engine, of which one package stays."""
+    from medgan_widgets.medigan.client import end_workers, shared_workers
+    from tests.medigan_bench import GOOD, wait_for, workers_left
+
+    monkeypatch.chdir(tmp_path)
+    yield _bench
+    for model_id in {key[0] for key in shared_workers()._held} - {GOOD}:
+        end_workers(model_id)
+    wait_for(lambda: len(workers_left()) <= 1, 5)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

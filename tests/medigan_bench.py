@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import textwrap
 import time
 from collections.abc import Callable
@@ -16,7 +17,7 @@ import torch
 from medgan_widgets import download, trust
 from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.engine import Engine
-from medgan_widgets.medigan.client import shared_workers
+from medgan_widgets.medigan.client import end_workers, shared_workers
 from medgan_widgets.requests import GenerateRequest
 from tests.mirror import build_package
 
@@ -61,11 +62,14 @@ class Bench:
     """A mirror, a home and an engine of a test's own."""
 
     def __init__(self, root: Path) -> None:
+        self._names = itertools.count()
         self.mirror = root / "mirror ü with space"
         self.mirror.mkdir()
         self.add(GOOD, NET, latent=8, weights=weights())
 
     def add(self, model_id: str, source: str, **more) -> str:
+        """Publish a package, and return its id; tests of a file share the mirror and the home."""
+        model_id = model_id if model_id == GOOD else f"{model_id}_{next(self._names)}"
         more = {"image_size": (32, 32), **more}
         build_package(self.mirror, model_id, source, **{"weights": b"w", **more})
         return model_id
@@ -88,13 +92,19 @@ class Bench:
 
 
 def workers_left() -> list[psutil.Process]:
-    """Processes below this one that are neither the zygote nor gone."""
-    zygotes = {one._process.pid for one in shared_workers()._zygotes.values()}
+    """Package processes below this one, but spare ones."""
+    spare = {worker.pid for worker in shared_workers()._spare.values()}
     return [
         process
         for process in psutil.Process().children(recursive=True)
-        if process.pid not in zygotes and "worker.py" in " ".join(command_of(process))
+        if process.pid not in spare and "worker.py" in " ".join(command_of(process))
     ]
+
+
+def new_kernel() -> None:
+    """End what runs and forget what was found out, as a new kernel has it."""
+    end_workers()
+    shared_workers().known.clear()
 
 
 def command_of(process: psutil.Process) -> list[str]:

@@ -27,6 +27,7 @@ from medgan_widgets.errors import (
     RequestError,
     WeightsError,
 )
+from medgan_widgets.generators import LocalGenerators
 from tests.small_models import make_model
 
 SHIPPED = ("phantom-brain-mri", "phantom-chest-xray", "phantom-mammogram", "phantom-styles")
@@ -199,15 +200,15 @@ def test_out_of_memory_lets_others_go_tries_once_more_and_then_tells(
 ) -> None:
     engine.images(ask("small-dcgan", 0))
     expected = engine.images(ask("small-brain", 0))
-    forward, calls = Engine._forward, []
+    forward, calls = LocalGenerators._forward, []
 
-    def full(self: Engine, *arguments: Any, times: int = 1) -> Any:
-        calls.append(self.resident)
+    def full(self: LocalGenerators, *arguments: Any) -> Any:
+        calls.append(self.names)
         if len(calls) <= limit:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return forward(self, *arguments)
 
-    monkeypatch.setattr(Engine, "_forward", full)
+    monkeypatch.setattr(LocalGenerators, "_forward", full)
     limit = 1
     np.testing.assert_array_equal(engine.images(ask("small-brain", 0)), expected)
     assert calls[1] == ("small-brain",)  # the other model had left
@@ -270,7 +271,7 @@ def test_memory_that_runs_out_while_a_model_is_read_is_told_too(
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(engine, "_ready", full)
+    monkeypatch.setattr(LocalGenerators, "_network", full)
     with pytest.raises(DeviceMemoryError, match="no room for small-brain"):
         engine.generate(ask("small-brain", [1]))
 
@@ -279,7 +280,7 @@ def test_a_cancelled_request_leaves_a_shared_device_too(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     armed: list[bool] = []
-    monkeypatch.setattr(engine, "_arm_idle", lambda: armed.append(True))
+    monkeypatch.setattr(LocalGenerators, "_arm_idle", lambda self: armed.append(True))
     batches = engine.generate(ask("small-brain", range(100)))
     next(batches)
     batches.close()
@@ -289,9 +290,9 @@ def test_a_cancelled_request_leaves_a_shared_device_too(
 def test_values_that_are_not_finite_never_become_black_pixels(engine: Engine) -> None:
     request = ask("small-brain", [1])
     engine.images(request)
-    (resident,) = engine._residents._held.values()
+    (network,) = engine._local._held.values()
     with torch.no_grad():
-        next(resident.network.parameters()).fill_(float("nan"))
+        next(network.parameters()).fill_(float("nan"))
     with pytest.raises(WeightsError, match="not finite"):
         engine.images(request)
 

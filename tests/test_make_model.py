@@ -16,9 +16,10 @@ from PIL import Image
 from medgan_widgets.cards import ModelCard, ScoreCard
 from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.checkpoints import read_generator
-from medgan_widgets.engine import EXACT_CHUNK, Engine, _noise
+from medgan_widgets.engine import Engine
 from medgan_widgets.errors import DataError, RequestError, SaveError, WeightsError
 from medgan_widgets.exporting import check_model, make_model
+from medgan_widgets.generators import EXACT_CHUNK, _noise
 from medgan_widgets.requests import GenerateRequest, Score
 from medgan_widgets.runs import WEIGHTS, RunState, Tick, record_tick, run_config, write_state
 from medgan_widgets.seeds import labels_from_seeds, latents_from_seeds, one_hot

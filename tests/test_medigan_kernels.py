@@ -82,7 +82,7 @@ STAGES = {
     "download": "download(MODEL, catalogue=engine.catalogue, progress=stop)",
     "unpacking": "download(MODEL, catalogue=engine.catalogue, progress=lambda *_: None)",
     "consent": "ready(MODEL); stop()",
-    "zygote": "ready(MODEL); __import__('threading').Timer(0.2, stop).start(); images(MODEL)",
+    "process": "ready(MODEL); __import__('threading').Timer(0.2, stop).start(); images(MODEL)",
     "first image": "ready(MODEL); next(iter(engine.generate(REQUEST))); stop()",
 }
 

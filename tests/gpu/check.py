@@ -148,7 +148,7 @@ class Check:
         plain, per_image = self._plain(name)
         rates = {count: self._rates(count, images, plain) for count in COUNTS}
         weights = engine.resident_bytes
-        with patch("medgan_widgets.engine.IDLE_SECONDS", 0.1):
+        with patch("medgan_widgets.generators.IDLE_SECONDS", 0.1):
             images([1])
         time.sleep(0.5)
         left = self.expect(not engine.resident, f"{name} did not leave an idle card")
