@@ -251,15 +251,15 @@ class _Stream(Iterator[Batch]):
             self._first = False
             waited = self._waited + time.perf_counter() - began
             load = None if self._held else max(0.0, waited - batch.seconds)
-            telemetry.asked(name, device=self._made_by.device_of(self._card), load_seconds=load)
-            telemetry.answered(name, waited)
-        host, device = self._made_by.memory(self._card)
-        telemetry.made(
+            device = self._made_by.device_of(self._card)
+            telemetry.note_request(name, device=device, first_seconds=waited, load_seconds=load)
+        host, on_device = self._made_by.memory(self._card)
+        telemetry.note_batch(
             name,
             images=len(batch.images),
             seconds=batch.seconds,
             host_bytes=host + psutil.Process().memory_info().rss,
-            device_bytes=device,
+            device_bytes=on_device,
         )
         return batch
 

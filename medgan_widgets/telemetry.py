@@ -1,4 +1,4 @@
-"""What an engine tells of itself: how long images take, and what memory they need.
+"""What an engine's work costs: how long images take, and what memory they need.
 
 Recording costs microseconds and a bounded ring for each model, so it is always
 on. No torch here: the engine passes numbers.
@@ -9,11 +9,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 KEPT = 2000  # batches remembered for each model
 MODELS = 64  # models remembered; the one not asked for longest leaves
@@ -32,10 +32,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Usage:
-    """What is known of one model's work.
-
-    Seconds are the median and the 95th percentile of what is remembered.
-    """
+    """What one model's work cost; seconds are the median and the 95th percentile."""
 
     model_id: str
     device: str = ""  # where it ran last
@@ -54,14 +51,10 @@ class Usage:
     host_bytes: int = 0  # the most in use after a batch
     device_bytes: int | None = None  # None on a CPU
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as plain values."""
-        return asdict(self)
-
 
 @dataclass
 class _Model:
-    usage: Usage  # counts alone; what is remembered is added when somebody asks
+    usage: Usage  # counts alone; percentiles are added when somebody asks
     records: deque[Record] = field(default_factory=lambda: deque(maxlen=KEPT))
     first: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
 
@@ -71,43 +64,53 @@ class Telemetry:
 
     Examples
     --------
-    >>> told = Telemetry()
-    >>> told.asked("m", device="cpu", load_seconds=0.5)
-    >>> told.made("m", images=4, seconds=0.2, host_bytes=10**8)
-    >>> told.usage("m").per_second, told.usage("m").loads, told.models
+    >>> telemetry = Telemetry()
+    >>> telemetry.note_request("m", device="cpu", first_seconds=0.7, load_seconds=0.5)
+    >>> telemetry.note_batch("m", images=4, seconds=0.2, host_bytes=10**8)
+    >>> telemetry.usage("m").per_second, telemetry.usage("m").loads, telemetry.models
     (20.0, 1, ('m',))
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._known: OrderedDict[str, _Model] = OrderedDict()
+        self._models: OrderedDict[str, _Model] = OrderedDict()
         self.version = 0  # grows with each record, so that who looks again can tell
 
     @property
     def models(self) -> tuple[str, ...]:
         """The models that were asked for, the one asked last at the end."""
         with self._lock:
-            return tuple(self._known)
+            return tuple(self._models)
 
-    def asked(self, model_id: str, *, device: str, load_seconds: float | None = None) -> None:
-        """Note a request; ``load_seconds`` is None where the model was on the device already."""
+    def note_request(
+        self,
+        model_id: str,
+        *,
+        device: str,
+        first_seconds: float | None = None,
+        load_seconds: float | None = None,
+    ) -> None:
+        """Note a request, once its first images are there, and what they took.
+
+        ``load_seconds`` is None where the model was on the device already.
+        """
         with self._lock:
             model = self._of(model_id)
-            self._known.move_to_end(model_id)
-            known = replace(model.usage, device=device, requests=model.usage.requests + 1)
-            model.usage = (
-                replace(known, hits=known.hits + 1)
-                if load_seconds is None
-                else replace(known, loads=known.loads + 1, load_seconds=load_seconds)
+            self._models.move_to_end(model_id)
+            counts = model.usage
+            model.usage = replace(
+                counts,
+                device=device,
+                requests=counts.requests + 1,
+                hits=counts.hits + (load_seconds is None),
+                loads=counts.loads + (load_seconds is not None),
+                load_seconds=counts.load_seconds if load_seconds is None else load_seconds,
             )
+            if first_seconds is not None:
+                model.first.append(first_seconds)
             self.version += 1
 
-    def answered(self, model_id: str, seconds: float) -> None:
-        """Note how long a request's first images took, from the asking."""
-        with self._lock:
-            self._of(model_id).first.append(seconds)
-
-    def made(
+    def note_batch(
         self,
         model_id: str,
         *,
@@ -120,61 +123,50 @@ class Telemetry:
         with self._lock:
             model = self._of(model_id)
             model.records.append(Record(time.time(), images, seconds, host_bytes, device_bytes))
-            known = model.usage
+            counts = model.usage
+            on_device = [n for n in (counts.device_bytes, device_bytes) if n is not None]
             model.usage = replace(
-                known,
-                images=known.images + images,
-                host_bytes=max(known.host_bytes, host_bytes),
-                device_bytes=known.device_bytes
-                if device_bytes is None
-                else max(known.device_bytes or 0, device_bytes),
+                counts,
+                images=counts.images + images,
+                host_bytes=max(counts.host_bytes, host_bytes),
+                device_bytes=max(on_device, default=None),
             )
             self.version += 1
 
     def records(self, model_id: str) -> tuple[Record, ...]:
         """Return the remembered batches of a model, the oldest first; none for an unknown one."""
         with self._lock:
-            model = self._known.get(model_id)
-            return () if model is None else tuple(model.records)
+            return tuple(self._models[model_id].records) if model_id in self._models else ()
 
     def usage(self, model_id: str) -> Usage:
-        """Return what is known of a model's work; all is zero for an unknown one."""
+        """Return what a model's work cost; all is zero for an unknown one."""
         with self._lock:
-            model = self._known.get(model_id, _Model(Usage(model_id)))
+            model = self._models.get(model_id, _Model(Usage(model_id)))
             records, first = tuple(model.records), tuple(model.first)
-        if not records:
-            return model.usage
-        seconds = np.array([one.seconds for one in records])
-        images = np.array([one.images for one in records])
-        total = float(seconds.sum())
-        p50, p95 = _percentiles(seconds)
-        image_p50, image_p95 = _percentiles(seconds[images > 0] / images[images > 0])
-        first_seconds, first_p95 = _percentiles(np.array(first))
+        total = sum(record.seconds for record in records)
+        first_seconds, first_p95 = _percentiles(first)
+        p50, p95 = _percentiles([record.seconds for record in records])
+        each = [record.seconds / record.images for record in records if record.images]
+        image_p50, image_p95 = _percentiles(each)
         return replace(
-            model.usage,
-            first_seconds=first_seconds,
-            first_p95=first_p95,
-            p50=p50,
-            p95=p95,
-            image_p50=image_p50,
-            image_p95=image_p95,
-            per_second=float(images.sum()) / total if total > 0 else None,
-        )
+            model.usage, first_seconds=first_seconds, first_p95=first_p95, p50=p50, p95=p95,
+            image_p50=image_p50, image_p95=image_p95,
+            per_second=sum(record.images for record in records) / total if total > 0 else None,
+        )  # fmt: skip
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Return one row a model, as a table takes them."""
         return [asdict(self.usage(model_id)) for model_id in self.models]
 
     def _of(self, model_id: str) -> _Model:
-        if model_id not in self._known:
-            self._known[model_id] = _Model(Usage(model_id))
-            while len(self._known) > MODELS:
-                self._known.popitem(last=False)
-        return self._known[model_id]
+        model = self._models.setdefault(model_id, _Model(Usage(model_id)))
+        while len(self._models) > MODELS:
+            self._models.popitem(last=False)
+        return model
 
 
-def _percentiles(values: NDArray[Any]) -> tuple[float | None, float | None]:
-    if not len(values):
+def _percentiles(values: Sequence[float]) -> tuple[float | None, float | None]:
+    if not values:
         return None, None
     p50, p95 = np.percentile(values, (50, 95))
     return float(p50), float(p95)

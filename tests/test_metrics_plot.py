@@ -44,9 +44,9 @@ def plot(engine):
 
 
 def work(engine, model="m", batches=20, seconds=0.01, device=None):
-    engine.telemetry.asked(model, device="cpu", load_seconds=0.5)
+    engine.telemetry.note_request(model, device="cpu", load_seconds=0.5)
     for number in range(batches):
-        engine.telemetry.made(
+        engine.telemetry.note_batch(
             model, images=2, seconds=seconds * (1 + number % 3), host_bytes=10**8,
             device_bytes=device,
         )  # fmt: skip
@@ -225,7 +225,7 @@ def test_the_same_again_is_not_sent_again(plot, engine):
 def test_long_streaming_keeps_memory_flat(plot, engine):
     def stream(count):
         for number in range(count):
-            engine.telemetry.made("m", images=2, seconds=0.01, host_bytes=number)
+            engine.telemetry.note_batch("m", images=2, seconds=0.01, host_bytes=number)
             if number % 1000 == 0:
                 plot.add(scored(0.001 * number, kimg=number))
 

@@ -58,22 +58,22 @@ def test_a_request_that_is_refused_leaves_no_trace(engine):
 
 
 def test_the_model_asked_last_stands_at_the_end_and_the_first_leaves():
-    told = Telemetry()
+    telemetry = Telemetry()
     for number in range(MODELS + 3):
-        told.asked(f"m{number}", device="cpu", load_seconds=0.1)
-    told.asked("m10", device="cpu")
-    assert len(told.models) == MODELS
-    assert told.models[0] == "m3"
-    assert told.models[-1] == "m10"
-    assert told.usage("m0").requests == 0
+        telemetry.note_request(f"m{number}", device="cpu", load_seconds=0.1)
+    telemetry.note_request("m10", device="cpu")
+    assert len(telemetry.models) == MODELS
+    assert telemetry.models[0] == "m3"
+    assert telemetry.models[-1] == "m10"
+    assert telemetry.usage("m0").requests == 0
 
 
 def test_an_hour_of_records_takes_no_more_memory_than_a_minute():
-    told = Telemetry()
+    telemetry = Telemetry()
 
     def stream(count):
         for number in range(count):
-            told.made("m", images=4, seconds=1e-3 * (number % 7), host_bytes=number)
+            telemetry.note_batch("m", images=4, seconds=1e-3 * (number % 7), host_bytes=number)
 
     tracemalloc.start()
     stream(KEPT + 1010)
@@ -82,26 +82,26 @@ def test_an_hour_of_records_takes_no_more_memory_than_a_minute():
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert after - before < 50_000
-    assert len(told.records("m")) == KEPT
-    assert told.usage("m").images == 4 * (KEPT + 61_010)
+    assert len(telemetry.records("m")) == KEPT
+    assert telemetry.usage("m").images == 4 * (KEPT + 61_010)
 
 
 def test_several_threads_tell_at_once_and_nothing_is_lost():
-    told = Telemetry()
+    telemetry = Telemetry()
 
     def work(name):
         for _ in range(500):
-            told.asked(name, device="cpu")
-            told.made(name, images=1, seconds=0.01, host_bytes=1)
-            told.usage(name)
+            telemetry.note_request(name, device="cpu")
+            telemetry.note_batch(name, images=1, seconds=0.01, host_bytes=1)
+            telemetry.usage(name)
 
     threads = [threading.Thread(target=work, args=(f"m{n % 2}",)) for n in range(4)]
     [one.start() for one in threads]
     [one.join() for one in threads]
-    assert [told.usage(name).images for name in ("m0", "m1")] == [1000, 1000]
+    assert [telemetry.usage(name).images for name in ("m0", "m1")] == [1000, 1000]
 
 
 def test_no_time_at_all_is_no_division_by_nothing():
-    told = Telemetry()
-    told.made("m", images=1, seconds=0.0, host_bytes=1)
-    assert told.usage("m").per_second is None
+    telemetry = Telemetry()
+    telemetry.note_batch("m", images=1, seconds=0.0, host_bytes=1)
+    assert telemetry.usage("m").per_second is None

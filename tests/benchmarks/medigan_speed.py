@@ -177,9 +177,7 @@ def started(ours: Ours) -> None:
     for _ in range(5):
         end_workers()
         fresh.append(ours.run(1)[1])
-    print(
-        f"\nA new worker's first image: {statistics.median(fresh):.2f} s (a spare process is there)."
-    )
+    print(f"\nA new worker's first image: {statistics.median(fresh):.2f} s (a spare one is there).")
     felt = []
     for _ in range(5):
         request = GenerateRequest(MODEL, seeds=range(2000), mode="fast")
