@@ -102,17 +102,7 @@ class Job(Generic[T]):
         _worker().drop(self)
 
     def result(self) -> list[T]:
-        """Return all results of a finished job.
-
-        Raises
-        ------
-        JobCancelled
-            When it was cancelled or replaced.
-        RuntimeError
-            When it is not over yet.
-        Exception
-            Whatever ended it.
-        """
+        """Return all results of a finished job, or raise what ended it; see `wait`."""
         if not self.done:
             raise RuntimeError("the job is not over; call job.wait() or await it first.")
         if self.error is not None:
@@ -164,9 +154,8 @@ class Job(Generic[T]):
                 iterator = self._iterator = iter(self._factory())
             # A cancel while the factory ran found no iterator to interrupt.
             for item in () if self.stopping else iterator:
-                if self.stopping:
-                    break
-                self._receive(item)
+                if not self.stopping:
+                    self._receive(item)
                 if self.stopping:
                     break
             if hasattr(iterator, "close"):

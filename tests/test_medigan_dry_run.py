@@ -117,7 +117,13 @@ def engine(tmp_path_factory):
         end_workers()
 
 
-@pytest.mark.parametrize("model_id", IDS)
+# One that takes a latent and a class, and one that takes images; the rest beside.
+QUICK = ("00004_PIX2PIX_MMG_MASSES_W_MASKS", "00008_C-DCGAN_MMG_MASSES")
+
+
+@pytest.mark.parametrize(
+    "model_id", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in IDS]
+)
 def test_the_real_executor_calls_each_with_its_own_arguments(engine, model_id):
     spec = medigan_packages()[model_id]
     fetch_package(model_id, spec.url, mirror=engine.catalogue.mirror)

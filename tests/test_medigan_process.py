@@ -110,7 +110,8 @@ def test_the_kernel_stays_as_it_was(bench, capfd):
     assert "xxx" not in capfd.readouterr().out
 
 
-def test_one_whose_warm_answer_differs_runs_cold_and_says_so(bench, caplog):
+@pytest.mark.slow
+def test_one_whose_cached_answer_differs_runs_uncached_and_says_so(bench, caplog):
     counts = (
         NET.replace("import time", "CALLS = []\nimport time")
         .replace("    net = Net()", "    CALLS.append(1)\n    net = Net()")
@@ -303,6 +304,7 @@ def test_workers_that_do_not_fit_or_idle_end_least_recently_used_first(bench, mo
     assert bench.engine().resident == ()
 
 
+@pytest.mark.slow
 def test_a_fork_of_the_kernel_owns_none_of_it_and_can_start_its_own(bench):
     engine = bench.ready(GOOD)
     expected = engine.images(GenerateRequest(GOOD, seeds=[1]))
@@ -326,23 +328,24 @@ def test_a_fork_of_the_kernel_owns_none_of_it_and_can_start_its_own(bench):
 
 
 def test_requests_are_checked_before_anything_runs(bench):
+    model = bench.add("90299_CHECKED", NET, latent=8, weights=weights())
     engine = bench.engine()
     with pytest.raises(NotRunnableError, match="not downloaded yet"):
-        engine.generate(GenerateRequest(GOOD, seeds=[1]))
-    download(GOOD, catalogue=engine.catalogue)
+        engine.generate(GenerateRequest(model, seeds=[1]))
+    download(model, catalogue=engine.catalogue)
     with pytest.raises(ConsentError, match="nobody agreed"):
-        engine.generate(GenerateRequest(GOOD, seeds=[1]))
-    trust(GOOD, catalogue=engine.catalogue)
+        engine.generate(GenerateRequest(model, seeds=[1]))
+    trust(model, catalogue=engine.catalogue)
     for wrong, said in [
         ({"options": {"psi": 1}}, "no option 'psi'"),
         ({"truncation_psi": 0.5}, "no truncation_psi"),
         ({"condition": {"age": 3}}, "no factor 'age'"),
     ]:
         with pytest.raises(RequestError, match=said):
-            engine.generate(GenerateRequest(GOOD, seeds=[1], **wrong))
+            engine.generate(GenerateRequest(model, seeds=[1], **wrong))
     with pytest.raises(DataError, match="from noise"):
-        engine.generate(GenerateRequest(GOOD, seeds=[1], inputs=("a.png",)))
-    assert shared_workers().pid(GOOD) is None
+        engine.generate(GenerateRequest(model, seeds=[1], inputs=("a.png",)))
+    assert shared_workers().pid(model) is None
 
 
 def test_missing_packages_are_all_named_with_the_line_to_type(bench):
@@ -387,6 +390,7 @@ def test_who_asks_what_is_resident_waits_for_nobody(bench, monkeypatch):
     assert len(job.wait(timeout=60)) == 1
 
 
+@pytest.mark.slow
 def test_a_worker_may_hold_as_much_at_its_second_call_as_at_its_first(bench, monkeypatch):
     body = """
         if "HELD" not in globals():
@@ -435,7 +439,7 @@ def test_ending_a_worker_that_is_slow_to_die_holds_up_nobody(bench, monkeypatch)
 
 @pytest.mark.parametrize(
     ("device", "listed", "seen"),
-    [("cuda:1", "7,3", 3), ("mps", None, 99)],
+    [("cuda:1", "7,3", 3), pytest.param("mps", None, 99, marks=pytest.mark.slow)],
 )  # fmt: skip
 def test_a_package_sees_the_very_gpu_that_the_engine_means(
     bench, monkeypatch, device, listed, seen

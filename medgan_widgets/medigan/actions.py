@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ from tqdm import tqdm
 
 from medgan_widgets.cards import ModelCard
 from medgan_widgets.catalogue import Catalogue
-from medgan_widgets.downloads import Package, cached_package, fetch_package
+from medgan_widgets.downloads import Package, Progress, cached_package, fetch_package
 from medgan_widgets.errors import ConsentError, NotRunnableError
 from medgan_widgets.medigan import dependencies
 from medgan_widgets.medigan import trust as consents
@@ -19,8 +18,6 @@ from medgan_widgets.medigan.trust import LOCK_FILE, Consent
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Progress = Callable[[int, int], None]  # bytes so far, bytes in all (0 where unknown)
 
 
 def download(
@@ -49,7 +46,7 @@ def download(
     ConsentError
         In an unattended run, for a model that ``models.lock`` does not list.
     """
-    known, card, spec = _looked_up(model_id, catalogue)
+    catalogue, card, spec = _looked_up(model_id, catalogue)
     pinned = consents.read_lock(consents.lock_file()).get(card.id)
     if consents.unattended() and pinned is None and cached_package(card.id) is None:
         raise ConsentError(
@@ -57,17 +54,18 @@ def download(
             "pin it from an interactive session."
         )
     sha256 = pinned.sha256 if pinned else None
-    source = known.mirror if mirror is None else mirror
-    if progress is not None:
-        return fetch_package(card.id, spec.url, sha256=sha256, mirror=source, progress=progress)
+    mirror = catalogue.mirror if mirror is None else mirror
     # With a delay, a package that lies in the cache shows no bar.
-    with tqdm(unit="B", unit_scale=True, desc=card.id, delay=0.1) as bar:
+    off = progress is not None
+    with tqdm(unit="B", unit_scale=True, desc=card.id, delay=0.1, disable=off) as bar:
 
         def show(done: int, total: int) -> None:
             bar.total = total or None
             bar.update(done - bar.n)
 
-        return fetch_package(card.id, spec.url, sha256=sha256, mirror=source, progress=show)
+        return fetch_package(
+            card.id, spec.url, sha256=sha256, mirror=mirror, progress=progress or show
+        )
 
 
 def consent_text(model_id: str | int, *, catalogue: Catalogue | None = None) -> str:
@@ -130,35 +128,28 @@ def dry_run(catalogue: Catalogue | None = None) -> pd.DataFrame:
     """
     import pandas as pd
 
-    known = Catalogue() if catalogue is None else catalogue
-    rows = {
-        card.id: _dry(card, known.package_of(card.id)) for card in known if card.origin == "medigan"
-    }
+    catalogue = Catalogue() if catalogue is None else catalogue
+    cards = [card for card in catalogue if card.origin == "medigan"]
+    rows = {card.id: _dry(card, catalogue.package_of(card.id)) for card in cards}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("id")
 
 
 def _dry(card: ModelCard, spec: PackageSpec) -> dict[str, Any]:
-    found = dependencies.check_dependencies(spec.requires, spec.ignored)
-    runs = "as it is" if not found.missing else "needs packages"
-    if found.missing and card.needs.python:
-        runs = "needs another interpreter"
+    found, python = dependencies.check_dependencies(spec.requires, spec.ignored), card.needs.python
+    runs = "needs another interpreter" if python else "needs packages"
     arguments = [*(["latent"] if spec.latent else []), *card.condition, *spec.options]
-    if spec.input:
-        arguments.insert(0, "source images")
     return {
-        "runs": runs,
+        "runs": runs if found.missing else "as it is",
         "missing": ", ".join(found.missing),
         "type": found.pip,
-        "ignored": ", ".join(name for name, _ in found.ignored),
-        "interpreter": (
-            dependencies.environment_lines(card.id, spec.requires, card.needs.python)
-            if card.needs.python
-            else ""
-        ),
+        "ignored": ", ".join(found.ignored),
+        "interpreter": dependencies.environment_lines(card.id, spec.requires, python)
+        if python
+        else "",
         "link": spec.url,
         "weights": f"{spec.package}/{spec.weights}",
         "calls": spec.method,
-        "arguments": ", ".join(arguments),
+        "arguments": ", ".join([*(["source images"] if spec.input else []), *arguments]),
         "gives": ", ".join(spec.gives or spec.outputs),
         "size": " × ".join(map(str, card.size)),
         "promise": card.promise,
@@ -170,6 +161,6 @@ def _dry(card: ModelCard, spec: PackageSpec) -> dict[str, Any]:
 def _looked_up(
     model_id: str | int, catalogue: Catalogue | None
 ) -> tuple[Catalogue, ModelCard, PackageSpec]:
-    known = Catalogue() if catalogue is None else catalogue
-    card = known[model_id]
-    return known, card, known.package_of(card.id)
+    catalogue = Catalogue() if catalogue is None else catalogue
+    card = catalogue[model_id]
+    return catalogue, card, catalogue.package_of(card.id)

@@ -37,12 +37,16 @@ def rows_of(
     >>> row["image"].shape, row["mask"].shape, row["label"]
     ((4, 4, 1), (4, 4), 'benign')
     """
-    items = _unnested(_listed(answer), count)
-    if gives and len(items) >= count * len(gives) and not isinstance(items[0], (tuple, list)):
-        size = len(gives)
+    items = _listed(answer)
+    for _ in range(2):  # lists in lists, two deep at most, as medigan opens them
+        if items and all(isinstance(item, list) for item in items):
+            items = [inner for item in items for inner in item]
+        elif len(items) == 1 and count > 1 and getattr(items[0], "ndim", 0) == 4:
+            items = list(items[0])
+    # Flat arrays that belong together: by the names a package has, or a mask after each image.
+    size = len(gives) or (2 if len(items) == 2 * count and "mask" in outputs else 1)
+    if size > 1 and len(items) >= count * size and not isinstance(items[0], (tuple, list)):
         items = [tuple(items[n * size : (n + 1) * size]) for n in range(count)]
-    elif len(items) == 2 * count and "mask" in outputs and not isinstance(items[0], (tuple, list)):
-        items = [(items[2 * n], items[2 * n + 1]) for n in range(count)]  # a mask follows its image
     if len(items) < count:
         raise AnswerError(f"it gave {len(items)} for the {count} images asked for")
     return [_row(item, outputs, gives) for item in items[:count]]
@@ -54,25 +58,24 @@ def rows_in_files(
     """Return the rows that a package wrote as picture files, in their natural order."""
     from PIL import Image
 
-    paths = sorted((p for p in folder.rglob("*") if p.is_file()), key=_natural)
-    pictures: list[tuple[str, Any]] = []
-    for path in paths:
+    images, masks = [], {}
+    for path in sorted((p for p in folder.rglob("*") if p.is_file()), key=_natural):
         try:
             with Image.open(path) as picture:
-                pictures.append((path.stem, np.asarray(picture)))
+                array = np.asarray(picture)
         except (OSError, ValueError, SyntaxError):
             continue  # packages leave notes and tables there as well
-    masks = {_stem(name): array for name, array in pictures if "mask" in name.lower()}
-    images = [(name, array) for name, array in pictures if "mask" not in name.lower()]
+        # ``3_img`` and ``3_mask`` belong together.
+        stem = re.sub(r"[_-]?(img|image|mask|sample)$", "", path.stem.lower())
+        if "mask" in path.stem.lower():
+            masks[stem] = array
+        else:
+            images.append((stem, array))
     if len(images) < count:
         raise AnswerError(
             f"it returned nothing and wrote {len(images)} pictures for the {count} asked for"
         )
-    rows = []
-    for name, array in images[:count]:
-        mask = masks.get(_stem(name))
-        rows.append(_row(array if mask is None else (array, mask), outputs, ()))
-    return rows
+    return [_row((array, masks.get(stem)), outputs, ()) for stem, array in images[:count]]
 
 
 def span_of(picture: np.ndarray) -> list[Any]:
@@ -135,7 +138,7 @@ def _listed(answer: Any) -> list[Any]:
         raise AnswerError("it returned nothing")
     if isinstance(answer, (str, bytes, dict, int, float)):
         raise AnswerError(f"it returned a {type(answer).__name__}, not images")
-    if isinstance(answer, tuple) and answer and all(_is_picture(one) for one in answer):
+    if isinstance(answer, tuple) and answer and all(_is_picture(part) for part in answer):
         return [answer]  # one image with its mask, bare
     if isinstance(answer, (list, tuple)):
         return list(answer)
@@ -145,43 +148,31 @@ def _listed(answer: Any) -> list[Any]:
     return [array]
 
 
-def _unnested(items: list[Any], count: int) -> list[Any]:
-    """Open lists in lists, two deep at most, as medigan does."""
-    for _ in range(2):
-        if items and all(isinstance(item, list) for item in items):
-            items = [inner for item in items for inner in item]
-        elif len(items) == 1 and count > 1 and getattr(items[0], "ndim", 0) == 4:
-            items = list(items[0])
-    return items
+def _is_picture(value: Any) -> bool:
+    return isinstance(value, str) or (hasattr(value, "shape") and len(value.shape) in (2, 3))
 
 
 def _row(item: Any, outputs: tuple[str, ...], gives: tuple[str, ...]) -> dict[str, Any]:
     parts = list(item) if isinstance(item, (tuple, list)) else [item]
-    row: dict[str, Any] = {"image": None, "mask": None, "others": {}, "label": None}
-    arrays = []
-    for part in parts:
-        if isinstance(part, str):
-            row["label"] = part[:200]
-        elif part is not None:
-            arrays.append(_picture(part))
+    labels = [part[:200] for part in parts if isinstance(part, str)]
+    arrays = [_picture(part) for part in parts if part is not None and not isinstance(part, str)]
     if not arrays:
         raise AnswerError("an item of its answer holds no picture")
+    image, mask, others = arrays[0], None, {}
     names = list(gives) or ["image", "mask"]
-    row["image"] = arrays[0]
-    for place, array in enumerate(arrays[1:], 1):
-        name = names[place] if place < len(names) else f"other {place - 1}"
-        if name.endswith("mask") and row["mask"] is None:
-            row["mask"] = array[..., :3].max(axis=2)
+    for index, array in enumerate(arrays[1:], 1):
+        name = names[index] if index < len(names) else f"other {index - 1}"
+        if name.endswith("mask") and mask is None:
+            mask = array[..., :3].max(axis=2)
         else:
-            row["others"][name] = array
-    if row["image"].shape[2] == 4:  # colour and one more: a mask where the card promises one
-        fourth = row["image"][..., 3]
-        row["image"] = row["image"][..., :3]
-        if "mask" in outputs and row["mask"] is None:
-            row["mask"] = fourth
+            others[name] = array
+    if image.shape[2] == 4:  # colour and one more: a mask where the card promises one
+        image, fourth = image[..., :3], image[..., 3]
+        if "mask" in outputs and mask is None:
+            mask = fourth
         else:
-            row["others"]["channel 4"] = fourth[..., None]
-    return row
+            others["channel 4"] = fourth[..., None]
+    return {"image": image, "mask": mask, "others": others, "label": (labels or [None])[-1]}
 
 
 def _picture(part: Any) -> np.ndarray:
@@ -191,12 +182,10 @@ def _picture(part: Any) -> np.ndarray:
         array = array[0]
     if array.ndim == 2:
         array = array[..., None]
-    if array.ndim != 3:
-        raise AnswerError(f"an array of shape {array.shape} is no picture")
-    if array.shape[2] not in (1, 3, 4) and array.shape[0] in (1, 3, 4):
+    if array.ndim == 3 and array.shape[2] not in (1, 3, 4) and array.shape[0] in (1, 3, 4):
         array = np.moveaxis(array, 0, 2)
-    height, width, channels = array.shape
-    if channels not in (1, 3, 4) or not (2 <= height <= SIDE and 2 <= width <= SIDE):
+    sides = array.shape[:2]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or min(sides) < 2 or max(sides) > SIDE:
         raise AnswerError(f"an array of shape {tuple(array.shape)} is no picture")
     if array.dtype.kind not in "fiub":
         raise AnswerError(f"an array of {array.dtype} is no picture")
@@ -207,23 +196,13 @@ def _picture(part: Any) -> np.ndarray:
 
 def _array(value: Any) -> np.ndarray:
     if hasattr(value, "detach"):  # a tensor
-        value = value.detach().cpu().float().numpy() if value.is_floating_point() else (
-            value.detach().cpu().numpy()
-        )  # fmt: skip
+        value = value.detach().cpu()
+        value = (value.float() if value.is_floating_point() else value).numpy()
     try:
         return np.asarray(value)
     except (TypeError, ValueError) as error:
         raise AnswerError(f"a {type(value).__name__} is no picture") from error
 
 
-def _is_picture(value: Any) -> bool:
-    return isinstance(value, str) or (hasattr(value, "shape") and len(value.shape) in (2, 3))
-
-
 def _natural(path: Path) -> list[Any]:
     return [int(t) if t.isdigit() else t.lower() for t in re.split(r"(\d+)", str(path))]
-
-
-def _stem(name: str) -> str:
-    """``3_img`` and ``3_mask`` belong together."""
-    return re.sub(r"[_-]?(img|image|mask|sample)$", "", name.lower())

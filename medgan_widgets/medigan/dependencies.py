@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from functools import cache
 
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import SpecifierSet
 
 from medgan_widgets.errors import NotRunnableError
 
@@ -31,12 +30,9 @@ NAMES = {
     "scikit-learn": ("sklearn", "scikit-learn"),
     "grad-cam": ("pytorch_grad_cam", "grad-cam"),
     "ffmpeg-python": ("ffmpeg", "ffmpeg-python"),
-    "glob2": ("glob2", "glob2"),
 }
-BOGUS = {
-    "path": "an unrelated project of that name; the code uses pathlib of the standard library",
-    "union": "no such package; the code means typing.Union of the standard library",
-}
+# Named by packages, and no requirement: the code means pathlib and typing.Union.
+BOGUS = ("path", "union")
 _ASK = (
     "import importlib.util, importlib.metadata as m, json, sys\n"
     "found = {}\n"
@@ -56,7 +52,7 @@ class Dependencies:
 
     missing: tuple[str, ...] = ()  # of each, what is asked for and what is here
     install: tuple[str, ...] = ()  # the requirements to hand to pip
-    ignored: tuple[tuple[str, str], ...] = ()  # (requirement, why it is not needed)
+    ignored: tuple[str, ...] = ()  # what is named as a requirement and is none
 
     @property
     def pip(self) -> str:
@@ -75,47 +71,42 @@ def check_dependencies(
     >>> found.missing, found.pip
     (('no-such-thing>=2',), "python -m pip install 'no-such-thing>=2'")
     """
-    left_out = [*ignored]
-    wanted: list[Requirement] = []
+    left_out, wanted = [*ignored], []
     for text in requires:
         try:
-            wanted.append(Requirement(text))
+            requirement = Requirement(text)
         except InvalidRequirement:
             left_out.append(text)
-    known = [one for one in wanted if one.name.lower() not in BOGUS]
-    left_out += [one.name for one in wanted if one.name.lower() in BOGUS]
-    found = _found(tuple((_import_of(one), one.name) for one in known), python)
-    missing, install = [], []
-    for one in known:
-        here, version = found[_import_of(one)]
-        if here and _fits(one.specifier, version):
             continue
-        extras = f"[{','.join(sorted(one.extras))}]" if one.extras else ""
-        name = NAMES.get(one.name.lower(), ("", one.name))[1]
-        missing.append(f"{one.name}{one.specifier}" + (f" (here: {version})" if here else ""))
-        install.append(f"{name}{extras}{one.specifier}")
-    reasons = [(name, BOGUS.get(name.lower(), "not a requirement pip knows")) for name in left_out]
-    return Dependencies(
-        tuple(dict.fromkeys(missing)), tuple(dict.fromkeys(install)), tuple(dict.fromkeys(reasons))
-    )
+        if requirement.name.lower() in BOGUS:
+            left_out.append(requirement.name)
+        else:
+            wanted.append(requirement)
+    found = _found(tuple((_import_of(req), req.name) for req in wanted), python)
+    missing, install = [], []
+    for req in wanted:
+        here, version = found[_import_of(req)]
+        # Another distribution may bring the import; then its version says nothing about this one.
+        if here and (not version or req.specifier.contains(version, prereleases=True)):
+            continue
+        extras = f"[{','.join(sorted(req.extras))}]" if req.extras else ""
+        missing.append(f"{req.name}{req.specifier}" + (f" (here: {version})" if here else ""))
+        install.append(f"{_installed_name(req)}{extras}{req.specifier}")
+    return Dependencies(*(tuple(dict.fromkeys(texts)) for texts in (missing, install, left_out)))
 
 
 def environment_lines(model_id: str, requires: Sequence[str], why: str) -> str:
     """Return how to make an interpreter of a model's own, as lines to type."""
-    number = model_id.split("_")[0]
-    wanted = {
-        NAMES.get(one.name.lower(), ("", one.name))[1]: str(one.specifier)
-        for one in map(Requirement, ["numpy", "pillow", "torch", "medigan==1.0.0", *requires])
-        if one.name.lower() not in BOGUS
-    }
-    install = [f"{name}{version}" for name, version in wanted.items()]
-    lines = [f"# {why}", f"python3 -m venv ~/medgan-{number}"]
-    pip = f"~/medgan-{number}/bin/python -m pip install"
-    if any(one.startswith("visdom") for one in install):
-        lines.append(f"echo 'setuptools<82' > ~/medgan-{number}/build.txt")
-        pip = f"PIP_BUILD_CONSTRAINT=~/medgan-{number}/build.txt {pip}"
-    lines.append(f"{pip} {' '.join(shlex.quote(one) for one in install)}")
-    lines.append(f'# then: mw.trust("{number}", python="~/medgan-{number}/bin/python")')
+    folder = f"~/medgan-{model_id.split('_')[0]}"
+    needed = map(Requirement, ["numpy", "pillow", "torch", "medigan==1.0.0", *requires])
+    versions = {_installed_name(r): str(r.specifier) for r in needed if r.name.lower() not in BOGUS}
+    lines = [f"# {why}", f"python3 -m venv {folder}"]
+    pip = f"{folder}/bin/python -m pip install"
+    if "visdom" in versions:
+        lines.append(f"echo 'setuptools<82' > {folder}/build.txt")
+        pip = f"PIP_BUILD_CONSTRAINT={folder}/build.txt {pip}"
+    lines.append(f"{pip} {' '.join(shlex.quote(f'{n}{v}') for n, v in versions.items())}")
+    lines.append(f'# then: mw.trust("{model_id.split("_")[0]}", python="{folder}/bin/python")')
     return "\n".join(lines)
 
 
@@ -141,39 +132,33 @@ def forget() -> None:
 
 
 def _import_of(requirement: Requirement) -> str:
-    known = NAMES.get(requirement.name.lower())
-    return known[0] if known else requirement.name.replace("-", "_")
+    return NAMES.get(requirement.name.lower(), (requirement.name.replace("-", "_"),))[0]
 
 
-def _fits(wanted: SpecifierSet, version: str) -> bool:
-    # Another distribution may bring the import; then its version says nothing about this one.
-    return not version or wanted.contains(version, prereleases=True)
+def _installed_name(requirement: Requirement) -> str:
+    return NAMES.get(requirement.name.lower(), ("", requirement.name))[1]
 
 
 @cache
 def _found(names: tuple[tuple[str, str], ...], python: str | None) -> dict[str, tuple[bool, str]]:
     """Return for each import name whether it is there, and its distribution's version."""
-    if python is not None:
-        return _found_by(names, python)
-    found = {}
-    for name, dist in names:
-        try:
-            version = importlib.metadata.version(dist)
-        except importlib.metadata.PackageNotFoundError:
-            version = ""
-        found[name] = (importable(name), version)
-    return found
-
-
-def _found_by(names: tuple[tuple[str, str], ...], python: str) -> dict[str, tuple[bool, str]]:
+    if python is None:
+        return {name: (importable(name), _version(dist)) for name, dist in names}
     try:
         answer = subprocess.run(
             [python, "-c", _ASK, json.dumps(names)],
             capture_output=True, text=True, timeout=60, check=True, stdin=subprocess.DEVNULL,
         )  # fmt: skip
-        return {name: (bool(here), str(version)) for name, (here, version) in
-                json.loads(answer.stdout.splitlines()[-1]).items()}  # fmt: skip
+        found = json.loads(answer.stdout.splitlines()[-1])
+        return {name: (bool(here), str(version)) for name, (here, version) in found.items()}
     except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
         raise NotRunnableError(
             f"{python} does not answer like a Python interpreter; give the path of one."
         ) from error
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return ""

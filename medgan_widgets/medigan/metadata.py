@@ -8,7 +8,7 @@ be is said in one sentence and left out, and hides nothing else.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,86 +48,78 @@ def read_metadata(path: Path) -> Entries:
             raise ValueError("must hold one JSON object")
     except (OSError, ValueError, RecursionError) as error:
         return Entries((), {}, ((METADATA, f"{path} cannot be read: {error}."),))
-    cards, specs, broken = [], {}, []
+    found, broken = {}, []
     for model_id, entry in content.items():
-        if model_id in medigan_packages():
-            continue
-        try:
-            card, spec = _card_and_spec(model_id, entry)
-        except CardError as error:
-            broken.append((model_id, str(error)))
-            continue
-        cards.append(card)
-        specs[card.id] = spec
-    return Entries(tuple(cards), specs, tuple(broken))
+        if model_id not in medigan_packages():
+            try:
+                found[model_id] = _card_and_spec(model_id, entry)
+            except CardError as error:
+                broken.append((model_id, str(error)))
+    cards = tuple(card for card, _ in found.values())
+    return Entries(cards, {card.id: spec for card, spec in found.values()}, tuple(broken))
 
 
-def _card_and_spec(model_id: str, entry: object) -> tuple[ModelCard, PackageSpec]:
-    parts: list[Mapping[str, Any]] = []
+def _card_and_spec(model_id: str, entry: Any) -> tuple[ModelCard, PackageSpec]:
+    parts: list[Any] = []
     for name in ("execution", "selection", "description"):
-        part = entry.get(name) if isinstance(entry, Mapping) else None
-        if not isinstance(part, Mapping):
+        parts.append(entry.get(name) if isinstance(entry, dict) else None)
+        if not isinstance(parts[-1], dict):
             raise CardError(f"the metadata of {model_id} lacks its {name} part.")
-        parts.append(part)
     execution, selection, about = parts
     spec = spec_from_entry(model_id, execution)
-    words = _words(selection)
-    outputs = ["image"]
-    if "mask" in words:
-        outputs.append("mask")
-    if spec.condition:
-        outputs.append("label")
-    function = next((one for one in _texts(selection.get("function")) if one in FUNCTIONS), None)
+    texts = {name: _texts(value) for name, value in selection.items()}
+
+    def first(name: str, default: str | None = None) -> str | None:
+        return next(iter(texts.get(name, ())), default)
+
+    named = [text.lower() for key in ("generates", "tags", "function", "dataset")
+             for text in texts.get(key, ())]  # fmt: skip
+    functions = [name.lower() for name in texts.get("function", ()) if name.lower() in FUNCTIONS]
+    functions.append("image to image" if spec.input else "noise to image")
     year = str(selection.get("year") or "")
+    organ, makes = first("organ"), first("generates")
     content = {
         "id": model_id,
         "title": str(about.get("title") or model_id)[:500],
         "description": str(about.get("comment") or "")[:10_000],
         "origin": "medigan",
-        "modality": _modality(selection),
-        "organ": next(iter(_texts(selection.get("organ"))), None),
-        "region": next(iter(_texts(selection.get("generates"))), "not stated"),
-        "makes": next(iter(_texts(selection.get("generates"))), "image"),
-        "outputs": outputs,
-        "function": function or ("image to image" if spec.input else "noise to image"),
+        "modality": _modality([text.lower() for text in texts.get("modality", ())]),
+        "organ": organ.lower() if organ else None,
+        "region": makes.lower() if makes else "not stated",
+        "makes": makes.lower() if makes else "image",
+        "outputs": ["image", *["mask"] * any("mask" in text for text in named),
+                    *["label"] * bool(spec.condition)],
+        "function": functions[0],
         "condition": {factor: list(values) for factor, values in spec.condition.items()},
         "options": [{"name": name, "default": value} for name, value in spec.options.items()],
         "size": list(spec.image_size[:2]),
         "channels": spec.image_size[2] if len(spec.image_size) > 2 else 1,
         "licence": selection.get("license") or None,
-        "dataset": next(iter(_texts(selection.get("dataset"), lower=False)), None),
+        "dataset": first("dataset"),
         "year": int(year) if year.isdecimal() else None,
-        "phantom": "phantom" in words,
+        "phantom": any("phantom" in text for text in named),
         "architecture": str(selection.get("type") or "not stated"),
         "promise": promise_of(spec.latent, spec.alone),
         "needs": {"image": spec.input is not None},
-    }
+    }  # fmt: skip
     try:
         card = ModelCard.model_validate_json(json.dumps(content))
     except (ValidationError, TypeError, ValueError) as error:
-        where = error.errors()[0]["loc"][0] if isinstance(error, ValidationError) else "it"
-        value = content.get(str(where))
+        where = str(error.errors()[0]["loc"][0]) if isinstance(error, ValidationError) else "it"
         raise CardError(
-            f"the metadata of {model_id} has no usable {where}: {value!r:.60}."
+            f"the metadata of {model_id} has no usable {where}: {content.get(where)!r:.60}."
         ) from None
     return card, replace(spec, outputs=card.outputs)
 
 
-def _texts(value: object, *, lower: bool = True) -> list[str]:
-    given: Iterable[object] = value if isinstance(value, list | tuple) else [value]
-    texts = [str(one).strip() for one in given if one not in (None, "")]
-    return [text.lower() for text in texts] if lower else texts
+def _texts(value: Any) -> list[str]:
+    values = value if isinstance(value, list) else [value]
+    return [str(text).strip() for text in values if text not in (None, "")]
 
 
-def _words(selection: Mapping[str, Any]) -> str:
-    keys = ("generates", "tags", "function", "dataset")
-    return " ".join(text for key in keys for text in _texts(selection.get(key)))
-
-
-def _modality(selection: Mapping[str, Any]) -> str | None:
-    given = _texts(selection.get("modality"))
-    for code, names in _MODALITIES.items():
-        exact = any(text in names for text in given)
-        if exact or any(n in text for text in given for n in names if len(n) > 2):
+def _modality(names: list[str]) -> str | None:
+    for code, known in _MODALITIES.items():
+        longer = [name for name in known if len(name) > 2]
+        if any(text in known or any(name in text for name in longer) for text in names):
             return code
-    return given[0][:100] if given else None
+    return names[0][:100] if names else None

@@ -306,10 +306,8 @@ def _failure(error: BaseException) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _end_with(parent: int, folder: str) -> None:
-    """Leave nothing behind once the kernel is gone, however it ended."""
-    while os.getppid() == parent:
-        time.sleep(0.3)
+def _leave(folder: str) -> None:
+    """End with all that the package started, and leave no files behind."""
     with contextlib.suppress(Exception):
         psutil: Any = importlib.import_module("psutil")
         for process in psutil.Process().children(recursive=True):
@@ -317,13 +315,20 @@ def _end_with(parent: int, folder: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError, AttributeError):
         os.killpg(0, signal.SIGKILL)
-    os._exit(1)
+    os._exit(0)
+
+
+def _leave_with(parent: int, folder: str) -> None:
+    """Leave once the kernel is gone, however it ended, also in the middle of a forward."""
+    while os.getppid() == parent:
+        time.sleep(0.3)
+    _leave(folder)
 
 
 def main(handle: int, parent: int, folder: str) -> None:
     """Import what every package needs, say so, then answer."""
     sys.path[:] = [path for path in sys.path if Path(path or ".").resolve() != HERE]
-    threading.Thread(target=_end_with, args=(parent, folder), daemon=True).start()
+    threading.Thread(target=_leave_with, args=(parent, folder), daemon=True).start()
     with contextlib.suppress(OSError):  # if memory runs out, this is what should go
         Path("/proc/self/oom_score_adj").write_text("1000")
     if sys.platform == "linux":
@@ -343,7 +348,7 @@ def main(handle: int, parent: int, folder: str) -> None:
     try:
         serve(connection)
     finally:
-        os._exit(0)
+        _leave(folder)
 
 
 if __name__ == "__main__":
