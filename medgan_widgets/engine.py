@@ -235,12 +235,13 @@ class _Stream(Iterator[Batch]):
         self._made_by, self._card, self._telemetry = made_by, card, telemetry
         self._held = made_by.holds(card, request.mode)
         began = time.perf_counter()
-        self._batches: Any = made_by.generate(card, request)
+        batches: Any = made_by.generate(card, request)
+        self._batches = batches
         self._waited = time.perf_counter() - began
         self._first = True
-        self.close = self._batches.close
+        self.close = batches.close
         # What runs in another process can be stopped in the middle of a forward.
-        self.interrupt = getattr(self._batches, "interrupt", lambda: None)
+        self.interrupt = getattr(batches, "interrupt", lambda: None)
 
     def __next__(self) -> Batch:
         """Return the next batch."""

@@ -35,7 +35,8 @@ def root() -> Path:
 
 @pytest.fixture(scope="module")
 def _bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    from tests.medigan_bench import Bench
+    from tests import forked
+    from tests.medigan_bench import Bench, new_kernel
 
     root = tmp_path_factory.mktemp("medigan")
     with pytest.MonkeyPatch.context() as patch:
@@ -43,7 +44,9 @@ def _bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         patch.setenv("MEDGAN_UNATTENDED", "0")
         patch.delenv("MEDGAN_MIRROR", raising=False)
         patch.setattr("medgan_widgets.medigan.behaviour.CLOCK_STEP", 0.0)  # none looks at a clock
+        patch.setattr("medgan_widgets.medigan.client.subprocess", forked)
         yield Bench(root)
+        new_kernel()
 
 
 @pytest.fixture

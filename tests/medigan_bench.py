@@ -19,6 +19,7 @@ from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.engine import Engine
 from medgan_widgets.medigan.client import end_workers, shared_workers
 from medgan_widgets.requests import GenerateRequest
+from tests.forked import STARTED
 from tests.mirror import build_package
 
 GOOD = "90100_GOOD"
@@ -91,14 +92,10 @@ class Bench:
         return self.ready(model_id).images(GenerateRequest(model_id, seeds=seeds, **request))
 
 
-def workers_left() -> list[psutil.Process]:
-    """Package processes below this one, but spare ones."""
+def workers_left() -> list[int]:
+    """Package processes that were started here and live, but spare ones."""
     spare = {worker.pid for worker in shared_workers()._spare.values()}
-    return [
-        process
-        for process in psutil.Process().children(recursive=True)
-        if process.pid not in spare and "worker.py" in " ".join(command_of(process))
-    ]
+    return [pid for pid in STARTED if pid not in spare and lives(pid)]
 
 
 def new_kernel() -> None:

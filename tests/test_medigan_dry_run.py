@@ -16,6 +16,7 @@ from medgan_widgets.medigan.dependencies import Dependencies, check_dependencies
 from medgan_widgets.medigan.metadata import read_metadata
 from medgan_widgets.medigan.packages import medigan_packages, spec_from_entry
 from medgan_widgets.requests import GenerateRequest
+from tests import forked
 from tests.mirror import build_package
 
 STAND_IN = """
@@ -111,19 +112,14 @@ def engine(tmp_path_factory):
         nothing = "medgan_widgets.medigan.dependencies.check_dependencies"
         patch.setattr(nothing, lambda *_: Dependencies())
         patch.setattr("medgan_widgets.medigan.behaviour.CLOCK_STEP", 0.0)
+        patch.setattr("medgan_widgets.medigan.client.subprocess", forked)
         for spec in medigan_packages().values():
             stand_in(mirror, spec)
         yield Engine(device="cpu", catalogue=Catalogue(mirror=mirror))
         end_workers()
 
 
-# One that takes a latent and a class, and one that takes images; the rest beside.
-QUICK = ("00004_PIX2PIX_MMG_MASSES_W_MASKS", "00008_C-DCGAN_MMG_MASSES")
-
-
-@pytest.mark.parametrize(
-    "model_id", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in IDS]
-)
+@pytest.mark.parametrize("model_id", IDS)
 def test_the_real_executor_calls_each_with_its_own_arguments(engine, model_id):
     spec = medigan_packages()[model_id]
     fetch_package(model_id, spec.url, mirror=engine.catalogue.mirror)

@@ -14,6 +14,7 @@ from medgan_widgets.engine import Engine
 from medgan_widgets.errors import ConsentError, DownloadError, NotRunnableError, SaveError
 from medgan_widgets.medigan.trust import consent_to, read_lock, unattended, withdraw_consent
 from medgan_widgets.requests import GenerateRequest
+from tests import forked
 from tests.mirror import build_package
 
 MODEL = "90400_PACKAGE"
@@ -28,6 +29,7 @@ def generate(model_file, num_samples, output_path, save_images, **kwargs):
 def catalogue(tmp_path, monkeypatch):
     monkeypatch.setenv("MEDGAN_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("MEDGAN_UNATTENDED", "0")
+    monkeypatch.setattr("medgan_widgets.medigan.client.subprocess", forked)
     monkeypatch.chdir(tmp_path)
     mirror = tmp_path / "mirror"
     mirror.mkdir()

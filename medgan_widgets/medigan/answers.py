@@ -172,7 +172,7 @@ def _row(item: Any, outputs: tuple[str, ...], gives: tuple[str, ...]) -> dict[st
             mask = fourth
         else:
             others["channel 4"] = fourth[..., None]
-    return {"image": image, "mask": mask, "others": others, "label": (labels or [None])[-1]}
+    return {"image": image, "mask": mask, "others": others, "label": labels[-1] if labels else None}
 
 
 def _picture(part: Any) -> np.ndarray:
