@@ -305,7 +305,9 @@ def test_workers_that_do_not_fit_or_idle_end_least_recently_used_first(bench, mo
 
 
 @pytest.mark.slow
-def test_a_fork_of_the_kernel_owns_none_of_it_and_can_start_its_own(bench):
+def test_a_fork_of_the_kernel_owns_none_of_it_and_can_start_its_own(bench, monkeypatch):
+    end_workers()
+    monkeypatch.setattr("medgan_widgets.medigan.client.subprocess", subprocess)
     engine = bench.ready(GOOD)
     expected = engine.images(GenerateRequest(GOOD, seeds=[1]))
     pid = shared_workers().pid(GOOD)

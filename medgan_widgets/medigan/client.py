@@ -101,6 +101,8 @@ class Worker:
 
     def wait_ready(self, stop: threading.Event) -> None:
         """Wait until it has imported what every package needs."""
+        if self.versions:
+            return
         end = time.monotonic() + START_SECONDS
         while not self._connection.poll(LOOK):
             if stop.is_set():

@@ -222,14 +222,15 @@ class PackageRunner:
                 if worker.dead:
                     continue
                 try:
-                    if not worker.opened:
-                        self._open(worker)
-                        workers.prepare(self._consent.python)
                     if self._key not in workers.known:
+                        worker.wait_ready(self.stop)
                         workers.known[self._key] = self._found_out(worker)
                         if workers.known[self._key].new_process:
                             worker.end()  # the fixed calls may have left traces
                             continue
+                    if not worker.opened:
+                        self._open(worker)
+                    workers.prepare(self._consent.python)
                 except WorkerGone:
                     raise
                 except BaseException as error:
@@ -375,7 +376,6 @@ class PackageRunner:
         worker = workers.get(key, self._consent.python)
         with self._locked(worker):
             try:
-                self._open(worker)
                 yield partial(self._look, worker)
             finally:
                 workers.drop(key)
@@ -391,6 +391,8 @@ class PackageRunner:
         must: bool = False,
     ) -> dict[str, Any]:
         """Make one of the fixed calls for each class, and return what came."""
+        if not worker.opened:  # not sooner: a package may take its seed from a clock at import
+            self._open(worker)
         factors, count = self.card.condition, ask or self.spec.chunk
         values = list(product(*factors.values()))[:MOST_KINDS]
         kinds = [dict(zip(factors, each, strict=True)) for each in values]
