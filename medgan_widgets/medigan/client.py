@@ -73,7 +73,7 @@ class Worker:
         self.opened, self.versions = False, ""  # whether a package is in it, on which libraries
         self.lock = threading.Lock()  # one call at a time
         self.used = time.monotonic()
-        self.dead = False
+        self.dead = self._ready = False
         self._tail = b""
         self._connection, theirs = multiprocessing.Pipe()
         handle = theirs.fileno()
@@ -101,7 +101,7 @@ class Worker:
 
     def wait_ready(self, stop: threading.Event) -> None:
         """Wait until it has imported what every package needs."""
-        if self.versions:
+        if self._ready:
             return
         end = time.monotonic() + START_SECONDS
         while not self._connection.poll(LOOK):
@@ -120,7 +120,7 @@ class Worker:
                 f"{self.python} cannot run medigan: {last[:200]}; it needs medigan, torch and "
                 f"numpy: {self.python} -m pip install medigan==1.0.0"
             ) from None
-        self.versions = repr(message["answer"])
+        self.versions, self._ready = repr(message["answer"]), True
 
     def call(
         self,
