@@ -43,58 +43,33 @@ PREPARES = {"size", "window", "percentiles", "fit", "channels", "plane", "like"}
 
 @dataclass(frozen=True, eq=False)
 class ImageSource:
-    """Images from one place, in batches.
+    """Images from one source, in batches, and all that is known of them.
 
-    Attributes
-    ----------
-    what
-        In a few words, for tables.
-    count
-        How many.
-    batches
-        Gives them anew at each call: uint8 [n, H, W, C] a batch, all of one size in a batch.
-    prepared
-        How their pixels came about, in words: ``"generated"``, ``"drawn"``, ``"as given"``,
-        ``"pixel by pixel"``, or how files were windowed and resized.
-    preprocessing
-        The same as it is computed; None where nobody knows, or nothing was done.
-    names
-        One an image, where they have any; they may name a person.
-    labels
-        Factor -> the value of each image, where known.
-    groups
-        What belongs together, one an image, where known.
-    phantom
-        Whether they are phantoms.
-    jpeg
-        How many were JPEG files, whose compression shows in texture and spectrum.
-    top
-        What counts as white in images of 16 bits.
-    left_out
-        Files that were not used, and why.
-    notes
-        What is to be said on how they were read.
-    pixel_notes
-        What was changed in all pixels; nothing to say beside others that were prepared alike.
-    others
-        Further reals of the same kind for a floor, or None where these are all.
+    Examples
+    --------
+    >>> source = open_images("phantom:mammogram", n=4, size=32)
+    >>> source.what, source.array().shape, source.mix()["mass"]
+    ('mammogram phantoms', (4, 32, 32, 1), {True: 0.5, False: 0.5})
     """
 
-    what: str
+    what: str  # in a few words, for tables
     count: int
+    # gives them anew at each call: uint8 [n, H, W, C] a batch, all of one size in a batch
     batches: Callable[[], Iterator[NDArray[np.uint8]]]
+    # how their pixels came about: "generated", "drawn", "as given", "pixel by pixel", or in words
     prepared: str
-    preprocessing: Preprocessing | None = None
-    names: tuple[str, ...] = ()
-    labels: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
-    groups: tuple[str | None, ...] = ()
+    preprocessing: Preprocessing | None = None  # the same as it is computed, where it was
+    names: tuple[str, ...] = ()  # one an image, where they have any; may name a person
+    labels: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)  # factor -> classes
+    groups: tuple[str | None, ...] = ()  # what belongs together, one an image, where known
     phantom: bool = False
-    jpeg: int = 0
-    top: float = 255.0
-    left_out: tuple[Refused, ...] = ()
-    notes: tuple[str, ...] = ()
+    jpeg: int = 0  # how many were JPEG files, which shows in texture and spectrum
+    top: float = 255.0  # what counts as white in images of 16 bits
+    left_out: tuple[Refused, ...] = ()  # files that were not used, and why
+    notes: tuple[str, ...] = ()  # what is to be said on how they were read
+    # what was changed in all pixels: nothing to say beside others that were prepared alike
     pixel_notes: tuple[str, ...] = ()
-    others: ImageSource | None = None
+    others: ImageSource | None = None  # further reals of the same kind, for a floor
 
     def mix(self) -> dict[str, dict[Value, float]]:
         """Return for each factor the share of each of its values."""

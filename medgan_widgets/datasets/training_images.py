@@ -31,24 +31,12 @@ CACHE = "images.dat"  # what holds pixels that are larger than memory
 
 @dataclass(frozen=True)
 class FileUsed:
-    """One file that images come from: no name, only what finds it again.
+    """One file that images come from: no name, only what finds it again."""
 
-    Attributes
-    ----------
-    sha256
-        Of the whole file, 64 hexadecimal digits; None for images in memory.
-    group
-        The keyed hash of the patient, or None where nobody said.
-    side
-        ``"train"`` or ``"test"``.
-    images
-        How many images of it are on that side.
-    """
-
-    sha256: str | None
-    group: str | None
-    side: str
-    images: int
+    sha256: str | None  # of the whole file; None for images in memory
+    group: str | None  # the keyed hash of the patient, or None where nobody said
+    side: str  # "train" or "test"
+    images: int  # how many images of it are on that side
 
 
 @dataclass(frozen=True, eq=False, repr=False)
