@@ -93,7 +93,7 @@ def _unpacked(path: Path, name: str) -> NDArray[Any]:
 
     def load() -> NDArray[Any]:
         if path.suffix.lower() == ".npy":
-            return np.load(path, "r")
+            return np.asarray(np.load(path, "r"))
         folder = tempfile.TemporaryDirectory(prefix="medgan_array_")
         with zipfile.ZipFile(path) as archive:
             array: NDArray[Any] = np.load(archive.extract(f"{name}.npy", folder.name), "r")
