@@ -224,6 +224,8 @@ def _plane_by_plane(
 
 def _square(planes: NDArray[Any], fit: str) -> NDArray[Any]:
     height, width = planes.shape[:2]
+    if height == width:
+        return planes
     side = min(height, width) if fit == "crop" else max(height, width)
     top, left = abs(side - height) // 2, abs(side - width) // 2
     if fit == "crop":

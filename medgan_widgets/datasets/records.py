@@ -188,21 +188,30 @@ class DecodedImages(Sequence[Pixels]):
     """
 
     def __init__(self) -> None:
-        self._starts: list[int] = []
-        self._file: Any = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115, see below
-        finalize(self, self._file.close)
+        self._images: list[Pixels | int] = []  # or where an image begins in the file
+        self._bytes = 0
+        self._file: Any = None
 
     def append(self, pixels: Pixels) -> None:
         """Keep one image."""
-        self._file.seek(0, 2)
-        self._starts.append(self._file.tell())
+        self._bytes += pixels.values.nbytes
+        if self._bytes <= IN_MEMORY:
+            self._images.append(pixels)
+            return
+        if self._file is None:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115, closed when this object goes
+            finalize(self, self._file.close)
+        self._images.append(self._file.seek(0, 2))
         pickle.dump(pixels, self._file, protocol=5)
 
     def __len__(self) -> int:
-        return len(self._starts)
+        return len(self._images)
 
     def __getitem__(self, row: Any) -> Any:
-        self._file.seek(self._starts[row])
+        image = self._images[row]
+        if isinstance(image, Pixels):
+            return image
+        self._file.seek(image)
         return pickle.load(self._file)
 
 
