@@ -256,49 +256,33 @@ def deep(number: int) -> np.ndarray:
     return shown
 
 
-def as_files(place: Path) -> Path:
-    for number in range(N):
-        save(place / f"{number:02}.png", deep(number))
-    return place
+KINDS = ["png", "tif", "npz", "npy", "array", "pillow", "wide pillow"]
 
 
-def as_tiff(place: Path) -> Path:
-    for number in range(N):
-        save(place / f"{number:02}.tif", deep(number))
-    return place
+def deep_source(kind: str, folder: Path) -> tuple[np.ndarray, object]:
+    """The values of 24 images of 16 bits, and what they are read from."""
+    values = np.stack([deep(number) for number in range(N)])
+    if kind in ("png", "tif"):
+        for number, image in enumerate(values):
+            save(folder / f"{number:02}.{kind}", image)
+        return values, folder
+    if kind == "npz":
+        np.savez(folder / "a.npz", images=values)
+    if kind == "npy":
+        np.save(folder / "a.npy", values)
+    made = {
+        "array": values,
+        "pillow": [Image.fromarray(image) for image in values],
+        "wide pillow": [Image.fromarray(image.astype(np.int32)) for image in values],
+    }
+    return values, made.get(kind, folder / f"a.{kind}")
 
 
-def as_npz(place: Path) -> Path:
-    np.savez(place.with_suffix(".npz"), images=as_array(place))
-    return place.with_suffix(".npz")
-
-
-def as_npy(place: Path) -> Path:
-    np.save(place.with_suffix(".npy"), as_array(place))
-    return place.with_suffix(".npy")
-
-
-def as_array(_: Path) -> np.ndarray:
-    return np.stack([deep(number) for number in range(N)])
-
-
-def as_pillow(_: Path) -> list[Image.Image]:
-    return [Image.fromarray(deep(number)) for number in range(N)]
-
-
-def as_wide_pillow(_: Path) -> list[Image.Image]:
-    return [Image.fromarray(deep(number).astype(np.int32)) for number in range(N)]
-
-
-DEEP = [as_files, as_tiff, as_npz, as_npy, as_array, as_pillow, as_wide_pillow]
-
-
-@pytest.mark.parametrize("make", DEEP)
-def test_sixteen_bits_mean_the_same_wherever_they_come_from(tmp_path, make):
+@pytest.mark.parametrize("kind", KINDS)
+def test_sixteen_bits_mean_the_same_wherever_they_come_from(tmp_path, kind):
     """White is the 99.99th percentile of all, or what a window says, for every kind alike."""
-    values = as_array(tmp_path)
-    source = make(tmp_path / "deep")
-    if make not in (as_npz, as_npy):  # arrays in files are read as for training
+    values, source = deep_source(kind, tmp_path)
+    if kind not in ("npz", "npy"):  # arrays in files are read as for training
         top = np.percentile(values, 99.99)
         shown = open_images(source).array()[..., 0]
         assert np.abs(shown - np.minimum(values / top * 255, 255)).max() <= 1
@@ -308,22 +292,23 @@ def test_sixteen_bits_mean_the_same_wherever_they_come_from(tmp_path, make):
     assert "2 pixels cut off" in str(images.summary())
 
 
-@pytest.mark.parametrize("make", [as_tiff, as_npz, as_array, as_pillow])
-def test_sixteen_bits_are_judged_the_same_wherever_they_come_from(tmp_path, make):
-    shown = np.rint(np.minimum(as_array(tmp_path) / 4000 * 255, 255)).astype(np.uint8)
-    source = make(tmp_path / "deep")
-    read = {"window": (2000, 4000)} if make in (as_npz, as_npy) else None
+@pytest.mark.parametrize("kind", ["tif", "npz", "pillow"])
+def test_sixteen_bits_are_judged_the_same_wherever_they_come_from(tmp_path, kind):
+    values, source = deep_source(kind, tmp_path)
+    shown = np.rint(np.minimum(values / 4000 * 255, 255)).astype(np.uint8)
+    read = {"window": (2000, 4000)} if kind == "npz" else None
     scores = mw.score(shown, real=source, read=read, metrics=["fd"], cache=False)
     assert scores["FD"].value < scores["FD"].floor
 
 
 def test_white_in_an_array_is_told(tmp_path):
-    source = open_images(as_array(tmp_path))
+    values, _ = deep_source("array", tmp_path)
+    source = open_images(values)
     assert 3000 < source.top < 4001
     assert "white is" in source.notes[0]
-    images = read_images(as_array(tmp_path), test=0)
+    images = read_images(values, test=0)
     assert images.clipped >= 2
-    part = read_images(as_array(tmp_path)[:4], like=images, test=0)
+    part = read_images(values[:4], like=images, test=0)
     assert (part.images == images.images[:4]).all(), "a subset means the same"
 
 
