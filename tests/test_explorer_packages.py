@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -297,25 +296,6 @@ def test_a_wrong_archive_is_refused(
     assert explorer.error == "", "a success takes the error away"
 
 
-def test_another_archive_than_the_first_time_is_refused(
-    explorer: ModelExplorer, mirror: Path
-) -> None:
-    explorer.download().wait(20)
-    explorer.remove()
-    packed(mirror, weights=b"something else")
-    with pytest.raises(DownloadError, match="not the expected file"):
-        explorer.download().wait(20)
-    assert "not the expected file" in explorer.error
-
-
-def test_a_cache_that_cannot_be_written_is_said(explorer: ModelExplorer, home: Path) -> None:
-    home.write_text("a file where a folder should be")
-    with pytest.raises(DownloadError):
-        explorer.download().wait(20)
-    assert "MEDGAN_HOME" in explorer.error
-    assert explorer.view.transfers == {}
-
-
 def test_a_yes_counts_for_the_bytes_that_were_shown(explorer: ModelExplorer) -> None:
     explorer.download().wait(20)
     for more in ({}, {"sha256": "0" * 64}):
@@ -324,11 +304,6 @@ def test_a_yes_counts_for_the_bytes_that_were_shown(explorer: ModelExplorer) -> 
         assert consent_to(MODEL) is None
         assert step(explorer)["kind"] == "consent"
     assert explorer.view.transfers == {}
-
-
-def test_a_yes_before_the_download_is_refused(explorer: ModelExplorer) -> None:
-    with pytest.raises(NotRunnableError, match="not downloaded yet"):
-        explorer.trust()
 
 
 def test_pickles_need_a_yes_of_their_own(
@@ -416,21 +391,6 @@ def test_removal_and_withdrawal_end_the_warm_process(
     assert ended == [MODEL, MODEL]
 
 
-def test_a_removal_that_fails_says_why(
-    explorer: ModelExplorer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    explorer.download().wait(20)
-
-    def fail(name: str) -> None:
-        raise DownloadError(f"{name} could not be removed from the cache: Permission denied.")
-
-    monkeypatch.setattr("medgan_widgets.panels._packages.remove_package", fail)
-    sends(explorer, "remove")
-    assert "Permission denied" in explorer.error
-    assert explorer.view.transfers == {}
-    assert step(explorer)["cached"]
-
-
 def test_what_is_on_its_way_is_not_removed(online: ModelExplorer, site: Site) -> None:
     site.reply = trickles(b"x" * 100_000, 1_000, 0.2)
     one = online.download()
@@ -496,9 +456,3 @@ def test_closing_stops_a_download(online: ModelExplorer, site: Site) -> None:
     online.close()
     with pytest.raises(JobCancelled):
         one.wait(20)
-
-
-def test_all_that_travels_is_plain(explorer: ModelExplorer) -> None:
-    explorer.download().wait(20)
-    for name in ("transfers", "packages", "detail", "rows", "runs", "metrics"):
-        json.dumps(getattr(explorer.view, name))

@@ -200,13 +200,6 @@ def test_markup_in_a_card_arrives_as_the_text_it_is(root: Path) -> None:
     assert next(row for row in explorer.view.rows if row["id"] == "nasty")["makes"] == NASTY
 
 
-def test_broken_cards_are_listed_with_their_reason(root: Path) -> None:
-    (model(root, "cut") / "card.json").write_text('{"id":')
-    explorer = ModelExplorer(Catalogue(root))
-    assert len(explorer.shown) == 25
-    assert "not JSON" in explorer.view.broken[0]["reason"]
-
-
 def test_a_folder_deleted_while_listed_breaks_nothing(
     explorer: ModelExplorer, root: Path, used: list[str]
 ) -> None:
