@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from medgan_widgets.errors import ModelNotFoundError
+from medgan_widgets.errors import ModelNotFoundError, RequestError
 from medgan_widgets.requests import Batch, GenerateRequest
 from medgan_widgets.seeds import labels_from_seeds
 
@@ -85,6 +85,15 @@ class FakeEngine:
     def pixels(self, seed: int) -> Any:
         image = np.random.default_rng(seed).integers(0, 256, (self.size, self.size, self.channels))
         return image.astype(np.uint8)
+
+    def check(self, request: GenerateRequest) -> Any:
+        card = self.catalogue[request.model_id]
+        labels_from_seeds([0], card.condition, request.condition)
+        if request.truncation_psi is not None and not card.truncation:
+            raise RequestError(f"{card.id} has no truncation; leave truncation_psi out.")
+        if request.inputs and not card.needs.image:
+            raise RequestError(f"{card.id} takes no inputs; leave it out.")
+        return card
 
     def generate(self, request: GenerateRequest) -> Iterator[Batch]:
         self.requests.append(request)

@@ -9,7 +9,7 @@ import json
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,9 @@ class Page:
     def say(self, **content: Any) -> None:
         self.grid.canvas._handle_custom_msg(content, [])
 
+    def hello(self, request: int = 0, have: Sequence[int] = ()) -> None:
+        self.say(kind="hello", request=request, have=list(have))
+
     def generate(self, **changes: Any) -> None:
         asked = {
             "model": "phantom-brain-mri",
@@ -66,14 +69,19 @@ class Page:
             "condition": {},
             "psi": None,
         }
-        self.say(kind="generate", **{**asked, **changes})
+        self.say(kind="generate", id="g", controls={**asked, **changes})
 
-    def answer(self, **content: Any) -> dict[str, Any]:
-        self.say(kind="export", nonce="n", **content)
-        until(lambda: any(m.get("nonce") == "n" for m in self.messages), 60)
-        found = next(m for m in self.messages if m.get("nonce") == "n")
-        self.messages.remove(found)
-        return found
+    def save(self, what: str, request: int, *tiles: int) -> dict[str, Any]:
+        return self.answer(kind="save", what=what, request=request, tiles=list(tiles))
+
+    def answer(self, **question: Any) -> dict[str, Any]:
+        self.messages = [m for m in self.messages if m.get("id") != "q"]
+        self.say(id="q", **question)
+        until(lambda: self.answers("q"), 60)
+        return self.answers("q")[-1]
+
+    def answers(self, question: str) -> list[dict[str, Any]]:
+        return [m for m in self.messages if m.get("id") == question and m["kind"] != "accepted"]
 
     @property
     def frames(self) -> list[dict[str, Any]]:
@@ -104,7 +112,7 @@ def grid(engine: FakeEngine) -> Iterator[GeneratorGrid]:
 @pytest.fixture
 def page(grid: GeneratorGrid) -> Page:
     made = Page(grid)
-    made.say(kind="hello", id=0, have=[])
+    made.hello()
     return made
 
 
@@ -143,11 +151,11 @@ def test_a_page_gets_labels_seeds_as_text_and_what_was_drawn(grid, engine, page)
 def test_a_second_page_gets_only_what_it_lacks(grid, page):
     grid.generate().wait(5)
     page.messages.clear()
-    page.say(kind="hello", id=1, have=[0, 2])
+    page.hello(1, [0, 2])
     until(lambda: page.frames)
     assert [tile["place"] for tile in page.frames[0]["tiles"]] == [1, 3]
     page.messages.clear()
-    page.say(kind="hello", id=0, have=[])
+    page.hello()
     until(lambda: page.frames)
     assert len(page.frames[0]["tiles"]) == 4
     assert page.frames[0]["state"] == "done"
@@ -167,7 +175,7 @@ def test_a_slow_page_gets_few_messages_with_many_tiles(engine):
     engine.chunk = 1
     grid = GeneratorGrid(images=64, engine=engine)
     page = Page(grid, acknowledge=False)
-    page.say(kind="hello", id=0, have=[])
+    page.hello()
     grid.generate().wait(10)
     assert len(page.tiles) == 64
     assert len(page.frames) <= 8
@@ -190,13 +198,15 @@ def test_cancel_keeps_what_is_made(grid, engine, page):
     page.generate()
     engine.go.release()
     until(lambda: len(page.tiles) == 2)
-    page.say(kind="cancel")
+    page.say(kind="cancel", id="another")
+    page.say(kind="cancel", id=page.frames[-1]["question"])
     engine.go.release()
     with pytest.raises(JobCancelled):
         grid.job.wait(5)
     assert len(grid.images_array) == 2
     assert page.frames[-1]["state"] == "cancelled"
     assert grid.status == "Cancelled after 2 of 4 synthetic images."
+    page.say(kind="idle")
     assert len(grid.canvas.picture["tiles"]) == 2
 
 
@@ -233,7 +243,7 @@ def test_a_bad_request_is_one_sentence_and_the_picture_stays(grid, page, asked, 
     assert words in grid.error
     assert "\n" not in grid.error
     assert len(grid.error) < 200
-    until(lambda: page.frames and page.frames[-1]["state"] in ("refused", "failed"))
+    assert page.answers("g") == [{"id": "g", "kind": "refused", "note": grid.error}]
     assert np.array_equal(grid.images_array, before)
     page.generate()
     grid.job.wait(5)
@@ -291,7 +301,7 @@ def test_a_model_deleted_while_listed_is_a_sentence(grid, engine, page):
 def test_one_png_gives_back_its_request(grid, engine, page, tmp_path):
     page.generate(condition={"tumour": True})
     grid.job.wait(5)
-    answer = page.answer(what="png", id=1, tiles=[2])
+    answer = page.save("png", 1, 2)
     assert answer["name"] == "phantom-brain-mri_seed9_synthetic.png"
     (tmp_path / "it.png").write_bytes(page.files[0])
     request = restore(tmp_path / "it.png")
@@ -307,7 +317,7 @@ def test_a_saved_png_makes_its_very_pixels_again_with_the_real_engine(tmp_path):
     grid = GeneratorGrid("tiny", images=5, seed=2**63, engine=engine)
     page = Page(grid)
     grid.generate().wait(60)
-    page.answer(what="png", id=1, tiles=[3])
+    page.save("png", 1, 3)
     (tmp_path / "it.png").write_bytes(page.files[0])
     again = engine.images(restore(tmp_path / "it.png"))
     assert np.array_equal(again[0, ..., 0], np.asarray(Image.open(tmp_path / "it.png")))
@@ -317,7 +327,7 @@ def test_a_saved_png_makes_its_very_pixels_again_with_the_real_engine(tmp_path):
 
 def test_the_zip_holds_the_selection_with_recipes(grid, page):
     grid.generate().wait(5)
-    answer = page.answer(what="zip", id=1, tiles=[1, 3])
+    answer = page.save("zip", 1, 1, 3)
     assert "synthetic" in answer["name"]
     archive = zipfile.ZipFile(io.BytesIO(page.files[0]))
     assert [name for name in archive.namelist() if name.endswith(".png")] == [
@@ -328,7 +338,7 @@ def test_the_zip_holds_the_selection_with_recipes(grid, page):
 
 def test_the_copied_recipe_is_json_of_one_image(grid, page):
     grid.generate().wait(5)
-    recipe = json.loads(page.answer(what="recipe", id=1, tiles=[0])["text"])
+    recipe = json.loads(page.answer(kind="recipe", request=1, tiles=[0])["text"])
     assert recipe["seeds"] == [7]
     assert recipe["synthetic"] is True
 
@@ -336,10 +346,12 @@ def test_the_copied_recipe_is_json_of_one_image(grid, page):
 def test_saving_pictures_that_have_changed_is_refused(grid, page):
     grid.generate().wait(5)
     for wrong, words in (
-        ({"id": 9, "tiles": [0]}, "changed"),
-        ({"id": 1, "tiles": [9]}, "none of"),
+        ({"request": 9, "tiles": [0]}, "changed"),
+        ({"request": 1, "tiles": [9]}, "none of"),
+        ({"request": 1, "tiles": [0], "what": "exe"}, "png or zip"),
     ):
-        assert page.answer(what="png", **wrong)["kind"] == "nothing"
+        answer = page.answer(kind="save", **{"what": "png", **wrong})
+        assert answer["kind"] == "refused"
         assert words in grid.error
 
 
@@ -367,7 +379,7 @@ def test_a_copy_of_a_training_image_does_not_leave_unmarked(monkeypatch, tmp_pat
     grid = GeneratorGrid(images=4, seed=7, engine=engine)
     page = Page(grid)
     grid.generate().wait(5)
-    page.answer(what="zip", id=1, tiles=[0, 1, 2, 3])
+    page.save("zip", 1, 0, 1, 2, 3)
     assert "1 of 4 images are copies of training images; the recipes say which." in grid.status
     archive = zipfile.ZipFile(io.BytesIO(page.files[-1]))
     assert not [name for name in archive.namelist() if "private" in name]
@@ -380,14 +392,14 @@ def test_a_copy_of_a_training_image_does_not_leave_unmarked(monkeypatch, tmp_pat
         (1, "1 of 1 images are copies"),
         (2, "No copy of a training image was found."),
     ):
-        page.answer(what="png", id=1, tiles=[tile])
+        page.save("png", 1, tile)
         (tmp_path / "it.png").write_bytes(page.files[-1])
         assert recipe_of(tmp_path / "it.png")["memorisation"] == marks[tile]
         assert words in grid.status
     assert read == ["phantom-brain-mri"], "the training images stay ready"
     grid.use("phantom-chest-xray")
     grid.generate().wait(5)
-    page.answer(what="png", id=2, tiles=[0])
+    page.save("png", 2, 0)
     assert "not assessed: they were lost" in grid.status
     assert read == ["phantom-brain-mri", "phantom-chest-xray"], "those of another model do not"
     grid.close()
@@ -395,12 +407,12 @@ def test_a_copy_of_a_training_image_does_not_leave_unmarked(monkeypatch, tmp_pat
 
 def test_where_nobody_can_look_the_panel_and_the_recipe_say_so(grid, engine, page, tmp_path):
     grid.generate().wait(5)
-    page.answer(what="png", id=1, tiles=[0])
+    page.save("png", 1, 0)
     (tmp_path / "it.png").write_bytes(page.files[0])
     assert recipe_of(tmp_path / "it.png")["memorisation"] == "not assessed"
     assert "not assessed: the training images were not given, and the run" in grid.status
     del engine.catalogue.cards["phantom-brain-mri"]
-    page.answer(what="png", id=1, tiles=[1])
+    page.save("png", 1, 1)
     assert "not assessed: the model is no longer here" in grid.status
 
 
@@ -414,16 +426,17 @@ def test_a_long_look_holds_up_nobody_and_can_be_cancelled(grid, page, monkeypatc
 
     monkeypatch.setattr(_saves, "copy_detector_for", slow)
     grid.generate().wait(5)
-    for nonce in ("first", "second"):
-        page.say(kind="export", nonce=nonce, what="png", id=1, tiles=[0])
+    for question in ("first", "second"):
+        page.say(kind="save", id=question, what="png", request=1, tiles=[0])
     assert begun.wait(5)
     assert "to look for copies of them before saving" in grid.status
-    assert page.answer(what="recipe", id=1, tiles=[0])["kind"] == "text"
+    assert page.answer(kind="recipe", request=1, tiles=[0])["kind"] == "text"
     grid.generate().wait(5)
-    page.say(kind="cancel")
+    for question in ("first", "second"):
+        page.say(kind="cancel", id=question)
     go.set()
-    until(lambda: {"first", "second"} <= {m.get("nonce") for m in page.messages})
-    assert [m["kind"] for m in page.messages if m.get("nonce")] == ["nothing", "nothing"]
+    until(lambda: page.answers("first") and page.answers("second"))
+    assert page.answers("first") == [{"id": "first", "kind": "refused"}]
     assert grid.status == "Saving was cancelled; nothing was saved."
     assert page.files == []
 
@@ -474,8 +487,8 @@ def test_a_closed_grid_lets_go(engine):
 @pytest.mark.parametrize(
     "content",
     [
-        {"kind": "hello", "id": "x"},
-        {"kind": "hello", "id": 0, "have": [[1]]},
+        {"kind": "hello", "request": 0},
+        {"kind": "hello", "request": 0, "have": [[1]]},
         {"kind": "painted", "frame": None},
         {"kind": "generate"},
         ["generate"],
@@ -483,7 +496,7 @@ def test_a_closed_grid_lets_go(engine):
     ],
 )
 def test_a_message_that_no_page_sends_does_no_harm(grid, page, content):
-    grid._on_message(None, content, [])
+    grid.canvas._handle_custom_msg(content, [])
     assert len(grid.generate().wait(5)) > 0
     assert grid.error == ""
 
@@ -503,9 +516,3 @@ def test_of_two_threads_that_ask_the_last_one_queued_speaks(grid, engine):
     until(lambda: grid.job.done)
     assert grid.job.state == "done"
     assert grid.status.startswith("4 synthetic images")
-
-
-def test_saving_as_something_unknown_is_refused(grid, page):
-    grid.generate().wait(5)
-    assert page.answer(id=1, what="exe", tiles=[0])["kind"] == "nothing"
-    assert "png, recipe or zip" in grid.error

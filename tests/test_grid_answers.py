@@ -18,8 +18,8 @@ from PIL import Image
 from medgan_widgets.cards import Option
 from medgan_widgets.errors import DataError, RequestError
 from medgan_widgets.exporting import SyntheticImage, image_recipe, write
+from medgan_widgets.panels._frames import Pictures, picture_of
 from medgan_widgets.panels._saves import Saves
-from medgan_widgets.panels._tiles import Pictures, picture_of
 from medgan_widgets.panels.generator_grid import GeneratorGrid
 from medgan_widgets.requests import Batch, GenerateRequest
 from tests.fake_engine import FakeEngine
@@ -77,7 +77,7 @@ def sent(monkeypatch):
         monkeypatch.setattr(
             grid.canvas, "send", lambda content, buffers=None: frames.append((content, buffers))
         )
-        grid._on_message(None, {"kind": "hello", "id": 0, "have": []}, [])
+        grid.canvas._handle_custom_msg({"kind": "hello", "request": 0, "have": []}, [])
         return frames
 
     return watch
@@ -136,7 +136,7 @@ def test_a_zip_has_masks_as_files_of_their_own_and_never_the_source():
     others = {"source": np.zeros((2, 4, 4), np.uint8), "other 1": np.ones((2, 8, 8), np.uint8)}
     pictures.add(batch(masks=mask(), others=others))
     pictures.recipe = {"model_id": "m", "seeds": [0, 1]}
-    *_, (_, (data,)) = Saves(Answers().catalogue).saved(pictures, "zip", [0, 1])
+    *_, (_, data) = Saves(Answers().catalogue).saved(pictures, "zip", [0, 1])
     archive = zipfile.ZipFile(io.BytesIO(data))
     assert json.loads(archive.read("memorisation.json"))["assessed"] is False
     assert [name for name in archive.namelist() if name.endswith(".png")] == [
@@ -167,8 +167,9 @@ def translating():
 
 def test_options_keep_their_types(translating):
     asked = {"gpu_id": 0, "device": "cuda:0", "step": 3, "flip": False, "shapes": ["oval", 2]}
-    ask = {"kind": "generate", "model": TRANSLATE.id, "images": 2, "seed": "5"}
-    translating._on_message(None, {**ask, "options": asked}, [])
+    controls = {"model": TRANSLATE.id, "images": 2, "seed": "5", "options": asked}
+    ask = {"kind": "generate", "id": "g", "controls": controls}
+    translating.canvas._handle_custom_msg(ask, [])
     translating.job.wait()
     request = translating._engine.requests[-1]
     assert dict(request.options) == asked
@@ -180,37 +181,38 @@ def test_options_keep_their_types(translating):
 
 def test_uploads_are_checked_used_and_deleted_with_the_grid(translating):
     names = ["../../evil.png", "ü space.png"]
-    translating._on_message(None, {"kind": "sources", "names": names}, [png(), memoryview(png(8))])
+    translating.canvas._handle_custom_msg(
+        {"kind": "sources", "names": names}, [png(), memoryview(png(8))]
+    )
     assert translating.canvas.sources == {"count": 2, "names": "evil.png, ü space.png"}
     paths = translating.request.inputs
     assert all(Image.open(path).size == (8, 8) for path in paths)
     assert all("medgan-sources-" in path for path in paths)
-    translating._on_message(None, {"kind": "sources", "names": ["a.txt"]}, [b"no image"])
+    translating.canvas._handle_custom_msg({"kind": "sources", "names": ["a.txt"]}, [b"no image"])
     assert "a.txt cannot be read as an image" in translating.error
     assert translating.request.inputs == paths, "what was good stays"
-    translating._on_message(None, {"kind": "sources"}, [])
+    translating.canvas._handle_custom_msg({"kind": "sources"}, [])
     assert translating.canvas.sources["count"] == 0
     assert translating.error == ""
-    folder = translating._sources._folder
-    assert folder.exists()
+    assert Path(paths[0]).exists()
     translating.close()
-    assert not folder.exists()
+    assert not Path(paths[0]).exists()
 
 
 def test_a_folder_on_this_machine_serves_as_well(translating, tmp_path):
-    translating._on_message(None, {"kind": "sources", "path": str(tmp_path)}, [])
+    translating.canvas._handle_custom_msg({"kind": "sources", "path": str(tmp_path)}, [])
     assert "holds no files" in translating.error
     for n in range(3):
         (tmp_path / f"{n}.png").write_bytes(png(n))
-    translating._on_message(None, {"kind": "sources", "path": str(tmp_path)}, [])
+    translating.canvas._handle_custom_msg({"kind": "sources", "path": str(tmp_path)}, [])
     assert translating.canvas.sources["count"] == 3
-    translating._on_message(None, {"kind": "sources", "path": "/no/such/place"}, [])
+    translating.canvas._handle_custom_msg({"kind": "sources", "path": "/no/such/place"}, [])
     assert "cannot be read" in translating.error
 
 
 def test_another_model_forgets_sources_and_options(translating, tmp_path):
     (tmp_path / "0.png").write_bytes(png())
-    translating._on_message(None, {"kind": "sources", "path": str(tmp_path)}, [])
+    translating.canvas._handle_custom_msg({"kind": "sources", "path": str(tmp_path)}, [])
     translating.use("phantom-brain-mri")
     assert translating.request.inputs == ()
     assert dict(translating.request.options) == {}
@@ -240,13 +242,14 @@ def test_inputs_of_python_are_read_at_once(tmp_path):
     grid.close()
     with pytest.raises(DataError, match="absent"):
         GeneratorGrid(TRANSLATE.id, engine=engine, inputs=[tmp_path / "absent.png"])
-    with pytest.raises(RequestError, match="makes images from noise"):
+    with pytest.raises(RequestError, match="takes no inputs"):
         GeneratorGrid(engine=engine, inputs=[tmp_path])
 
 
 def test_options_chosen_on_the_page_stay_with_their_model(translating):
-    ask = {"kind": "generate", "model": "phantom-brain-mri", "images": 2, "seed": "5"}
-    translating._on_message(None, {**ask, "options": {"x": 1}}, [])
+    controls = {"model": "phantom-brain-mri", "images": 2, "seed": "5", "options": {"x": 1}}
+    ask = {"kind": "generate", "id": "g", "controls": controls}
+    translating.canvas._handle_custom_msg(ask, [])
     translating.job.wait()
     translating.use(TRANSLATE.id)
     assert dict(translating.request.options) == {}
@@ -254,7 +257,7 @@ def test_options_chosen_on_the_page_stay_with_their_model(translating):
 
 @pytest.mark.parametrize("path", ["~nobody-of-this-name/x", "a\0b", "x" * 5000])
 def test_a_path_that_can_be_none_is_a_sentence(translating, path):
-    translating._on_message(None, {"kind": "sources", "path": path}, [])
+    translating.canvas._handle_custom_msg({"kind": "sources", "path": path}, [])
     assert "cannot be read" in translating.error
     assert len(translating.error) < 250
 
@@ -263,15 +266,15 @@ def test_a_picture_with_too_many_pixels_is_a_sentence(translating):
     stream = io.BytesIO()
     Image.new("1", (20000, 20000)).save(stream, "PNG")
     message = {"kind": "sources", "names": ["bomb.png"]}
-    translating._on_message(None, message, [stream.getvalue()])
+    translating.canvas._handle_custom_msg(message, [stream.getvalue()])
     assert "cannot be read" in translating.error
     assert translating.request.inputs == ()
 
 
 def test_uploads_go_with_the_process_too():
     code = (
-        "from medgan_widgets.panels._sources import Sources\n"
-        "sources = Sources(); print(sources._private())"
+        "from medgan_widgets.panels._uploads import Uploads\n"
+        "uploads = Uploads(); print(uploads._written('a.png', b''))"
     )
     ran = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120

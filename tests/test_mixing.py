@@ -17,7 +17,7 @@ from medgan_widgets.engine import Engine
 from medgan_widgets.errors import RequestError
 from medgan_widgets.networks import stylegan2
 from medgan_widgets.panels import GeneratorGrid
-from medgan_widgets.panels._choices import choice
+from medgan_widgets.panels.generator_grid import offer
 from medgan_widgets.requests import GenerateRequest
 
 
@@ -118,17 +118,17 @@ def test_layers_that_a_model_lacks_are_told_by_engine_and_grid_alike(engine) -> 
 
 
 def test_the_page_hears_how_many_layers_there_are(engine) -> None:
-    assert choice(engine.catalogue["seven"])["styles"] == 7
-    assert choice(Catalogue()["phantom-brain-mri"])["styles"] == 0
+    assert offer(engine.catalogue["seven"])["styles"] == 7
+    assert offer(Catalogue()["phantom-brain-mri"])["styles"] == 0
 
 
 def test_another_model_keeps_a_mix_that_it_can_have_and_drops_another(grid) -> None:
     grid.use("five")
     assert grid.request.mix is None, "it has no layers 5 and 6"
     grid.use("seven")
-    page = {"kind": "generate", "model": "seven", "images": "1", "seed": "0", "condition": {},
+    controls = {"model": "seven", "images": "1", "seed": "0", "condition": {},
             "psi": 1, "mix": {"seed": "9", "share": 0.5}, "options": {}}  # fmt: skip
-    grid._on_message(None, page, [])
+    grid.canvas._handle_custom_msg({"kind": "generate", "id": "g", "controls": controls}, [])
     grid.job.wait(20)
     grid.use("five")
     assert grid.request.mix == {"seed": 9, "share": 0.5}
@@ -137,9 +137,9 @@ def test_another_model_keeps_a_mix_that_it_can_have_and_drops_another(grid) -> N
 def test_a_seed_typed_wrong_is_told_and_the_picture_stays(grid, engine) -> None:
     grid.generate().wait(20)
     before = grid.images_array
-    page = {"kind": "generate", "model": "seven", "images": "1", "seed": "0", "condition": {},
+    controls = {"model": "seven", "images": "1", "seed": "0", "condition": {},
             "psi": 1, "mix": {"seed": "nine", "share": 1}, "options": {}}  # fmt: skip
-    grid._on_message(None, page, [])
+    grid.canvas._handle_custom_msg({"kind": "generate", "id": "g", "controls": controls}, [])
     assert "the seed to mix with must be" in grid.error
     assert (grid.images_array == before).all()
     assert grid.request.mix == {"seed": 9, "layers": (5, 6), "share": 1.0}

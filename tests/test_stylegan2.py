@@ -206,11 +206,12 @@ def test_the_grid_mixes(engine) -> None:
     assert (grid.images_array == engine.images(ask(range(4), mix=mix))).all()
     # The page speaks of seeds as text, since its numbers end at 2^53.
     assert grid.canvas.controls["mix"]["seed"] == "9"
-    grid._on_message(None, {
-        "kind": "generate", "model": "styled", "images": "2", "seed": "0", "condition": {},
+    controls = {
+        "model": "styled", "images": "2", "seed": "0", "condition": {},
         "psi": None, "options": {},
         "mix": {"seed": "18446744073709551615", "layers": [2, 4], "share": 0.5},
-    }, [])  # fmt: skip
+    }  # fmt: skip
+    grid.canvas._handle_custom_msg({"kind": "generate", "id": "g", "controls": controls}, [])
     assert grid.request.mix == {"seed": 2**64 - 1, "layers": (2, 4), "share": 0.5}
     assert not grid.error
     grid.job.wait()

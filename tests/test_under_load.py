@@ -28,15 +28,14 @@ class Page:
         self.grid, self.right, self.wrong = grid, right, wrong
         self.newest, self.tiles = 0, {}
         grid.canvas.send = self.hear
-        self.say(kind="hello", id=0, have=[])
+        self.say(kind="hello", request=0, have=[])
 
     def say(self, **content: Any) -> None:
         self.grid.canvas._handle_custom_msg(content, [])
 
     def ask(self, seed: int, images: int) -> None:
-        self.say(
-            kind="generate", model="tiny", images=images, seed=str(seed), condition={}, psi=None
-        )
+        controls = {"model": "tiny", "images": images, "seed": str(seed)}
+        self.say(kind="generate", id="g", controls=controls)
 
     def hear(self, content: dict[str, Any], buffers: list[bytes] | None = None) -> None:
         if content["kind"] != "frame":

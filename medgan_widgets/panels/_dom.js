@@ -44,6 +44,20 @@ function download(name, type, data) {
   setTimeout(() => URL.revokeObjectURL(address), 10000);
 }
 
+// Pixels [height, width, channels] on a canvas, seen through a window of grey values.
+const FULL = { center: 127.5, width: 255 }; // the window that shows all 256 values
+function paint(canvas, { shape: [height, width, channels], data }, { center, width: span } = FULL) {
+  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+  const lut = Uint8ClampedArray.from({ length: 256 }, (_, v) => ((v - center + span / 2) * 255) / span);
+  const image = new ImageData(width, height);
+  const rgb = channels >= 3 ? [0, 1, 2] : [0, 0, 0];
+  for (let from = 0, to = 0; to < image.data.length; from += channels, to += 4) {
+    for (let k = 0; k < 3; k += 1) image.data[to + k] = lut[data[from + rgb[k]]];
+    image.data[to + 3] = 255;
+  }
+  canvas.getContext('2d', { willReadFrequently: true }).putImageData(image, 0, 0);
+}
+
 // Questions to the kernel are {id, kind, …}, its answers carry the same id, and {kind: 'cancel', id}
 // takes a question back. `accepted` only says that it was heard, `refused` ends it. What carries no
 // id of ours is news. The other half is Panel.listen in _panel.py.

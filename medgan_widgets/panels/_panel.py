@@ -192,7 +192,7 @@ class Panel(ipywidgets.VBox):
             answer: Mapping[str, Any] | None = None
             with self.guard():
                 answer = act({**content, "buffers": buffers}) or {"kind": "accepted"}
-            if content.get("id") is not None:
+            if content.get("id") is not None and content["kind"] != "cancel":
                 refused = {"kind": "refused", "note": self.error}
                 page.send({"id": content["id"], **(answer or refused)})
 

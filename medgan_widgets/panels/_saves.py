@@ -1,25 +1,21 @@
-"""What the page's save buttons get: the bytes of a file, or a recipe as text."""
+"""What the save buttons make: a PNG or a zip, looked at for copies first, as `export` does."""
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from medgan_widgets.cards import ModelCard
-from medgan_widgets.errors import MedganError, RequestError
+from medgan_widgets.errors import MedganError
 from medgan_widgets.exporting import SyntheticImage, image_recipe, write
 from medgan_widgets.exporting.gate import copy_detector_for
 from medgan_widgets.memorisation import CopyDetector, Report
-from medgan_widgets.panels._tiles import Pictures
+from medgan_widgets.panels._frames import Pictures
 
 
 class Saves:
-    """Makes files of images that were looked at for copies, as `export` does.
-
-    The training images of the last model stay ready, so that only its first file takes long.
-    """
+    """The training images of the last model stay ready, so that only its first file takes long."""
 
     def __init__(self, catalogue: Any) -> None:
         self._catalogue = catalogue
@@ -27,27 +23,12 @@ class Saves:
         self._looking = threading.Lock()  # one at a time: the next finds the images ready
 
     def saved(
-        self, pictures: Pictures, what: str, places: Sequence[int]
-    ) -> Iterator[str | tuple[dict[str, Any], list[bytes]]]:
-        """Yield sentences on how it goes, empty ones too; last the message and the buffers.
-
-        ``what`` is ``"png"`` or ``"recipe"``, of the first place, or ``"zip"`` of all.
-        """
-        if what not in ("png", "recipe", "zip"):
-            raise RequestError(f"what to save must be png, recipe or zip, got {what!r}.")
-        known = [place for place in places if 0 <= place < len(pictures.images)]
-        if not known:
-            raise RequestError("none of these images is made yet; wait for them, then save again.")
-        known = known if what == "zip" else known[:1]
-        recipe, seeds, labels = pictures.recipe or {}, pictures.request.seeds, pictures.labels
-        recipes = [image_recipe(recipe, seeds[n], labels[n], n) for n in known]
-        if what == "recipe":
-            text = json.dumps(recipes[0], indent=2, ensure_ascii=False, default=str)
-            yield {"kind": "text", "text": text}, []
-            return
+        self, pictures: Pictures, what: str, indices: Sequence[int]
+    ) -> Iterator[str | tuple[dict[str, Any], bytes]]:
+        """Yield sentences on how it goes, empty ones too; last the file as a message and bytes."""
         images = [
-            SyntheticImage(pictures.images[place], recipe, pictures.extras[place])
-            for place, recipe in zip(known, recipes, strict=True)
+            SyntheticImage(pictures.images[index], recipe, pictures.extras[index])
+            for index, recipe in zip(indices, recipes_of(pictures, indices), strict=True)
         ]
         while not self._looking.acquire(timeout=0.1):
             yield ""
@@ -58,12 +39,12 @@ class Saves:
             for number, step in enumerate(steps, 1):
                 yield f"Looking for copies of training images before saving: step {number}."
                 if step.file is not None and step.report is not None:
-                    (name, data), found = step.file, _in_short(step.report)
+                    (name, data), copies = step.file, _in_short(step.report)
         finally:
             self._looking.release()
-        yield f"Saved {name}. {found}"
+        yield f"Saved {name}. {copies}"
         mime = "image/png" if what == "png" else "application/zip"
-        yield {"kind": "file", "mime": mime, "name": name}, [data]
+        yield {"kind": "file", "mime": mime, "name": name}, data
 
     def _detector_of(self, model_id: str) -> CopyDetector | str:
         try:
@@ -77,6 +58,12 @@ class Saves:
         if isinstance(detector, CopyDetector):
             self._ready = card, detector
         return detector
+
+
+def recipes_of(pictures: Pictures, indices: Sequence[int]) -> list[dict[str, Any]]:
+    """Return what makes each of these images again."""
+    recipe, seeds = pictures.recipe or {}, pictures.request.seeds
+    return [image_recipe(recipe, seeds[n], pictures.labels[n], n) for n in indices]
 
 
 def _in_short(report: Report) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
+import json
+import re
 import threading
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,32 +15,29 @@ import traitlets
 from numpy.typing import NDArray
 from PIL import Image
 
+from medgan_widgets.cards import ModelCard
 from medgan_widgets.errors import MedganError, NotRunnableError, RequestError
 from medgan_widgets.images import contact_sheet, padded
 from medgan_widgets.jobs import Job, submit, submit_background
-from medgan_widgets.panels._choices import MOST_COLUMNS, choice, request_of, runnable
+from medgan_widgets.panels._frames import Feed, Pictures, for_snapshot
 from medgan_widgets.panels._panel import Page, Panel, joined
-from medgan_widgets.panels._saves import Saves
-from medgan_widgets.panels._sources import Sources, checked_paths
-from medgan_widgets.panels._tiles import Feed, Pictures, on_paper
-from medgan_widgets.requests import Batch, GenerateRequest, check_mix_fits
-from medgan_widgets.seeds import Value, labels_from_seeds, whole_number
+from medgan_widgets.panels._saves import Saves, recipes_of
+from medgan_widgets.panels._uploads import Uploads, checked_paths
+from medgan_widgets.requests import Batch, GenerateRequest
+from medgan_widgets.seeds import SEED_LIMIT, Value, seeds_from, whole_number
 
-log = logging.getLogger(__name__)
-
-SCRIPT = joined(
-    *("_dom.js", "_grid_base.js", "_grid_store.js", "_grid_extras.js"),
-    *("_grid_controls.js", "_large_view.js", "generator_grid.js"),
-)
+MAX_IMAGES = 64
+MAX_COLUMNS = 16
 
 
 class _Canvas(Page):
     """The page's half: controls, tiles and the large view."""
 
-    _esm = SCRIPT
-    _css = joined("_panel.css", "generator_grid.css")
+    _esm = joined("_dom.js", "generator_grid.js")
+    _css = joined("generator_grid.css")
     models: Any = traitlets.List().tag(sync=True)  # what the model list offers
-    controls = traitlets.Dict().tag(sync=True)  # what the controls show
+    # What the controls show. The page that changed them has them: they are not sent back.
+    controls = traitlets.Dict().tag(sync=True, echo_update=False)
     columns = traitlets.Int(4).tag(sync=True)
     picture = traitlets.Dict().tag(sync=True)  # the last images as one PNG
     sources = traitlets.Dict().tag(sync=True)  # how many source images there are, and their names
@@ -103,41 +100,43 @@ class GeneratorGrid(Panel):
             engine = shared_engine()
         self._engine = engine
         self._catalogue = engine.catalogue if catalogue is None else catalogue
-        self._request = request_of(
-            {
-                "model": model,
-                "images": images,
-                "seed": seed,
-                "condition": condition,
-                "psi": truncation_psi,
-                "mix": mix,
-                "options": options,
-                "inputs": tuple(inputs),
-            }
-        )
-        self._sources = Sources()
-        self._shown_model = ""
+        controls = {
+            "model": model,
+            "images": images,
+            "seed": seed,
+            "condition": condition,
+            "psi": truncation_psi,
+            "mix": mix,
+            "options": options,
+        }
+        request = self._request = replace(request_of(controls), inputs=tuple(inputs))
+        self._uploads = Uploads()
+        self._saves = Saves(self._catalogue)
         self._number = 0
         self._job: Job[Batch] | None = None
-        self._saves = Saves(self._catalogue)
-        self._saving: weakref.WeakSet[Job[Any]] = weakref.WeakSet()
+        self._jobs: dict[str, Job[Any]] = {}  # by the question that began them
         self._lock = threading.RLock()  # who watches the status may ask again
-        self.canvas = _Canvas(columns=whole_number(columns, "columns", 1, MOST_COLUMNS))
+        self.canvas = _Canvas(columns=whole_number(columns, "columns", 1, MAX_COLUMNS))
         self._feed = Feed(self.canvas)
-        self._show_wanted()
-        self.canvas.on_msg(self._on_message)
         super().__init__("Generate", [self.canvas], "Press Generate to make synthetic images.")
-        asked = self._request
-        self.use(model)
-        card = self._catalogue[self.model]  # what nobody can mean is told here, not dropped
-        labels_from_seeds([0], card.condition, condition or {})
-        if truncation_psi is not None and not card.truncation:
-            raise RequestError(f"{card.id} has no truncation; leave truncation_psi out.")
-        check_mix_fits(asked.mix, card.id, card.style_layers)
-        if inputs and not card.needs.image:
-            raise RequestError(f"{card.id} makes images from noise; leave inputs out.")
-        self._request = replace(self._request, inputs=checked_paths(inputs))
-        self._show_wanted()
+        self.use(model)  # it leaves out what the model lacks, which nobody meant here
+        request = replace(request, model_id=self.model)
+        self._engine.check(request)
+        self._request = replace(request, inputs=checked_paths(inputs))
+        self._show_request()
+        self.listen(
+            self.canvas,
+            {
+                "hello": lambda message: self._feed.hello(message["request"], message["have"]),
+                "painted": lambda message: self._feed.painted(message["frame"]),
+                "idle": lambda _: self._feed.store(),
+                "sources": self._take_sources,
+                "generate": self._generate_clicked,
+                "cancel": self._cancel_clicked,
+                "recipe": self._recipe_clicked,
+                "save": self._save_clicked,
+            },
+        )
 
     @property
     def model(self) -> str:
@@ -189,35 +188,34 @@ class GeneratorGrid(Panel):
             For a model that is not there, or does not run here; the error line says so too.
         """
         try:
-            known = runnable(self._catalogue)
             card = self._catalogue[model_id]
-            if card.id not in known:
-                reason = self._catalogue.runs_here(card).text
-                raise NotRunnableError(f"{card.id} cannot generate here: {reason}")
+            runs = self._catalogue.runs_here(card)
+            if runs.kind != "now":
+                raise NotRunnableError(f"{card.id} cannot generate here: {runs.text}")
         except MedganError as error:
             self.error = error
             raise
-        if self._shown_model not in ("", card.id):  # another model's arguments mean nothing here
-            self._request = replace(self._request, options={}, inputs=())
-        self._shown_model = card.id
-        asked = self._request
-        known_factors = set(asked.condition) <= set(card.condition)
-        known_layers = card.style_layers > ((asked.mix or {}).get("layers") or (0, 0))[1]
+        request = self._request
+        if card.id != request.model_id:  # another model's arguments mean nothing here
+            request = replace(request, model_id=card.id, options={}, inputs=())
+        same_factors = set(request.condition) <= set(card.condition)
+        last_layer = ((request.mix or {}).get("layers") or (0, 0))[1]
         self._request = replace(
-            asked,
-            model_id=card.id,
-            condition=asked.condition if known_factors else {},
-            truncation_psi=asked.truncation_psi if card.truncation else None,
-            mix=asked.mix if known_layers else None,
+            request,
+            condition=request.condition if same_factors else {},
+            truncation_psi=request.truncation_psi if card.truncation else None,
+            mix=request.mix if last_layer < card.style_layers else None,
         )
         self.error = ""
         self._engine.prepare(card.id)
-        self.canvas.models = [choice(each) for each in known.values()]
-        self._show_wanted()
+        self.refresh()
+        self._show_request()
 
     def refresh(self) -> None:
         """Offer the models that the catalogue knows by now."""
-        self.canvas.models = [choice(each) for each in runnable(self._catalogue).values()]
+        self.canvas.models = [
+            offer(card) for card in self._catalogue if self._catalogue.runs_here(card).kind == "now"
+        ]
 
     def generate(self) -> Job[Batch]:
         """Start the images of `request` and return their job.
@@ -226,12 +224,86 @@ class GeneratorGrid(Panel):
         Where the kernel answers on its main thread only (VS Code, Colab, older
         JupyterLab), Cancel waits for the running cell unless that cell awaits the job.
         """
-        request = self.request
+        return self._generate(f"request {self._number + 1}")
+
+    def cancel(self) -> None:
+        """Stop the newest job, and files on their way; the images made so far stay."""
+        for job in list(self._jobs.values()):
+            job.cancel()
+
+    # ------------------------------------------------------------ what the page asks for
+
+    def _generate_clicked(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
+        request = request_of(message["controls"])
+        card = self._engine.check(request)
+        if card.needs.image:
+            request = replace(request, inputs=self._request.inputs)
+        self._request = request
+        self.canvas.set_state({"controls": controls_of(request)})  # nothing is sent by that
+        self._generate(message["id"])
+        return {"kind": "started"}
+
+    def _cancel_clicked(self, message: Mapping[str, Any]) -> None:
+        if message["id"] in self._jobs:
+            self._jobs[message["id"]].cancel()
+
+    def _take_sources(self, message: Mapping[str, Any]) -> None:
+        self._request = replace(self._request, inputs=self._uploads.chosen(message))
+        self.error = ""
+        self._show_sources()
+
+    def _recipe_clicked(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
+        pictures, indices = self._chosen(message)
+        (recipe,) = recipes_of(pictures, indices[:1])
+        text = json.dumps(recipe, indent=2, ensure_ascii=False, default=str)
+        return {"kind": "text", "text": text}
+
+    def _save_clicked(self, message: Mapping[str, Any]) -> None:
+        """Begin a PNG of the first chosen image or a zip of all; it may take long."""
+        what, question = message["what"], message["id"]
+        if what not in ("png", "zip"):
+            raise RequestError(f"what to save must be png or zip, got {what!r}.")
+        pictures, indices = self._chosen(message)
+
+        def work() -> Iterator[Any]:
+            yield from self._saves.saved(pictures, what, indices[:1] if what == "png" else indices)
+
+        def on_item(item: str | tuple[dict[str, Any], bytes]) -> None:
+            if isinstance(item, str):
+                self.status = item or self.status
+            else:
+                self.canvas.send({"id": question, **item[0]}, [item[1]])
+
+        def on_done(job: Job[Any]) -> None:
+            if job.state == "failed":
+                self.error = self._in_words(job.error)
+            elif job.state == "cancelled":
+                self.status = "Saving was cancelled; nothing was saved."
+            if job.state != "done":
+                self.canvas.send({"id": question, "kind": "refused"})
+
+        job = submit_background(work, name="save", on_item=on_item, on_done=on_done)
+        self._keep(question, job)
+
+    def _chosen(self, message: Mapping[str, Any]) -> tuple[Pictures, list[int]]:
+        pictures = self._feed.shown
+        if message["request"] != pictures.number:
+            raise RequestError("the images have changed meanwhile; select them once more.")
+        indices = [index for index in message["tiles"] if 0 <= index < len(pictures.images)]
+        if not indices:
+            raise RequestError("none of these images is made yet; wait for them, then save again.")
+        self._note_recipe(pictures)
+        return pictures, indices
+
+    # ------------------------------------------------------------ from the request to the page
+
+    def _generate(self, question: str) -> Job[Batch]:
+        request = self._request
         count = len(request.seeds)
         with self._lock:  # the job with the highest number must be the one queued last
             self._number += 1
             pictures = Pictures(self._number, request)
-            self._feed.progress("queued", 0, count)
+            self._feed.begin(count, question)
             self.error = ""
             self.status = f"Making {_images(count)} with {request.model_id}."
             job = submit(
@@ -241,93 +313,31 @@ class GeneratorGrid(Panel):
                 on_done=lambda job: self._on_done(job, pictures),
             )
             self._job = job
+            self._keep(question, job)
         return job
 
-    def cancel(self) -> None:
-        """Stop the newest job, and files on their way; the images made so far stay."""
-        for job in (self._job, *self._saving):
-            if job is not None:
-                job.cancel()
+    def _keep(self, question: str, job: Job[Any]) -> None:
+        running = {name: other for name, other in self._jobs.items() if not other.done}
+        self._jobs = {**running, question: job}
 
     def _on_done(self, job: Job[Batch], pictures: Pictures) -> None:
         if pictures.number != self._number:  # a newer request speaks now
             return
-        made, asked = len(pictures.images), len(pictures.request.seeds)
-        self._feed.finish(job.state, made, asked)  # first of all: somebody looks at the page
+        made, seeds = len(pictures.images), pictures.request.seeds
+        model, total = pictures.request.model_id, _images(len(seeds))
+        self._feed.finish(job.state, made)  # first of all: somebody looks at the page
         if made:
             self._note_recipe(pictures)
-        seeds = pictures.request.seeds
         if job.state == "done":
-            self.status = (
-                f"{_images(made).capitalize()} of {pictures.request.model_id}, "
-                f"{_seeds(seeds)}, made on {self._engine.device_of(pictures.request.model_id)}."
-                f" {self._engine.remark(pictures.request.model_id)}"
-            ).strip()
+            where = self._engine.device_of(model)
+            remark = self._engine.remark(model)
+            done = f"{_images(made).capitalize()} of {model}, {_seeds(seeds)}, made on {where}."
+            self.status = f"{done} {remark}".strip()
         elif job.state == "cancelled":
-            self.status = f"Cancelled after {made} of {_images(asked)}."
+            self.status = f"Cancelled after {made} of {total}."
         else:
-            self.status = f"Stopped after {made} of {_images(asked)}."
+            self.status = f"Stopped after {made} of {total}."
             self.error = self._in_words(job.error)
-
-    def _on_message(self, _: object, content: Mapping[str, Any], buffers: Sequence[Any]) -> None:
-        """Hear the page, on whatever thread: note, enqueue, answer, and never take long."""
-        kind = content.get("kind") if isinstance(content, Mapping) else None
-        try:
-            if kind == "hello":
-                self._feed.hello(int(content.get("id", 0)), content.get("have", ()))
-            elif kind == "painted":
-                self._feed.painted(int(content.get("frame", 0)))
-            elif kind == "sources":
-                inputs = self._sources.chosen(content, buffers)
-                self._request = replace(self._request, inputs=inputs)
-                self.error = ""
-                self._show_wanted()
-            elif kind == "generate":
-                wanted = request_of({**content, "inputs": ()})
-                card = self._catalogue[wanted.model_id]
-                kept = self._request.inputs if card.needs.image else ()
-                self._request = replace(wanted, inputs=kept)
-                self._shown_model = card.id
-                self._show_wanted()
-                self.generate()
-            elif kind == "cancel":
-                self.cancel()
-            elif kind == "export":
-                self._export(dict(content))
-        except MedganError as error:
-            self.error = error
-            shown = self._feed.shown
-            if self._job is None or self._job.done:
-                self._feed.progress("refused", len(shown.images), len(shown.request.seeds))
-        except (KeyError, TypeError, ValueError):  # no page of ours sends that
-            log.warning("a message was not understood: %.200r", content)
-
-    def _export(self, content: Mapping[str, Any]) -> None:
-        """Begin a file or a recipe for one view; the images are looked at for copies first."""
-        pictures = self._feed.shown
-
-        def work() -> Iterator[Any]:
-            if pictures.number != content["id"]:
-                raise RequestError("the images have changed meanwhile; select them once more.")
-            self._note_recipe(pictures)
-            yield from self._saves.saved(pictures, content["what"], content["tiles"])
-
-        def hear(item: Any) -> None:
-            if isinstance(item, str):
-                self.status = item or self.status
-            else:
-                self.canvas.send({**item[0], "nonce": content.get("nonce")}, buffers=item[1])
-
-        def on_done(job: Job[Any]) -> None:
-            if job.state == "failed":
-                self.error = self._in_words(job.error)
-            elif job.state == "cancelled":
-                hear("Saving was cancelled; nothing was saved.")
-            if job.state != "done":
-                hear(({"kind": "nothing"}, []))
-
-        job = submit_background(work, name="save", on_item=hear, on_done=on_done)
-        self._saving.add(job)
 
     def _note_recipe(self, pictures: Pictures) -> None:
         """Keep what the pixels depended on, while the model is still what it was."""
@@ -338,21 +348,13 @@ class GeneratorGrid(Panel):
                 unknown = [{"keyed_sha256": "unknown"}] * len(pictures.request.inputs)
                 pictures.recipe = {**pictures.request.to_dict(), "inputs": unknown}
 
-    def _show_wanted(self) -> None:
-        asked = self._request
-        self.canvas.sources = {
-            "count": len(asked.inputs),
-            "names": ", ".join(Path(path).name for path in asked.inputs),
-        }
-        self.canvas.controls = {  # seeds as text: a page's numbers end at 2^53
-            "model": self.model,
-            "images": self.images,
-            "seed": str(self.seed),
-            "condition": dict(asked.condition),
-            "psi": asked.truncation_psi,
-            "mix": None if asked.mix is None else {**asked.mix, "seed": str(asked.mix["seed"])},
-            "options": dict(asked.options),
-        }
+    def _show_request(self) -> None:
+        self._show_sources()
+        self.canvas.controls = controls_of(self._request)
+
+    def _show_sources(self) -> None:
+        names = [Path(path).name for path in self._request.inputs]
+        self.canvas.sources = {"count": len(names), "names": ", ".join(names)}
 
     def _facts(self) -> Mapping[str, object]:
         return {"model": self.model, "images": self.images, "seed": self.seed}
@@ -362,17 +364,70 @@ class GeneratorGrid(Panel):
         if not shown.images:
             return None
         images = [
-            on_paper(image, extras.get("mask"))
+            for_snapshot(image, extras.get("mask"))
             for image, extras in zip(list(shown.images), list(shown.extras), strict=False)
         ]
         return contact_sheet(padded(images), shown.seeds[: len(images)], columns=self.columns)
 
     def _release(self) -> None:
         self.cancel()
-        self._sources.close()
+        self._uploads.close()
         self._job = None
+        self._jobs = {}
         self._saves = Saves(self._catalogue)  # the training images go with the old one
         self._feed = Feed(self.canvas)
+
+
+def offer(card: ModelCard) -> dict[str, Any]:
+    """Return what the page needs to offer a model and its factors."""
+    return {
+        "id": card.id,
+        "title": card.title,
+        "condition": {name: list(values) for name, values in card.condition.items()},
+        "truncation": card.truncation,
+        "styles": card.style_layers,
+        "options": [option.model_dump(mode="json") for option in card.options],
+        "image": card.needs.image,
+    }
+
+
+def request_of(controls: Mapping[str, Any]) -> GenerateRequest:
+    """Return the request for what the controls show, digits typed as text among it."""
+    images = whole_number(_number(controls["images"]), "images", 1, MAX_IMAGES)
+    seed = whole_number(_number(controls["seed"]), "seed", 0, SEED_LIMIT - 1)
+    mix = controls.get("mix")
+    if isinstance(mix, Mapping):
+        mix = {**mix, "seed": _number(mix.get("seed"))}
+    return GenerateRequest(
+        controls["model"],
+        seeds=seeds_from(seed, images),
+        condition=controls.get("condition") or {},
+        truncation_psi=controls.get("psi"),
+        mix=mix,
+        options=controls.get("options") or {},
+    )
+
+
+def controls_of(request: GenerateRequest) -> dict[str, Any]:
+    """Return what the controls show; seeds as text: a page's numbers end at 2^53."""
+    mix = request.mix
+    return {
+        "model": request.model_id,
+        "images": len(request.seeds),
+        "seed": str(request.seeds[0]),
+        "condition": dict(request.condition),
+        "psi": request.truncation_psi,
+        "mix": None if mix is None else {**mix, "seed": str(mix["seed"])},
+        "options": dict(request.options),
+    }
+
+
+def _number(value: object) -> object:
+    """Return digits as a number; anything else as it is, for the error to quote."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    return int(text) if re.fullmatch(r"[+-]?[0-9]{1,40}", text) else text[:40]
 
 
 def _images(count: int) -> str:

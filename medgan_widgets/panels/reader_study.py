@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 class _Page(Page):
     """The page's half. It has no traits: a saved notebook must hold neither pixels nor truth."""
 
-    _esm = joined("_dom.js", "_grid_base.js", "reader_study.js")
+    _esm = joined("_dom.js", "reader_study.js")
     _css = joined("_panel.css", "reader_study.css")
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medgan_widgets.panels import _tiles
+from medgan_widgets.panels import _frames
+from medgan_widgets.panels._frames import Pictures
 from medgan_widgets.panels._panel import joined
-from medgan_widgets.panels._tiles import Pictures
-from medgan_widgets.panels.generator_grid import SCRIPT
+from medgan_widgets.panels.generator_grid import _Canvas
 from medgan_widgets.requests import Batch, GenerateRequest
 from tests.browser.bare import BareWidget, _plain
 
@@ -48,6 +48,7 @@ def frame(places: list[int], **changes: Any) -> tuple[dict[str, Any], list[bytes
             "place": place,
             "seed": str(BIG - 3 + place),
             "labels": {"contrast": LABELS[place], "tumour": True},
+            "shape": [12, 12, 1],
         }
         for place in places
     ]
@@ -56,10 +57,10 @@ def frame(places: list[int], **changes: Any) -> tuple[dict[str, Any], list[bytes
         "frame": 1,
         "id": 1,
         "total": 4,
-        "shape": [12, 12, 1],
         "drawn": ["contrast"],
         "tiles": tiles,
         "state": "running",
+        "question": "q",
         "done": len(places),
         "of": 4,
         "rate": 400.0,
@@ -85,9 +86,14 @@ def sent(widget: BareWidget, kind: str) -> list[dict[str, Any]]:
     return [m["content"] for m in widget.sent() if m["content"]["kind"] == kind]
 
 
+def asked_for(widget: BareWidget) -> list[dict[str, Any]]:
+    """What the controls showed at each click on Generate."""
+    return [message["controls"] for message in sent(widget, "generate")]
+
+
 @pytest.fixture
 def widget(bare: Callable[..., BareWidget]) -> BareWidget:
-    return bare(SCRIPT, STATE, css=CSS)
+    return bare(str(_Canvas._esm), STATE, css=CSS)
 
 
 @pytest.fixture
@@ -109,7 +115,8 @@ def test_tiles_show_the_very_pixels_as_they_come(widget):
 
 def test_colour_images_keep_their_channels(widget):
     rgb = np.random.default_rng(4).integers(0, 256, (12, 12, 3), np.uint8)
-    content, _ = frame([1], shape=[12, 12, 3])
+    content, _ = frame([1])
+    content["tiles"][0]["shape"] = [12, 12, 3]
     widget.receive(content, [rgb.tobytes()])
     assert np.array_equal(pixels(widget, 1)[..., :3], rgb)
 
@@ -130,7 +137,7 @@ def test_generate_sends_all_wishes_in_one_message_with_the_seed_as_text(widget):
     page.get_by_label("contrast").select_option(label="T2")
     page.get_by_label("images", exact=True).fill("9")
     page.get_by_role("button", name="Generate").click()
-    (asked,) = sent(widget, "generate")
+    (asked,) = asked_for(widget)
     assert asked["seed"] == str(BIG - 3)
     assert asked["images"] == "9"
     assert asked["condition"] == {"contrast": "T2", "tumour": True}
@@ -138,8 +145,8 @@ def test_generate_sends_all_wishes_in_one_message_with_the_seed_as_text(widget):
     page.get_by_label("tumour").select_option(label="any")
     page.get_by_label("seed", exact=True).fill("ten")
     page.get_by_label("seed", exact=True).press("Enter")
-    assert sent(widget, "generate")[1]["seed"] == "ten", "the kernel says what is wrong with it"
-    assert "tumour" not in sent(widget, "generate")[1]["condition"]
+    assert asked_for(widget)[1]["seed"] == "ten", "the kernel says what is wrong with it"
+    assert "tumour" not in asked_for(widget)[1]["condition"]
 
 
 def test_truncation_is_offered_only_where_the_model_has_it(widget):
@@ -148,7 +155,7 @@ def test_truncation_is_offered_only_where_the_model_has_it(widget):
     page.get_by_label("model").select_option("chest")
     page.get_by_label("truncation").fill("0.7")
     page.get_by_role("button", name="Generate").click()
-    assert sent(widget, "generate")[0]["psi"] == 0.7
+    assert asked_for(widget)[0]["psi"] == 0.7
     assert page.get_by_label("contrast").count() == 0
 
 
@@ -160,7 +167,7 @@ def test_the_dice_draws_a_seed_and_cancel_only_speaks_while_something_runs(widge
     assert sent(widget, "cancel") == []
     widget.receive(*frame([0]))
     page.get_by_role("button", name="Cancel").click()
-    assert len(sent(widget, "cancel")) == 1
+    assert sent(widget, "cancel") == [{"kind": "cancel", "id": "q"}]
 
 
 def test_the_keyboard_moves_selects_opens_and_closes(full):
@@ -250,9 +257,9 @@ def test_a_second_view_shows_the_same_tiles_and_has_its_own_selection(full):
 
 
 def test_the_page_says_hello_and_asks_again_for_what_got_lost(widget):
-    assert sent(widget, "hello") == [{"kind": "hello", "id": 0, "have": []}]
+    assert sent(widget, "hello") == [{"kind": "hello", "request": 0, "have": []}]
     widget.receive(*frame([0, 3], state="done", done=4))
-    assert sent(widget, "hello")[1] == {"kind": "hello", "id": 1, "have": [0, 3]}
+    assert sent(widget, "hello")[1] == {"kind": "hello", "request": 1, "have": [0, 3]}
     widget.receive(*frame([1, 2], state="done", done=4, frame=2))
     assert np.array_equal(pixels(widget, 1)[..., 0], IMAGES[1, ..., 0])
     assert len(sent(widget, "hello")) == 2
@@ -262,7 +269,7 @@ def saved_picture() -> dict[str, Any]:
     request = GenerateRequest("phantom-brain-mri", seeds=range(BIG - 3, BIG + 1))
     pictures = Pictures(1, request)
     pictures.add(Batch(IMAGES, tuple(request.seeds), {"contrast": LABELS, "tumour": (True,) * 4}))
-    picture = _tiles.picture_of(pictures)
+    picture = _frames.picture_of(pictures)
     return {**picture, "png": _plain(picture["png"])}
 
 
@@ -303,20 +310,21 @@ def test_png_and_zip_are_downloads_of_the_kernels_bytes(full):
     page.locator('[data-place="2"]').click(modifiers=["Control"])
     page.locator('[data-place="0"]').click(modifiers=["Control"])
     page.get_by_role("button", name="Zip").click()
-    asked = sent(full, "export")[-1]
-    assert (asked["what"], asked["tiles"], asked["id"]) == ("zip", [0, 2], 1)
+    asked = sent(full, "save")[-1]
+    assert (asked["what"], asked["tiles"], asked["request"]) == ("zip", [0, 2], 1)
+    full.receive({"kind": "accepted", "id": asked["id"]})
     cancel = page.get_by_role("button", name="Cancel")
     assert cancel.get_attribute("aria-disabled") == "false", "looking for copies may take long"
     cancel.click()
-    assert len(sent(full, "cancel")) == 1
-    answer = {"kind": "file", "nonce": asked["nonce"], "mime": "application/zip"}
+    assert sent(full, "cancel") == [{"kind": "cancel", "id": asked["id"]}]
+    answer = {"kind": "file", "id": asked["id"], "mime": "application/zip"}
     with page.expect_download() as download:
         full.receive({**answer, "name": "x_synthetic.zip"}, [b"PK123"])
     assert download.value.suggested_filename == "x_synthetic.zip"
     assert Path(download.value.path()).read_bytes() == b"PK123"
     assert cancel.get_attribute("aria-disabled") == "true"
     page.get_by_role("button", name="PNG").click()
-    assert len(sent(full, "export")[-1]["tiles"]) == 1
+    assert len(sent(full, "save")[-1]["tiles"]) == 1
 
 
 def test_copy_recipe_puts_the_kernels_text_on_the_clipboard(full):
@@ -325,9 +333,9 @@ def test_copy_recipe_puts_the_kernels_text_on_the_clipboard(full):
     page.evaluate("navigator.clipboard ??= {}")
     page.evaluate("document.execCommand = () => { window.copied = document.activeElement.value; }")
     page.get_by_role("button", name="Copy recipe").click()
-    asked = sent(full, "export")[-1]
-    assert (asked["what"], asked["tiles"]) == ("recipe", [1])
-    full.receive({"kind": "text", "nonce": asked["nonce"], "text": '{"seeds": [1]}'})
+    (asked,) = sent(full, "recipe")
+    assert asked["tiles"] == [1]
+    full.receive({"kind": "text", "id": asked["id"], "text": '{"seeds": [1]}'})
     page.wait_for_function("document.querySelector('.mg-side .mg-copied').textContent === 'copied'")
     assert page.evaluate("window.copied") == '{"seeds": [1]}'
 
@@ -340,7 +348,7 @@ def test_html_in_names_stays_text(widget):
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [420, 700, 1000, 1600])
 def test_nothing_is_wider_than_its_cell_and_the_theme_is_followed(bare, width, dark):
-    widget = bare(SCRIPT, STATE, css=CSS, dark=dark, width=width)
+    widget = bare(str(_Canvas._esm), STATE, css=CSS, dark=dark, width=width)
     widget.receive(*frame([0, 1, 2, 3], state="done"))
     widget.page.locator('[data-place="0"]').click()
     assert widget.page.evaluate("document.documentElement.scrollWidth") <= width

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medgan_widgets.panels._tiles import Pictures, picture_of
-from medgan_widgets.panels.generator_grid import SCRIPT
+from medgan_widgets.panels._frames import Pictures, picture_of
+from medgan_widgets.panels.generator_grid import _Canvas
 from medgan_widgets.requests import Batch, GenerateRequest
 from tests.browser.bare import _plain
-from tests.browser.test_generator_grid_page import CSS, sent
+from tests.browser.test_generator_grid_page import CSS, asked_for, sent
 
 OPTIONS = [
     {"name": "gpu_id", "default": None, "choices": [], "help": "<b>which</b>"},
@@ -55,7 +55,7 @@ def answer(widget: Any, *batches: Batch) -> None:
     pictures = made(*batches)
     places = range(len(pictures.images))
     message = {
-        "kind": "frame", "frame": 1, "id": 1, "total": 2, "shape": pictures.shape, "drawn": [],
+        "kind": "frame", "frame": 1, "id": 1, "total": 2, "question": "q", "drawn": [],
         "tiles": [{"place": place, **pictures.tile(place)} for place in places],
         "state": "done", "done": 2, "of": 2, "rate": 3.0, "seconds": 0.1,
     }  # fmt: skip
@@ -71,7 +71,7 @@ LABELS = {"label": ("<i>benign</i>", "malignant")}
 
 @pytest.fixture
 def widget(bare):
-    return bare(SCRIPT, STATE, css=CSS)
+    return bare(str(_Canvas._esm), STATE, css=CSS)
 
 
 def test_masks_lie_over_the_images_and_never_in_them(widget):
@@ -180,7 +180,7 @@ def test_options_are_typed_and_only_what_differs_is_sent(widget):
     options.locator("summary").press("Enter")
     go = page.get_by_role("button", name="Generate")
     go.click()
-    assert sent(widget, "generate")[-1]["options"] == {}, "untouched means the defaults"
+    assert asked_for(widget)[-1]["options"] == {}, "untouched means the defaults"
     options.get_by_label("gpu_id", exact=True).fill("0")
     options.get_by_label("device", exact=True).fill("1")
     options.get_by_label("step", exact=True).fill("3")
@@ -191,10 +191,10 @@ def test_options_are_typed_and_only_what_differs_is_sent(widget):
     go.click()
     wanted = {"gpu_id": 0, "device": "1", "step": 3, "flip": False}
     wanted |= {"save": "image", "view": "sa", "size": [64, 32]}
-    assert sent(widget, "generate")[-1]["options"] == wanted
+    assert asked_for(widget)[-1]["options"] == wanted
     options.get_by_label("gpu_id", exact=True).fill('"cuda:0"')
     go.click()
-    assert sent(widget, "generate")[-1]["options"]["gpu_id"] == "cuda:0"
+    assert asked_for(widget)[-1]["options"]["gpu_id"] == "cuda:0"
     before = len(sent(widget, "generate"))
     options.get_by_label("size", exact=True).fill("[64, ")
     go.click()
@@ -219,11 +219,11 @@ def test_source_images_go_as_bytes_in_one_message_and_can_be_cleared(widget):
     widget.set("sources", {"count": 3, "names": "0.png, 1.png, 2.png"})
     assert "3 images of yours" in group.inner_text()
     group.get_by_role("button", name="Clear").click()
-    assert sent(widget, "sources")[-1] == {"kind": "sources"}
+    assert set(sent(widget, "sources")[-1]) == {"id", "kind"}
     path = page.get_by_label("folder or image on the kernel's machine")
     path.fill("/data/mine")
     path.press("Enter")
-    assert sent(widget, "sources")[-1] == {"kind": "sources", "path": "/data/mine"}
+    assert sent(widget, "sources")[-1]["path"] == "/data/mine"
     many = [{**files[0], "name": f"{n}.png"} for n in range(17)]
     page.set_input_files("input[type=file]", many)
     page.wait_for_function("document.querySelector('.mg-note').textContent.includes('At most 16')")
@@ -232,7 +232,7 @@ def test_source_images_go_as_bytes_in_one_message_and_can_be_cleared(widget):
 
 @pytest.mark.parametrize("width", [420, 1000, 1600])
 def test_nothing_is_cut_or_wider_than_its_cell(bare, width):
-    widget = bare(SCRIPT, STATE, css=CSS, width=width)
+    widget = bare(str(_Canvas._esm), STATE, css=CSS, width=width)
     labels = {"label": ("a long label of some package",) * 2}
     answer(widget, Batch(IMAGES, (7, 8), labels, masks=MASKS, others={"source": SOURCES}))
     widget.page.locator(".mg-options summary").click()

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from medgan_widgets.panels.generator_grid import SCRIPT
+from medgan_widgets.panels.generator_grid import _Canvas
 from tests.browser.bare import BareWidget
-from tests.browser.test_generator_grid_page import CSS, STATE, sent
+from tests.browser.test_generator_grid_page import CSS, STATE, asked_for
 
 STYLED = {"title": "Styled", "condition": {}, "truncation": True}
 MODELS = [
@@ -28,14 +28,14 @@ SHARE = "how much of those styles"
 def page_of(bare: Callable[..., BareWidget]) -> Callable[..., BareWidget]:
     def mounted(**controls: Any) -> BareWidget:
         state = {**STATE, "models": MODELS, "controls": {**CONTROLS, **controls}}
-        return bare(SCRIPT, state, css=CSS)
+        return bare(str(_Canvas._esm), state, css=CSS)
 
     return mounted
 
 
 def asked(widget: BareWidget) -> Any:
     widget.page.get_by_role("button", name="Generate").click()
-    return sent(widget, "generate")[-1]["mix"]
+    return asked_for(widget)[-1]["mix"]
 
 
 def test_it_is_offered_only_where_the_model_has_styles(page_of):
@@ -142,7 +142,7 @@ def test_nothing_of_it_is_wider_than_its_cell(
 ) -> None:
     mix = {"seed": "18446744073709551615", "share": 0.33, "layers": [1, 4]}
     state = {**STATE, "models": MODELS, "controls": {**CONTROLS, "mix": mix}}
-    page = bare(SCRIPT, state, css=CSS, width=width, dark=dark).page
+    page = bare(str(_Canvas._esm), state, css=CSS, width=width, dark=dark).page
     box = page.get_by_role("group", name=GROUP).bounding_box()
     assert box is not None
     assert box["x"] + box["width"] <= width
@@ -167,7 +167,7 @@ def test_the_keyboard_reaches_it_after_the_truncation_and_enter_generates(page_o
     page.keyboard.press("Tab")
     page.keyboard.type("7")
     page.keyboard.press("Enter")
-    assert sent(widget, "generate")[0]["mix"] == {"seed": "7", "share": 1, "layers": [0, 2]}
+    assert asked_for(widget)[0]["mix"] == {"seed": "7", "share": 1, "layers": [0, 2]}
     page.keyboard.press("Tab")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Tab")
