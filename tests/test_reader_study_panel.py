@@ -34,7 +34,7 @@ class Page:
         self.buffers.append(list(buffers or []))
 
     def say(self, **content: Any) -> dict[str, Any]:
-        self.panel.page._handle_custom_msg(content, [])
+        self.panel.page._handle_custom_msg({"id": "q", **content}, [])
         return self.last
 
     @property
@@ -82,7 +82,7 @@ def answer_all(page: Page, panel: ReaderStudy, right: int) -> None:
 def test_pictures_come_when_the_reader_is_ready_and_one_after_the_other(study, panel):
     page = Page(panel)
     assert page.last["kind"] == "start"
-    assert "SYNTHETIC" in page.last["banner"]
+    assert "SYNTHETIC" in page.last["told"]["banner"]
     assert page.buffers[-1] == [], "nothing is shown before"
     page.begin()
     assert (page.last["kind"], page.last["number"], page.last["part"]) == ("trial", 1, "rating")
@@ -107,6 +107,7 @@ def test_the_page_learns_nothing_but_pixels_until_the_end(study, panel):
     trials = [(m, b) for m, b in zip(page.messages, page.buffers, strict=True) if b]
     assert len(trials) == 10
     told = {
+        "id",
         "kind",
         "token",
         "number",
@@ -149,7 +150,7 @@ def test_another_panel_goes_on_at_the_same_trial(study, panel):
 
     again = ReaderStudy(study.folder, "A")
     there = Page(again)
-    assert (there.last["answered"], there.last["of"]) == (6, 10)
+    assert (there.last["told"]["answered"], there.last["told"]["of"]) == (6, 10)
     there.begin()
     assert there.last["number"] == shown["number"] == 7
     assert there.buffers[-1] == pictures, "the same pictures on the same sides"

@@ -179,22 +179,24 @@ class Panel(ipywidgets.VBox):
     def listen(self, page: Page, acts: Mapping[str, Act]) -> None:
         """Do what a page asks for: ``acts`` has a function for each kind of message.
 
-        It gets the message, with ``buffers`` in it. What it returns goes back under the
-        message's id; ``{"kind": "accepted"}`` when it returns nothing, ``{"kind": "refused",
-        "note": …}`` when it failed.
+        It gets the message, with ``buffers`` in it. What it returns, perhaps with buffers too,
+        goes back under the message's id: ``{"kind": "accepted"}`` when it returns nothing,
+        ``{"kind": "refused", "note": …}`` when it failed.
         """
 
         def on_message(_: object, content: Any, buffers: Sequence[Any]) -> None:
             act = acts.get(str(content.get("kind"))) if isinstance(content, Mapping) else None
             if act is None:
                 log.warning("a message was not understood: %.200r", content)
+            if act is None or self._closed:
                 return
-            answer: Mapping[str, Any] | None = None
+            answer: dict[str, Any] = {}
             with self.guard():
-                answer = act({**content, "buffers": buffers}) or {"kind": "accepted"}
+                answer = {"kind": "accepted", **(act({**content, "buffers": buffers}) or {})}
+            answer = answer or {"kind": "refused", "note": self.error}
             if content.get("id") is not None and content["kind"] != "cancel":
-                refused = {"kind": "refused", "note": self.error}
-                page.send({"id": content["id"], **(answer or refused)})
+                pixels = answer.pop("buffers", [])
+                page.send({"id": content["id"], **answer}, pixels)
 
         page.on_msg(on_message)
 

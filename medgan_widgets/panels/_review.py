@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -28,13 +28,10 @@ class Reviewed:
     chosen: int | None
     rows: tuple[int, ...]
 
-    def told(self) -> dict[str, Any]:
-        return {
-            "number": self.number,
-            "text": self.text,
-            "marks": list(self.marks),
-            "chosen": self.chosen,
-        }
+    def for_page(self) -> dict[str, Any]:
+        facts = asdict(self)
+        del facts["rows"]
+        return {**facts, "marks": list(self.marks)}
 
 
 def marks_of(plan: Plan, rows: Sequence[int]) -> tuple[str, ...]:

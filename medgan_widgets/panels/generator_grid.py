@@ -33,7 +33,7 @@ MAX_COLUMNS = 16
 class _Canvas(Page):
     """The page's half: controls, tiles and the large view."""
 
-    _esm = joined("_dom.js", "generator_grid.js")
+    _esm = joined("_dom.js", "_grid_controls.js", "generator_grid.js")
     _css = joined("generator_grid.css")
     models: Any = traitlets.List().tag(sync=True)  # what the model list offers
     # What the controls show. The page that changed them has them: they are not sent back.

@@ -1,30 +1,31 @@
 // One reader's page of a blinded reading: pictures, keys, and the time an answer takes.
-// Joined by reader_study.py behind _grid_base.js. The page gets pixels and nothing else about
-// them; which are synthetic it learns in the review, once every answer is saved.
-const PATIENCE = 8000; // ms without an answer from the kernel before the page says so
+// The page gets pixels and nothing else about them; which are synthetic it learns in the review,
+// once every answer is saved.
 
 function newReading(model) {
   const store = { stage: 'waiting', told: {}, trial: null, pictures: [], chosen: null, busy: false, note: '',
-    feedback: null, review: null, since: 0, hiddenAt: 0, views: new Set(), timer: 0 };
+    feedback: null, review: null, since: 0, hiddenAt: 0, views: new Set() };
   const tell = (what) => store.views.forEach((view) => view(what));
   const say = (text) => { store.note = text; tell('note'); };
-  const gone = () => [...store.views].some((view) => view.gone());
+  const talk = newTalk(model, { onSilence: () => {
+    if (!store.busy) return; // a saved view, whose hello nobody hears
+    store.busy = false;
+    say('No reply from the kernel yet. Your answer is kept here: press Enter to try again.');
+  } });
   const ask = (content) => {
-    if (gone()) { say('The kernel is gone; what is answered is saved. Run the cells above, then this one, to go on.'); return; }
+    if (store.busy) return;
+    if ([...store.views].some((view) => view.gone())) {
+      say('The kernel is gone; what is answered is saved. Run the cells above, then this one, to go on.');
+      return;
+    }
     store.busy = true;
-    clearTimeout(store.timer);
-    store.timer = setTimeout(() => {
-      store.busy = false;
-      say('No reply from the kernel yet. Your answer is kept here: press Enter to try again.');
-    }, PATIENCE);
-    model.send(content);
+    talk.ask(content, receive);
     tell('busy');
   };
   const now = () => performance.now();
-  store.hello = () => model.send({ kind: 'hello' });
-  store.begin = () => { if (!store.busy) ask({ kind: 'begin' }); };
-  store.page = (page) => { if (!store.busy) ask({ kind: 'review', page }); };
-  store.save = () => { if (!store.busy) ask({ kind: 'save' }); };
+  store.begin = () => ask({ kind: 'begin' });
+  store.page = (page) => ask({ kind: 'review', page });
+  store.save = () => ask({ kind: 'save' });
   store.choose = (place) => {
     if (store.stage !== 'trial' || store.busy || store.feedback) return;
     store.chosen = place;
@@ -32,7 +33,7 @@ function newReading(model) {
     tell('chosen');
   };
   store.goOn = () => {
-    if (store.busy || store.stage !== 'trial') return;
+    if (store.stage !== 'trial') return;
     if (store.feedback) { ask({ kind: 'next', token: store.trial.token }); return; }
     if (store.chosen === null) { say('Choose first.'); return; }
     if (!store.since) return; // not painted yet
@@ -47,22 +48,24 @@ function newReading(model) {
       store.hiddenAt = 0;
     }
   };
-  store.receive = (message, buffers) => {
+  const receive = (message, buffers) => {
     store.busy = false;
-    clearTimeout(store.timer);
-    const { kind } = message;
-    const pictures = () => buffers.map((each) => ({ shape: message.shape, data: bytes(each) }));
-    if (kind === 'start') Object.assign(store, { stage: 'start', told: message, trial: null });
+    const { kind, told, note = '' } = message;
+    const pictures = (buffers || []).map((each) => ({ shape: message.shape, data: bytes(each) }));
+    if (told) store.told = told;
+    if (kind === 'start') Object.assign(store, { stage: 'start', trial: null });
     if (kind === 'trial') {
-      Object.assign(store, { stage: 'trial', trial: message, pictures: pictures(), chosen: message.kept ?? null,
+      Object.assign(store, { stage: 'trial', trial: message, pictures, chosen: message.kept ?? null,
         feedback: null, since: 0, hiddenAt: document.hidden ? now() : 0 });
     }
     if (kind === 'feedback' && message.token === store.trial?.token) store.feedback = message;
-    if (kind === 'review') Object.assign(store, { stage: 'review', review: message, pictures: pictures() });
-    store.note = message.note || '';
+    if (kind === 'review') Object.assign(store, { stage: 'review', review: message, pictures });
+    store.note = note;
     tell(kind);
     tell('note');
   };
+  talk.ask({ kind: 'hello' }, receive);
+  store.stop = talk.stop;
   return store;
 }
 
@@ -235,7 +238,7 @@ function makeReader(el, store) {
     root.classList.toggle('mg-reader-busy', store.busy);
     go.setAttribute('aria-disabled', String(store.busy || (store.chosen === null && !store.feedback)));
   };
-  hear.gone = () => Boolean(el.closest('.jupyter-widgets-disconnected'));
+  hear.gone = () => disconnected(el);
   el.append(root);
   store.views.add(hear);
   frame();
@@ -248,14 +251,10 @@ export default () => {
   return {
     initialize({ model }) {
       store = newReading(model);
-      const receive = (message, buffers) => store.receive(message, buffers);
-      model.on('msg:custom', receive);
       document.addEventListener('visibilitychange', store.visibility);
-      store.hello();
       return () => {
-        model.off('msg:custom', receive);
+        store.stop();
         document.removeEventListener('visibilitychange', store.visibility);
-        clearTimeout(store.timer);
       };
     },
     render({ el }) { return makeReader(el, store); },

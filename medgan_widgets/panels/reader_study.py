@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import threading
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from medgan_widgets.errors import MedganError, RequestError, SaveError
-from medgan_widgets.panels._panel import Page, Panel, joined
+from medgan_widgets.errors import RequestError, SaveError
+from medgan_widgets.panels._panel import Act, Page, Panel, joined
 from medgan_widgets.panels._review import PER_PAGE, marks_of, review_sheet, reviewed, thumbnails
 from medgan_widgets.studies.reader_study import Asked, Results, Study, open_study
 from medgan_widgets.studies.reader_study.plan import RATING_WORDS
 from medgan_widgets.studies.reader_study.words import banner, question, reading_words, side_word
-
-log = logging.getLogger(__name__)
 
 
 class _Page(Page):
@@ -73,9 +71,17 @@ class ReaderStudy(Panel):
         self._again = self.answered > 0  # the pictures of the first trial may be known already
         self._unsaved: tuple[str, int, float] | None = None
         self.page = _Page()
-        self.page.on_msg(self._on_message)
         super().__init__("Reader study", [self.page])
-        self._tell()
+        acts = {
+            "hello": self._hello,
+            "begin": self._begin,
+            "answer": self._answer,
+            "next": self._begin,
+            "review": self._show_review,
+            "save": self._save,
+        }
+        self.listen(self.page, {kind: partial(self._locked, act) for kind, act in acts.items()})
+        self._show_progress()
 
     @property
     def answered(self) -> int:
@@ -91,41 +97,20 @@ class ReaderStudy(Panel):
         """Return the results of all readers so far."""
         return self.study.results()
 
-    def _on_message(self, _: Any, content: Any, __: Any) -> None:
-        acts = {
-            "hello": self._hello,
-            "begin": self._begin,
-            "answer": self._answer,
-            "next": self._next,
-            "review": self._show_review,
-            "save": self._save,
-        }
-        act = acts.get(str(content.get("kind"))) if isinstance(content, dict) else None
-        if act is None:
-            return
+    def _locked(self, act: Act, message: dict[str, Any]) -> Mapping[str, Any] | None:
         with self._lock:
-            if self._closed:
-                return
-            try:
-                act(content)
-            except MedganError as error:
-                self.error = error
-                self._post(kind="refused", note=str(error))
-            except Exception:
-                log.exception("the reader study could not answer its page")
-                text = "Something went wrong here; it is in the log. Your answers are saved."
-                self.error = text
-                self._post(kind="refused", note=text)
+            return act(message)
 
-    def _hello(self, _: Mapping[str, Any]) -> None:
+    def _hello(self, _: Mapping[str, Any]) -> dict[str, Any]:
         """Tell a page that has just opened what to expect; pictures come when it is ready."""
         answered = self.answered
-        self._post(**self._start(answered))
-        self._tell()
-        if answered == len(self._order):
-            self._show_review({"page": 0})
+        self._show_progress()
+        told = self._instructions(answered)
+        if answered < len(self._order):
+            return {"kind": "start", "told": told}
+        return {**self._show_review({"page": 0}), "told": told}
 
-    def _start(self, answered: int) -> dict[str, Any]:
+    def _instructions(self, answered: int) -> dict[str, Any]:
         plan = self.study.plan
         lines = [f"You read as {self.reader}."]
         if plan.ratings:
@@ -140,26 +125,20 @@ class ReaderStudy(Panel):
             "The time of each answer is taken while the page can be seen. Every answer is saved "
             "at once, so you may stop at any time."
         )
-        return {
-            "kind": "start",
-            "banner": banner(plan),
-            "lines": lines,
-            "answered": answered,
-            "of": len(self._order),
-        }
+        total = len(self._order)
+        return {"banner": banner(plan), "lines": lines, "answered": answered, "of": total}
 
-    def _begin(self, _: Mapping[str, Any]) -> None:
+    def _begin(self, _: Mapping[str, Any]) -> dict[str, Any]:
         # Pictures that were sent to a page before may be known to the reader.
         self._again = self._again or self._asked is not None
-        self._show_next()
+        return self._show_next()
 
-    def _answer(self, content: Mapping[str, Any]) -> None:
+    def _answer(self, message: Mapping[str, Any]) -> dict[str, Any]:
         asked = self._asked
-        if asked is None or content.get("token") != self._token:
+        if asked is None or message.get("token") != self._token:
             self._again = True  # an older view, or an answer sent twice: show what is open now
-            self._show_next()
-            return
-        place, seconds = content.get("place"), content.get("seconds")
+            return self._show_next()
+        place, seconds = message.get("place"), message.get("seconds")
         if not isinstance(place, int) or not isinstance(seconds, (int, float)):
             raise RequestError(f"an answer is a place and a time, got {place!r} and {seconds!r}.")
         try:
@@ -169,93 +148,85 @@ class ReaderStudy(Panel):
             raise
         self._unsaved, self._again, self._asked = None, False, None
         self.error = ""
+        self._show_progress()
         if not saved:
-            self._show_next("This one was answered in another panel already; here is the next.")
-        elif self._feedback and asked.kind == "choice":
-            self._show_truth(asked, place)
-        else:
-            self._show_next()
-        self._tell()
+            return self._show_next(
+                "This one was answered in another panel already; here is the next."
+            )
+        if self._feedback and asked.kind == "choice":
+            return self._truth(asked, place)
+        return self._show_next()
 
-    def _next(self, content: Mapping[str, Any]) -> None:
-        if content.get("token") == self._token and self._asked is None:
-            self._show_next()
-
-    def _show_next(self, note: str = "") -> None:
+    def _show_next(self, note: str = "") -> dict[str, Any]:
         self.study.check()
         asked = self.study.next(self.reader)
         if asked is None:
             self._asked = None
-            self._show_review({"page": 0})
-            return
+            return self._show_review({"page": 0})
         if asked != self._asked:
             self._asked, self._token = asked, secrets.token_hex(8)
         kept = self._unsaved if self._unsaved and self._unsaved[0] == self._token else None
-        images = self.study.pixels(asked.rows)
-        self._post(
-            [image.tobytes() for image in images],
-            kind="trial",
-            token=self._token,
-            number=asked.number,
-            part=asked.kind,
-            question=question(self.study.plan, asked.kind),
-            words=list(RATING_WORDS) if asked.kind == "rating" else [],
-            shape=list(self.study.plan.shape),
-            kept=kept[1] if kept else None,
-            spent=kept[2] if kept else 0,
-            note="Your answer is kept, and is not saved yet: press Enter." if kept else note,
-        )
+        return {
+            "kind": "trial",
+            "token": self._token,
+            "number": asked.number,
+            "part": asked.kind,
+            "question": question(self.study.plan, asked.kind),
+            "words": list(RATING_WORDS) if asked.kind == "rating" else [],
+            "shape": list(self.study.plan.shape),
+            "kept": kept[1] if kept else None,
+            "spent": kept[2] if kept else 0,
+            "note": "Your answer is kept, and is not saved yet: press Enter." if kept else note,
+            "buffers": [image.tobytes() for image in self.study.pixels(asked.rows)],
+        }
 
-    def _show_truth(self, asked: Asked, place: int) -> None:
+    def _truth(self, asked: Asked, place: int) -> dict[str, Any]:
         plan = self.study.plan
         right = asked.rows[place] == plan.trials[asked.trial][plan.target(asked.trial)]
-        self._post(
-            kind="feedback",
-            token=self._token,
-            text="Right." if right else "Wrong.",
-            marks=list(marks_of(plan, asked.rows)),
-        )
+        return {
+            "kind": "feedback",
+            "token": self._token,
+            "text": "Right." if right else "Wrong.",
+            "marks": list(marks_of(plan, asked.rows)),
+        }
 
-    def _show_review(self, content: Mapping[str, Any]) -> None:
+    def _show_review(self, message: Mapping[str, Any]) -> dict[str, Any]:
         given = self.study.answers(self.reader).given
         if len(given) < len(self._order):
             raise RequestError("the review comes once everything is answered; go on first.")
         lines = [f"Done: {len(given)} of {len(given)} answered. Thank you."]
-        shown = reviewed(self.study, self._order, given) if self._review else []
-        pages = -(-len(shown) // PER_PAGE)
-        page = content.get("page")
+        trials = reviewed(self.study, self._order, given) if self._review else []
+        pages = -(-len(trials) // PER_PAGE)
+        page = message.get("page")
         page = min(max(page, 0), max(0, pages - 1)) if isinstance(page, int) else 0
-        rows = shown[page * PER_PAGE : (page + 1) * PER_PAGE]
+        shown = trials[page * PER_PAGE : (page + 1) * PER_PAGE]
         if self._review:
-            own = [one for one in self.results().readers if one.reader == self.reader]
-            lines += [reading_words(self.study.plan, one) for one in own]
-        images = self.study.pixels(tuple(row for one in rows for row in one.rows))
+            own = [reading for reading in self.results().readers if reading.reader == self.reader]
+            lines += [reading_words(self.study.plan, reading) for reading in own]
+        images = self.study.pixels(tuple(row for trial in shown for row in trial.rows))
         small = thumbnails(images) if len(images) else images
-        self._post(
-            [image.tobytes() for image in small],
-            kind="review",
-            page=page,
-            pages=pages,
-            lines=lines,
-            rows=[one.told() for one in rows],
-            shape=list(small.shape[1:]),
-        )
+        return {
+            "kind": "review",
+            "page": page,
+            "pages": pages,
+            "lines": lines,
+            "rows": [trial.for_page() for trial in shown],
+            "shape": list(small.shape[1:]),
+            "buffers": [image.tobytes() for image in small],
+        }
 
-    def _save(self, _: Mapping[str, Any]) -> None:
+    def _save(self, _: Mapping[str, Any]) -> dict[str, Any]:
         if not self._review or not self.done:  # the file holds the truth
             raise RequestError("the results come once everything is answered; go on first.")
-        paths = self.results().save()
-        self._post(kind="saved", note="Saved: " + " and ".join(path.name for path in paths) + ".")
+        names = " and ".join(path.name for path in self.results().save())
+        return {"kind": "saved", "note": f"Saved: {names}."}
 
-    def _tell(self) -> None:
+    def _show_progress(self) -> None:
         """Say in the status how far this reader is; never how well."""
         answers = self.study.answers(self.reader)
         self.status = f"Reader {self.reader}: {len(answers.given)} of {len(self._order)} answered."
         if answers.notes:
             self.status += " " + " ".join(answers.notes) + " What it was about is asked again."
-
-    def _post(self, buffers: list[bytes] | None = None, **content: Any) -> None:
-        self.page.send(content, buffers=buffers or [])
 
     def _facts(self) -> Mapping[str, object]:
         return {"reader": self.reader, "answered": self.answered, "of": len(self._order)}

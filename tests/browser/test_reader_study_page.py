@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
+from medgan_widgets.panels._panel import joined
 from medgan_widgets.panels.reader_study import _Page
 from medgan_widgets.studies.reader_study.plan import RATING_WORDS
 
-CSS = str(_Page._css)
+CSS = joined("_panel.css", "reader_study.css")
 START = {
     "kind": "start",
-    "banner": "Research: half of these images are SYNTHETIC.",
-    "lines": ["You read as A.", "Choose 20 times."],
-    "answered": 0,
-    "of": 20,
+    "told": {
+        "banner": "Research: half of these images are SYNTHETIC.",
+        "lines": ["You read as A.", "Choose 20 times."],
+        "answered": 0,
+        "of": 20,
+    },
 }
 PIXELS = """() => [...document.querySelectorAll('.mg-reader-choice canvas')].map((canvas) => {
   const { width, height } = canvas;
@@ -51,14 +55,28 @@ def trial(number: int = 1, part: str = "choice", **other: object) -> dict[str, o
 @pytest.fixture
 def reader(bare):
     widget = bare(str(_Page._esm), {}, css=CSS)
-    widget.receive(START)
+    reply(widget, START)
     return widget
+
+
+def reply(reader, answer: dict[str, object], buffers: Sequence[bytes] = ()) -> None:
+    """Answer the newest question of the page."""
+    question = reader.sent()[-1]["content"]["id"]
+    reader.receive({"id": question, **answer}, list(buffers))
+
+
+def asked(reader) -> dict[str, object]:
+    """The newest question, without its id."""
+    content = reader.sent()[-1]["content"]
+    return {name: value for name, value in content.items() if name != "id"}
 
 
 def show(reader, count: int = 2, **other: object) -> list[bytes]:
     """Show a trial and wait until it is painted."""
     pictures = images(count)
-    reader.receive(trial(**other), pictures)
+    if not {"begin", "answer", "next"} & {asked(reader)["kind"]}:
+        begin(reader)
+    reply(reader, trial(**other), pictures)
     reader.page.evaluate("() => new Promise((r) => setTimeout(r, 80))")
     return pictures
 
@@ -73,12 +91,12 @@ def begin(reader) -> None:
 
 
 def test_it_says_hello_and_shows_pictures_when_the_reader_is_ready(reader):
-    assert reader.sent()[0]["content"] == {"kind": "hello"}
+    assert asked(reader) == {"kind": "hello"}
     assert reader.page.get_by_text("You read as A.").is_visible()
     assert reader.page.get_by_text("half of these images are SYNTHETIC").is_visible()
     assert reader.page.locator("canvas").count() == 0
     begin(reader)
-    assert reader.sent()[-1]["content"] == {"kind": "begin"}
+    assert asked(reader) == {"kind": "begin"}
     pictures = show(reader)
     assert [base64.b64decode(one) for one in reader.page.evaluate(PIXELS)] == pictures
     assert reader.page.get_by_text("1 of 20").is_visible()
@@ -172,7 +190,7 @@ def test_a_refused_answer_stays_chosen_and_is_sent_again(reader):
     show(reader)
     reader.page.keyboard.press("2")
     reader.page.keyboard.press("Enter")
-    reader.receive({"kind": "refused", "note": "the disk is full; press Enter again"})
+    reply(reader, {"kind": "refused", "note": "the disk is full; press Enter again"})
     assert reader.page.get_by_text("the disk is full").is_visible()
     assert reader.page.get_by_role("radio", checked=True).get_attribute("aria-label") == "image 2"
     reader.page.keyboard.press("Enter")
@@ -203,23 +221,23 @@ def test_the_truth_comes_with_feedback_and_in_the_review_alone(reader):
     reader.page.keyboard.press("1")
     reader.page.keyboard.press("Enter")
     marks = ["REAL", "SYNTHETIC"]
-    reader.receive({"kind": "feedback", "token": "t1", "text": "Wrong.", "marks": marks})
+    reply(reader, {"kind": "feedback", "token": "t1", "text": "Wrong.", "marks": marks})
     assert reader.page.get_by_text("Wrong.").is_visible()
     assert reader.page.get_by_text("SYNTHETIC", exact=True).is_visible()
     reader.page.keyboard.press("Enter")
-    assert reader.sent()[-1]["content"] == {"kind": "next", "token": "t1"}
+    assert asked(reader) == {"kind": "next", "token": "t1"}
 
     rows = [{"number": 1, "text": "wrong, 2.0 s", "marks": marks, "chosen": 0}]
     review = {"kind": "review", "page": 0, "pages": 2, "lines": ["Done <b>x</b>"], "rows": rows}
-    reader.receive({**review, "shape": [24, 24, 1]}, images(2))
+    reply(reader, {**review, "shape": [24, 24, 1]}, images(2))
     assert reader.page.get_by_text("Done <b>x</b>").is_visible(), "text stays text"
     assert reader.page.locator("figcaption").all_inner_texts()[1] == "SYNTHETIC"
     assert "your choice" in reader.page.locator("figcaption").first.inner_text()
     reader.page.keyboard.press("ArrowRight")
-    assert reader.sent()[-1]["content"] == {"kind": "review", "page": 1}
-    reader.receive({**review, "page": 1, "shape": [24, 24, 1]}, images(2))
+    assert asked(reader) == {"kind": "review", "page": 1}
+    reply(reader, {**review, "page": 1, "shape": [24, 24, 1]}, images(2))
     reader.page.keyboard.press("s")
-    assert reader.sent()[-1]["content"] == {"kind": "save"}
+    assert asked(reader) == {"kind": "save"}
     assert reader.errors() == []
 
 
