@@ -7,8 +7,7 @@ import pytest
 from PIL import Image
 
 import medgan_widgets as mw
-from medgan_widgets.datasets import phantom_images
-from medgan_widgets.errors import DataError, RequestError
+from medgan_widgets.errors import DataError, MedganError, RequestError
 from medgan_widgets.features import CANONICAL, PHANTOM_CNN
 from medgan_widgets.image_sources import open_images, phantom_kind
 from medgan_widgets.metrics.score import Progress, score
@@ -117,11 +116,6 @@ def test_reading_as_for_a_training_is_a_choice_that_is_told(folder):
     assert "percentiles 0.5 … 99.5 of each image" in scores.prepared["real"].how
 
 
-def test_training_images_are_a_side_too():
-    data = phantom_images("mammogram", 32, 50)
-    assert score(data, real=data.images, metrics=["recall"], cache=False)["recall"].value == 1
-
-
 def test_ms_ssim_is_measured_on_the_images_themselves(engine):
     drawn = mw.draw_phantoms("chest_xray", range(40), size=64).images
     same = np.repeat(drawn[:1], 40, axis=0)
@@ -146,17 +140,16 @@ def test_the_features_stay_cached_when_somebody_gives_up_half_way(folder, tmp_pa
     ("change", "message"),
     [
         ({"metrics": ["fdi"]}, "metrics must be some of fd,"),
-        ({"metrics": []}, "metrics must be some of fd,"),
         ({"n": 0}, "n must be from 1"),
         ({"seed": -1}, "seed must be from 0"),
         ({"metrics": None}, "metrics must be some of fd,"),
         ({"metrics": ["fid"]}, "FID is 'fd' with"),
         ({"real": "no/such/folder"}, "there is no such folder or file"),
         ({"real": 3.0}, "got 3.0"),
-        ({"real": ""}, "got ''"),
         ({"real": np.zeros((96, 96, 3), np.uint8)}, "one colour image"),
         ({"real": "x" * 5000}, "there is no such folder or file"),
         ({"real": ".", "read": {"data": 1}}, "read_images has no argument 'data'"),
+        ({"real": ".", "read": 3}, "read must be a dict"),
         ({"real": np.zeros((4, 8, 8))}, "uint8 or uint16"),
         ({"real": np.zeros((0, 8, 8), np.uint8)}, "no pixels"),
         ({"real": np.zeros((1, 8, 8), np.uint8)}, "at least"),
@@ -168,14 +161,8 @@ def test_what_cannot_be_scored_is_told_in_a_sentence(change, message, tmp_path, 
     monkeypatch.setenv("MEDGAN_HOME", str(tmp_path))
     asked = {"real": "brain_mri", "metrics": ["kid"], "cache": False, **change}
     drawn = mw.draw_phantoms("brain_mri", range(20), size=32).images
-    with pytest.raises(mw_errors(), match=message):
+    with pytest.raises(MedganError, match=message):
         score(drawn, **asked)
-
-
-def mw_errors() -> tuple[type[Exception], ...]:
-    from medgan_widgets.errors import MedganError
-
-    return (MedganError,)
 
 
 def test_an_empty_folder_and_a_broken_picture_are_told(tmp_path):
@@ -248,13 +235,6 @@ def test_a_floor_at_another_n_is_a_yardstick_for_the_value_there():
     assert f"at n 30, where the value is {value:.4g}, {value / floor:.2g} times" in str(found)
     known = score(drawn[:60], real="mammogram", metrics=["fd"], cache=False)
     assert "times the floor" in str(known)
-
-
-def test_arguments_of_reading_are_checked(tmp_path):
-    Image.fromarray(np.zeros((32, 32), np.uint8)).save(tmp_path / "a.png")
-    for read, message in (({"siz": 3}, "no argument 'siz'"), (3, "read must be a dict")):
-        with pytest.raises(RequestError, match=message):
-            score("brain_mri", real=tmp_path, metrics=["kid"], read=read, cache=False)
 
 
 def test_a_table_is_read_by_name_and_by_place():

@@ -2,20 +2,22 @@
 
 ::
 
-    extraction.py    features_from_images, feature_batches: the one way in
-    extractor.py     what an extractor is, and the user's own torch modules
+    extractor.py     what an extractor is, and those known here: a new one is an entry there
+    extraction.py    features_from_images, feature_batches: images in, features out or from disk
     canonical.py     canonical-1: texture, moments, spectrum, shape; no weights
     phantom_cnn.py   phantom-cnn-1: a small network that reads the phantoms' parameters
     published.py     Inception, RadImageNet, DINOv2: by weights that a person has
     weights.py       where published weights come from; nothing comes silently
-    cache.py         features on disk, by what the images and the extractor are
 
 Values of two extractors never compare.
 """
 
-from medgan_widgets.features.cache import clear_cache
 from medgan_widgets.features.canonical import canonical_names
-from medgan_widgets.features.extraction import feature_batches, features_from_images
+from medgan_widgets.features.extraction import (
+    clear_cache,
+    feature_batches,
+    features_from_images,
+)
 from medgan_widgets.features.extractor import (
     CANONICAL,
     DINOV2,
@@ -26,7 +28,6 @@ from medgan_widgets.features.extractor import (
     extractor_name,
     extractors,
 )
-from medgan_widgets.features.pixels import masks_among
 from medgan_widgets.features.weights import fetch_weights
 
 __all__ = [
@@ -43,5 +44,4 @@ __all__ = [
     "feature_batches",
     "features_from_images",
     "fetch_weights",
-    "masks_among",
 ]

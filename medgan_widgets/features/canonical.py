@@ -59,17 +59,18 @@ def canonical_names() -> tuple[str, ...]:
     >>> canonical_names()[:2], len(canonical_names()) == len(set(canonical_names()))
     (('mean', 'deviation'), True)
     """
-    percentiles = tuple(f"percentile_{one}" for one in PERCENTILES)
-    textures = tuple(f"{name}_{step}" for name in TEXTURES for step in STEPS)
-    spectrum = tuple(f"power_{band}" for band in range(BANDS))
-    return (*_MOMENTS, *percentiles, *textures, *spectrum, "slope", *_SHAPES)
+    return tuple(canonical_families())
 
 
 def canonical_families() -> dict[str, str]:
     """Return what each column, by name, is about: moments, texture, spectrum or shape."""
-    kinds = ["moments"] * (len(_MOMENTS) + len(PERCENTILES))
-    kinds += ["texture"] * (len(TEXTURES) * len(STEPS)) + ["spectrum"] * (BANDS + 1)
-    return dict(zip(canonical_names(), kinds + ["shape"] * len(_SHAPES), strict=True))
+    families = {
+        "moments": (*_MOMENTS, *(f"percentile_{percent}" for percent in PERCENTILES)),
+        "texture": tuple(f"{name}_{step}" for name in TEXTURES for step in STEPS),
+        "spectrum": (*(f"power_{band}" for band in range(BANDS)), "slope"),
+        "shape": _SHAPES,
+    }
+    return {name: family for family, names in families.items() for name in names}
 
 
 def canonical_features(planes: Tensor) -> Floats:
@@ -80,7 +81,7 @@ def canonical_features(planes: Tensor) -> Floats:
 
 def unscaled_features(planes: Tensor) -> Floats:
     """Return the columns in their own units."""
-    images = planes[:, 0].double().numpy()
+    images = planes[:, 0].double().cpu().numpy()
     rows = [np.concatenate([_moments(image), _textures(image)]) for image in images]
     shapes = [_shapes(image) for image in images]
     return np.concatenate([np.stack(rows), _spectrum(images), np.stack(shapes)], axis=1)

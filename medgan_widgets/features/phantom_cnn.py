@@ -6,6 +6,7 @@ distances in its features say nothing about patient images.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -39,8 +40,8 @@ class PhantomCNN(nn.Module):
         return features
 
 
-def read_phantom_cnn() -> PhantomCNN:
-    """Return the shipped network, ready to look at images."""
+def load(_: Path | None, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """Return the shipped network: grey images 0 … 1 to features."""
     path = WEIGHTS / FILE
     if not path.exists():
         raise WeightsError(f"{path.name} is missing; install medgan_widgets again.")
@@ -49,4 +50,5 @@ def read_phantom_cnn() -> PhantomCNN:
     network = PhantomCNN(targets)
     network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     # Colours last is a third faster on a CPU, and the same within rounding.
-    return network.eval().to(memory_format=torch.channels_last)
+    network = network.eval().to(device).to(memory_format=torch.channels_last)
+    return lambda planes: network(planes * 2 - 1)

@@ -2,75 +2,75 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medgan_widgets.errors import DataError, WeightsError
+from medgan_widgets.errors import WeightsError
 
 # Mean and deviation of the images a network was trained on.
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+RADIMAGENET = (0.5,) * 3, (0.5,) * 3
 PATCH, GRID, TRAINED = 14, 16, 37  # pixels a side; patches a side here, and in DINOv2's training
-MEANS = {"dinov2-vits14-1": IMAGENET, "radimagenet-resnet50-1": ((0.5,) * 3, (0.5,) * 3)}
+
+Compute = Callable[[Tensor], Tensor]
 
 
-def read(name: str, path: Path) -> nn.Module:
-    """Return a published network with the weights of a file, ready to look at images."""
-    if name == "inception-v3-compat":
-        return _inception(path)
-    from torchvision.models import VisionTransformer, resnet50
-
-    state = _state(path)
-    try:
-        if name.startswith("radimagenet"):
-            network: nn.Module = resnet50(weights=None)
-            network.fc = nn.Identity()
-            network.load_state_dict(_resnet_names(state))
-        else:  # ViT-S/14
-            network = VisionTransformer(GRID * PATCH, PATCH, 12, 6, 384, 4 * 384)
-            network.heads = nn.Identity()
-            network.load_state_dict(_vit_names(state))
-    except (KeyError, RuntimeError) as error:
-        lines = [line.strip() for line in str(error).splitlines()]
-        why = f"{lines[0]} is missing" if isinstance(error, KeyError) else lines[-1]
-        raise WeightsError(f"{path.name} does not fit {name}: {why[:160]}") from None
-    return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-
-
-def normalised(planes: Tensor, name: str) -> Tensor:
-    """Return images 0 … 1 as the network was taught to see them."""
-    mean, deviation = (torch.tensor(one, device=planes.device).view(1, 3, 1, 1)
-                       for one in MEANS[name])  # fmt: skip
-    return (planes - mean) / deviation
-
-
-def inception_features(network: Any, images: NDArray[Any], device: torch.device) -> NDArray[Any]:
-    """Return the 2,048 features by torch-fidelity's own forward: it resizes and scales itself."""
-    planes = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
-    (features,) = network(planes.expand(-1, 3, -1, -1).contiguous().to(device))
-    if not bool(torch.isfinite(features).all()):
-        raise DataError("the Inception weights give values that are not finite.")
-    found: NDArray[Any] = features.cpu().numpy()
-    return found
-
-
-def _inception(path: Path) -> nn.Module:
+def load_inception(path: Path, device: torch.device) -> Compute:
+    """Return torch-fidelity's own network: it resizes and scales whole grey levels itself."""
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     _state(path)  # torch-fidelity itself would run code that lies in a pickle
     try:
-        network: nn.Module = FeatureExtractorInceptionV3(
+        network = FeatureExtractorInceptionV3(
             "inception-v3-compat", ["2048"], feature_extractor_weights_path=str(path)
-        )
+        ).to(device)
     except RuntimeError as error:
         raise WeightsError(f"{path.name} does not fit inception-v3-compat: {error}"[:300]) from None
-    return network
+    return lambda planes: network((planes * 255).round().to(torch.uint8))[0]
+
+
+def load_radimagenet(path: Path, device: torch.device) -> Compute:
+    """Return a ResNet50 that was trained on RadImageNet (Mei 2022)."""
+    from torchvision.models import resnet50
+
+    network = resnet50(weights=None)
+    network.fc = nn.Identity()
+    return _filled(network, path, _resnet_names, "radimagenet-resnet50-1", RADIMAGENET, device)
+
+
+def load_dinov2(path: Path, device: torch.device) -> Compute:
+    """Return DINOv2's ViT-S/14 (Oquab 2023)."""
+    from torchvision.models import VisionTransformer
+
+    network = VisionTransformer(GRID * PATCH, PATCH, 12, 6, 384, 4 * 384)
+    network.heads = nn.Identity()
+    return _filled(network, path, _vit_names, "dinov2-vits14-1", IMAGENET, device)
+
+
+def _filled(
+    network: nn.Module,
+    path: Path,
+    names: Callable[[dict[str, Tensor]], dict[str, Tensor]],
+    name: str,
+    seen: tuple[tuple[float, ...], tuple[float, ...]],
+    device: torch.device,
+) -> Compute:
+    state = _state(path)
+    try:
+        network.load_state_dict(names(state))
+    except (KeyError, RuntimeError) as error:
+        lines = [line.strip() for line in str(error).splitlines()]
+        why = f"{lines[0]} is missing" if isinstance(error, KeyError) else lines[-1]
+        raise WeightsError(f"{path.name} does not fit {name}: {why[:160]}") from None
+    network = network.eval().requires_grad_(False).to(device)
+    network = network.to(memory_format=torch.channels_last)
+    mean, deviation = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in seen)
+    return lambda planes: network((planes - mean) / deviation)
 
 
 def _state(path: Path) -> dict[str, Tensor]:

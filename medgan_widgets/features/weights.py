@@ -59,9 +59,8 @@ def fetch_weights(
         ``"inception-v3-compat"`` or ``"dinov2-vits14-1"``; RadImageNet's are not
         published for download.
     sha256
-        What the file must hash to. Only the beginning of Inception's hash is
-        published (in its name); for DINOv2 there is none, so give the one you trust,
-        all 64 hexadecimal digits.
+        What the file must hash to, 64 hexadecimal digits. Only the beginning of Inception's
+        hash is published (in its name); for DINOv2 there is none, so give the one you trust.
     mirror
         A folder or address that holds the same file.
     progress

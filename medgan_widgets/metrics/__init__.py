@@ -1,28 +1,35 @@
-"""Feature matrices to scores that carry what makes them comparable.
+"""How good synthetic images are: distances of features, and figures that can be compared.
 
-Arrays in, numbers out: no torch, and of images only pairs of pixels. A value of one
-extractor never compares with a value of another.
+::
 
-``score_of`` gives a `Score` with its n, interval, floor and warning; the functions beside
-it give the bare number.
+    distances.py    FD, KID, precision and recall, density and coverage, KS, Wasserstein: bare
+    similarity.py   MS-SSIM, of the images themselves
+    figures.py      score_of: features to a Score with n, interval, floor and warning
+    draws.py        what is drawn for interval and floor, by patient
+    remarks.py      why a figure is not to be leaned on
+    table.py        Scores: what was measured, one row a figure
+    score.py        mw.score: images on both sides to Scores; this one reads and generates
+    score_notes.py  what to know of the images before leaning on the figures
+
+Arrays in, numbers out, but for ``score``: no torch. Values of two extractors never compare.
 """
 
-from medgan_widgets.metrics.balls import density_coverage, precision_recall
-from medgan_widgets.metrics.columns import ColumnDistances, distribution_distances
-from medgan_widgets.metrics.gaussians import Gaussian, frechet_distance, frechet_infinity
-from medgan_widgets.metrics.kernels import kernel_distance
-from medgan_widgets.metrics.scores import FEWEST, METRICS, score_of
-from medgan_widgets.metrics.similarity import (
-    ms_ssim_diversity,
-    ms_ssim_pairs,
-    rows_to_compare,
+from medgan_widgets.metrics.distances import (
+    ColumnDistances,
+    density_coverage,
+    distribution_distances,
+    frechet_distance,
+    frechet_infinity,
+    kernel_distance,
+    precision_recall,
 )
+from medgan_widgets.metrics.figures import FEWEST, METRICS, score_of
+from medgan_widgets.metrics.similarity import ms_ssim_diversity, ms_ssim_pairs, rows_to_compare
 
 __all__ = [
     "FEWEST",
     "METRICS",
     "ColumnDistances",
-    "Gaussian",
     "density_coverage",
     "distribution_distances",
     "frechet_distance",

@@ -1,13 +1,12 @@
-"""Images on both sides to scores: features by the part, figures one after the other."""
+"""``mw.score``: images on both sides to features, features to figures."""
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from dataclasses import replace as replaced
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,7 @@ from medgan_widgets.cards import ModelCard
 from medgan_widgets.datasets.phantom import phantom_named
 from medgan_widgets.engine import Engine, shared_engine
 from medgan_widgets.errors import DataError, RequestError
-from medgan_widgets.features import (
-    CANONICAL,
-    extractor_name,
-    feature_batches,
-    masks_among,
-)
+from medgan_widgets.features import CANONICAL, extractor_name, feature_batches
 from medgan_widgets.image_sources import REALS, ImageSource, open_images, preparation_of
 from medgan_widgets.metrics import (
     FEWEST,
@@ -32,15 +26,13 @@ from medgan_widgets.metrics import (
     rows_to_compare,
     score_of,
 )
-from medgan_widgets.metrics.score_notes import phantom_like, remarks
+from medgan_widgets.metrics.score_notes import notes_on, phantom_like
+from medgan_widgets.metrics.similarity import MOST
 from medgan_widgets.metrics.table import Prepared, Scores
 from medgan_widgets.requests import GenerateRequest, Measured, Score
 from medgan_widgets.seeds import SEED_LIMIT, Value, whole_number
 
-CHUNK = 256  # images whose features are made, and cached, together
-IN_MEMORY = 2**28  # bytes of features; more lie in a file while they are needed
-PAIR = 2
-COMPARED = 64  # images of each side that MS-SSIM compares in pairs
+PART = 64  # images whose features are made, and kept on disk, together
 MOST_CLASSES = 8  # that get a distance of their own
 EXTRA = ("ms_ssim",)  # of images, not of features
 NAMES = {
@@ -51,14 +43,9 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a scoring is.
+    """How far a scoring is: ``done`` of ``total`` images, or of the scores at last.
 
-    Attributes
-    ----------
-    stage
-        ``"real images"``, ``"other real images"``, ``"synthetic images"`` or ``"scores"``.
-    done, total
-        Images, or scores.
+    ``stage`` is ``"real images"``, ``"synthetic images"``, ``"other real images"`` or ``"scores"``.
     """
 
     stage: str
@@ -104,20 +91,16 @@ def score(
     metrics
         Some of ``"fd"``, ``"fd_infinity"``, ``"kid"``, ``"precision"``, ``"recall"``,
         ``"density"``, ``"coverage"``, ``"ks"``, ``"wasserstein"``, ``"ms_ssim"``.
-    extractor
-        What turns images into features: a name, or a torch module of yours. Figures of
-        two extractors never compare.
-    n
+    extractor, weights, device, cache
+        What turns images into features, a name or a torch module of yours, and how: as for
+        `features_from_images`. Figures of two extractors never compare.
+    n, seed
         At most so many images a side, drawn by ``seed``.
     read
         Further arguments of `read_images` for the real files. Without them, and where nobody
         knows how the model's own data were prepared, pictures are taken as they are.
-    weights
-        A file, for extractors that need one.
-    engine, device
-        Where images are generated, and where features are made.
-    cache
-        A folder for features; by default the user's cache folder, False for none.
+    engine
+        Where images are generated.
     progress
         Called now and then; an exception that it raises ends the scoring, and the
         features made so far stay in the cache.
@@ -138,54 +121,66 @@ def score(
     >>> scores["KID"].n_real, scores["KID"].extractor
     (20, 'canonical-1')
     """
-    wanted = _checked_metrics(metrics)
+    metrics = _checked_metrics(metrics)
     seed = whole_number(seed, "seed", 0, SEED_LIMIT - 1)
     ready: Callable[[], Engine] = shared_engine if engine is None else (lambda: engine)
-    said, like = like is not None, fake if like is None else like
+    preparation = preparation_of(fake if like is None else like, ready)
     opened = partial(open_images, engine=ready, seed=seed)
-    reals = _reals(fake, real, opened, n, like, labels, group, read, ready)
-    parts, mixed = _requests(fake, reals, n, ready)
-    top = reals.top if reals.top != 255 else None
-    judged = [opened(one, n=n, top=top) for one in parts]
-    fakes = judged[0] if len(judged) == 1 else _joined(judged, str(judged[0].what.split(",")[0]))
-    if mixed:
-        fakes = replaced(fakes, prepared=f"{fakes.prepared}, {mixed}")
-    if said and fakes.prepared == "as given":  # somebody vouches for an array
-        fakes = replaced(fakes, preprocessing=preparation_of(like, ready))
+
+    # Reals first: a file that cannot be read is named before images are generated.
+    reals = _reals(fake, real, opened, n, preparation, labels, group, read, ready)
+    fakes = _fakes(fake, reals, opened, n, ready)
+    if like is not None and fakes.prepared == "as given":  # somebody vouches for an array
+        fakes = replace(fakes, preprocessing=preparation)
+
+    # Features, part by part.
     extract = partial(
         feature_batches, extractor=extractor, weights=weights, cache=cache, device=device
     )
-    tell = progress or (lambda _: None)
-    with tempfile.TemporaryDirectory() as room:
-        sides = []  # reals first: a file that cannot be read is told before images are generated
-        for stage, images in (("real", reals), ("synthetic", fakes), ("other real", reals.others)):
-            if images is not None:
-                sides.append(_Side(images, Path(room) / stage, seed))
-                for done in sides[-1].fill(extract):
-                    tell(Progress(f"{stage} images", done, images.count))
-        rows: list[Measured] = []
-        missed: list[str] = []
-        psi = fake.truncation_psi if isinstance(fake, GenerateRequest) else None
-        for place, metric in enumerate(wanted):
-            try:
-                scores = _scores(metric, extractor, sides, seed)
-            except DataError as error:  # the other figures are worth having
-                missed.append(f"{metric} is not measured: {error}")
-                scores = [_without_value(metric, extractor, sides, missed[-1])]
-            rows += [Measured(one, fakes.what, reals.what, truncation_psi=psi) for one in scores]
-            tell(Progress("scores", place + 1, len(wanted)))
-        if len(missed) == len(wanted):
-            raise DataError(" ".join(missed))
-        prepared = {
-            side: Prepared(one.prepared, one.preprocessing, one.jpeg, one.count)
-            for side, one in (("synthetic", fakes), ("real", reals))
-        }
-        notes = (
-            *fakes.notes,
-            *reals.notes,
-            *remarks(sides[1], sides[0], extractor),
-        )
+    report = progress or (lambda _: None)
+    sets = []
+    for name, images in (("real", reals), ("synthetic", fakes), ("other real", reals.others)):
+        if images is not None:
+            pairs_seed = seed if set(EXTRA) & set(metrics) else None
+            sets.append(FeatureSet(images, name, pairs_seed))
+            for done in sets[-1].fill(extract):
+                report(Progress(f"{name} images", done, images.count))
+
+    # Figures, one after the other; one that cannot be had costs no other.
+    rows: list[Measured] = []
+    missed: list[str] = []
+    psi = fake.truncation_psi if isinstance(fake, GenerateRequest) else None
+    for done, metric in enumerate(metrics, start=1):
+        try:
+            scores = _scores(metric, extractor, sets, seed)
+        except DataError as error:
+            missed.append(f"{metric} is not measured: {error}")
+            by = None if metric in EXTRA else extractor_name(extractor)
+            figure = NAMES.get(metric, metric)
+            scores = [Score(figure, None, reals.count, fakes.count, by, warning=missed[-1])]
+        rows += [Measured(row, fakes.what, reals.what, truncation_psi=psi) for row in scores]
+        report(Progress("scores", done, len(metrics)))
+    if len(missed) == len(metrics):
+        raise DataError(" ".join(missed))
+    prepared = {
+        side: Prepared(images.prepared, images.preprocessing, images.jpeg, images.count)
+        for side, images in (("synthetic", fakes), ("real", reals))
+    }
+    notes = [*fakes.notes, *reals.notes, *notes_on(sets[1], sets[0], extractor)]
     return Scores(tuple(rows), tuple(dict.fromkeys(notes)), prepared)
+
+
+def _checked_metrics(metrics: Any) -> tuple[str, ...]:
+    known = (*METRICS, *EXTRA)
+    plain = not isinstance(metrics, Iterable) or isinstance(metrics, str)
+    given = (metrics,) if plain else tuple(metrics)
+    wrong = [name for name in given if name not in known]
+    if wrong or not given:
+        fid = " FID is 'fd' with extractor='inception-v3-compat'." if "fid" in wrong else ""
+        raise RequestError(
+            f"metrics must be some of {', '.join(known)}; got {wrong or given!r}.{fid}"
+        )
+    return tuple(dict.fromkeys(given))
 
 
 def _reals(
@@ -193,38 +188,35 @@ def _reals(
     real: Any,
     opened: Callable[..., ImageSource],
     n: int | None,
-    like: Any,
+    preparation: Any,
     labels: Any,
     group: Any,
     read: Mapping[str, Any] | None,
     engine: Callable[[], Engine],
 ) -> ImageSource:
     """Return the reals; phantoms are drawn as large as what is judged, and of its class."""
-    preparation = preparation_of(like, engine)
+    request = fake if isinstance(fake, GenerateRequest) else None
+    card = engine().catalogue[request.model_id] if request else fake
     if phantom_named(real) is None:
         reals = opened(real, n=n, like=preparation, labels=labels, group=group, read=read)
-        if not isinstance(fake, (GenerateRequest, ModelCard)):
+        if not isinstance(card, ModelCard):
             return reals
-        card = fake if isinstance(fake, ModelCard) else engine().catalogue[fake.model_id]
-        named = {
-            name: tuple(_as_the_card_has_it(one, card.condition.get(name, ())) for one in values)
+        words = {
+            name: tuple(_as_on_the_card(value, card.condition.get(name, ())) for value in values)
             for name, values in reals.labels.items()
         }
-        return replaced(reals, labels=named)
-    condition = fake.condition if isinstance(fake, GenerateRequest) else {}
-    size: int | None = None
-    count = n
-    if isinstance(fake, (GenerateRequest, ModelCard)):
-        name = fake.id if isinstance(fake, ModelCard) else fake.model_id
-        size = engine().catalogue[name].size[0]
-        count = n or (len(fake.seeds) if isinstance(fake, GenerateRequest) else None)
+        return replace(reals, labels=words)
+    size, count = None, n
+    if isinstance(card, ModelCard):
+        size, count = card.size[0], n or (len(request.seeds) if request else None)
     elif phantom_named(fake) is None:
         judged = opened(fake, n=n)
         size, count = int(max(next(judged.batches()).shape[1:3])), judged.count
+    condition = request.condition if request else {}
     return opened(real, n=count, size=size, condition=condition, first=REALS)
 
 
-def _as_the_card_has_it(value: Value, choices: Sequence[Value]) -> Value:
+def _as_on_the_card(value: Value, choices: Sequence[Value]) -> Value:
     """Return the model's own value that a class of the reals stands for: False for "no" or 0."""
     truths: dict[str, Value] = {"0": False, "no": False, "1": True, "yes": True}
     spelling = str(value).lower()
@@ -234,199 +226,127 @@ def _as_the_card_has_it(value: Value, choices: Sequence[Value]) -> Value:
     return value
 
 
-def _requests(
-    fake: Any, reals: ImageSource, n: int | None, engine: Callable[[], Engine]
-) -> tuple[list[Any], str]:
-    """Return what is judged, a model's images in the proportions of the reals' classes, and those.
+def _fakes(
+    fake: Any,
+    reals: ImageSource,
+    opened: Callable[..., ImageSource],
+    n: int | None,
+    engine: Callable[[], Engine],
+) -> ImageSource:
+    """Return what is judged; a model's images in the proportions of the reals' classes.
 
-    A request that leaves factors open draws them evenly. The same seeds are shared out over
+    A request that leaves factors open draws them evenly. Here the same seeds are shared out over
     the classes that the reals have, or that the card says its training had.
     """
+    opened = partial(opened, n=n, top=reals.top if reals.top != 255 else None)
     if isinstance(fake, ModelCard):
         fake = GenerateRequest(fake.id, seeds=range(n or reals.count))
     if not isinstance(fake, GenerateRequest) or phantom_like(reals):
-        return [fake], ""
-    request = fake if n is None else replaced(fake, seeds=fake.seeds[:n])
+        return opened(fake)
+    request = fake if n is None else replace(fake, seeds=fake.seeds[:n])
     card = engine().catalogue[request.model_id]
     free = [name for name in card.condition if name not in request.condition]
-    mix = _class_counts(card, reals, free)
-    if not free or not mix:
-        return [request], ""
-    wanted = Counter(mix)
-    shares = np.array(list(wanted.values()), float) / sum(wanted.values())
+    counts = _class_counts(card, reals, free)
+    if not free or not counts:
+        return opened(request)
+    shares = np.array(list(counts.values()), float) / sum(counts.values())
     ends = np.rint(np.cumsum(shares) * len(request.seeds)).astype(int).tolist()
-    made, start = [], 0
-    for kind, end in zip(wanted, ends, strict=True):
+    parts = []
+    for classes, start, end in zip(counts, [0, *ends], ends, strict=False):
         if end > start:
-            condition = {**request.condition, **dict(zip(free, kind, strict=True))}
-            made.append(replaced(request, seeds=request.seeds[start:end], condition=condition))
-        start = max(start, end)
-    whose = (
-        "the reals have them"
-        if all(name in reals.labels for name in free)
-        else ("its card says of the training images")
+            condition = {**request.condition, **dict(zip(free, classes, strict=True))}
+            part = replace(request, seeds=request.seeds[start:end], condition=condition)
+            parts.append(opened(part))
+    labelled = all(name in reals.labels for name in free)
+    whose = "the reals have them" if labelled else "its card says of the training images"
+    mix = ", ".join(
+        f"{' '.join(map(str, classes))} {share:.0%}"
+        for classes, share in zip(counts, shares, strict=True)
     )
-    said = ", ".join(
-        f"{' '.join(map(str, kind))} {share:.0%}"
-        for kind, share in zip(wanted, shares, strict=True)
+    return replace(
+        parts[0],
+        what=parts[0].what if len(parts) == 1 else parts[0].what.split(",")[0],
+        count=sum(part.count for part in parts),
+        batches=lambda: chain.from_iterable(part.batches() for part in parts),
+        labels={
+            name: tuple(chain.from_iterable(part.labels[name] for part in parts))
+            for name in parts[0].labels
+        },
+        prepared=f"{parts[0].prepared}, {', '.join(free)} as {whose}: {mix}",
     )
-    return made, f"{', '.join(free)} as {whose}: {said}"
 
 
 def _class_counts(
     card: ModelCard, reals: ImageSource, free: Sequence[str]
 ) -> dict[tuple[Value, ...], int]:
     """Return how often each combination of the open factors stands among the reals."""
+    counts: Counter[tuple[Value, ...]] = Counter()
     if all(name in reals.labels for name in free):
-        rows = Counter(zip(*(reals.labels[name] for name in free), strict=True))
-        known = dict(rows)
+        counts.update(zip(*(reals.labels[name] for name in free), strict=True))
     else:
-        known = {}
-        for one in card.class_counts:
-            kind = tuple(one.condition[name] for name in free if name in one.condition)
-            if len(kind) == len(free):
-                known[kind] = known.get(kind, 0) + one.images
-    fits = {
-        kind: count
-        for kind, count in known.items()
-        if all(value in card.condition[name] for name, value in zip(free, kind, strict=True))
-    }
-    return dict(sorted(fits.items(), key=repr)) if len(fits) == len(known) else {}
-
-
-def _joined(parts: Sequence[ImageSource], what: str) -> ImageSource:
-    """Return several sources of one model as one."""
-
-    def batches() -> Iterator[NDArray[np.uint8]]:
-        for one in parts:
-            yield from one.batches()
-
-    return replaced(
-        parts[0],
-        what=what,
-        count=sum(one.count for one in parts),
-        batches=batches,
-        labels={
-            name: tuple(value for one in parts for value in one.labels[name])
-            for name in parts[0].labels
-        },
+        for row in card.class_counts:
+            if all(name in row.condition for name in free):
+                counts[tuple(row.condition[name] for name in free)] += row.images
+    fits = all(
+        value in card.condition[name]
+        for classes in counts
+        for name, value in zip(free, classes, strict=True)
     )
+    return dict(sorted(counts.items(), key=repr)) if fits else {}
 
 
-def _scores(metric: str, extractor: Any, sides: Sequence[_Side], seed: int) -> list[Score]:
-    real, fake = sides[:2]
-    least, here = FEWEST.get(metric, PAIR), (real.images.count, fake.images.count)
-    if min(here) < least:
-        raise DataError(
-            f"it needs at least {least} images on each side, and there are {here[0]} real and "
-            f"{here[1]} synthetic ones; give more."
-        )
-    if metric in EXTRA:
-        return _ms_ssim(real, fake, seed)
-    measure = partial(score_of, metric, extractor=extractor_name(extractor), seed=seed)
-    found = measure(
-        real.features,
-        fake.features,
-        other=sides[2].features if len(sides) > 2 else None,
-        real_groups=real.groups,
-        fake_groups=fake.groups,
-    )
-    if metric == "fd":
-        found += _within_classes(measure, real, fake)
-    return found
+class FeatureSet:
+    """One side's features, and what else its images say on the way.
 
+    With ``pairs_seed`` some images are kept to be compared in pairs.
+    """
 
-def _within_classes(
-    measure: Callable[..., list[Score]], real: _Side, fake: _Side
-) -> Iterator[Score]:
-    """Yield the distance of each class that has more images than features on both sides."""
-    shared = [name for name in real.images.labels if name in fake.images.labels]
-    if not shared:
-        return
-    words = [side.class_words(shared) for side in (real, fake)]
-    classes = sorted(set(words[0]) & set(words[1]))
-    if not 2 <= len(classes) <= MOST_CLASSES:
-        return
-    for kind in classes:
-        rows = [np.flatnonzero(np.array(side) == kind) for side in words]
-        if min(map(len, rows)) <= real.features.shape[1]:
-            continue
-        groups = None if real.groups is None else [real.groups[row] for row in rows[0]]
-        for one in measure(real.features[rows[0]], fake.features[rows[1]], real_groups=groups):
-            yield replaced(one, name=f"{one.name} ({kind})", why=(), families={})
-
-
-def _ms_ssim(real: _Side, fake: _Side, seed: int) -> list[Score]:
-    for side, name in ((real, "real"), (fake, "synthetic")):
-        if len(side.shapes) > 1 and len(side.some()[0]) < PAIR:
-            raise DataError(
-                f"it compares images of one size, and the {side.images.count} {name} images "
-                f"are of {len(side.shapes)} sizes; bring them to one."
-            )
-    shared = [name for name in real.images.labels if name in fake.images.labels]
-    (reals, real_rows), (fakes, fake_rows) = real.some(), fake.some()
-    labels: list[list[str] | None] = [None, None]
-    if shared:
-        words = real.class_words(shared), fake.class_words(shared)
-        labels = [[words[0][row] for row in real_rows], [words[1][row] for row in fake_rows]]
-    groups = [
-        None if side.groups is None else [side.groups[row] for row in rows]
-        for side, rows in ((real, real_rows), (fake, fake_rows))
-    ]
-    return ms_ssim_diversity(
-        reals, fakes, real_labels=labels[0], fake_labels=labels[1],
-        real_groups=groups[0], fake_groups=groups[1], seed=seed,
-    )  # fmt: skip
-
-
-def _without_value(metric: str, extractor: Any, sides: Sequence[_Side], why: str) -> Score:
-    real, fake = (side.images.count for side in sides[:2])
-    name = NAMES.get(metric, metric)
-    looked = None if metric in EXTRA else extractor_name(extractor)
-    return Score(name, None, real, fake, looked, warning=why)
-
-
-def _checked_metrics(metrics: Sequence[str]) -> tuple[str, ...]:
-    known = (*METRICS, *EXTRA)
-    given: tuple[Any, ...] = (metrics,)
-    if isinstance(metrics, Iterable) and not isinstance(metrics, str):
-        given = tuple(metrics)
-    wrong = [one for one in given if one not in known]
-    if wrong or not given:
-        fid = " FID is 'fd' with extractor='inception-v3-compat'." if "fid" in wrong else ""
-        raise RequestError(
-            f"metrics must be some of {', '.join(known)}; got {wrong or given!r}.{fid}"
-        )
-    return tuple(dict.fromkeys(given))
-
-
-class _Side:
-    """One side's features, in memory or in a file, and some of its images."""
-
-    def __init__(self, images: ImageSource, file: Path, seed: int) -> None:
-        self.images, self._file = images, file
-        known = [one is not None for one in images.groups]
-        self.groups = images.groups if known and all(known) else None
-        words = self.class_words(list(images.labels)) if images.labels else None
-        self._chosen = set(rows_to_compare(images.count, COMPARED, seed, words).tolist())
-        self.features: NDArray[Any] = np.zeros((0, 0))
+    def __init__(self, images: ImageSource, name: str, pairs_seed: int | None) -> None:
+        self.images, self.name = images, name
+        known = images.groups and all(group is not None for group in images.groups)
+        self.groups = images.groups if known else None
         self.shapes: Counter[tuple[int, ...]] = Counter()
         self.masks = 0
-        self._some: list[tuple[int, NDArray[Any]]] = []
+        self.features: NDArray[Any] = np.zeros((0, 0))
+        self._chosen: set[int] = set()
+        self._kept: list[tuple[int, NDArray[Any]]] = []
+        if pairs_seed is not None:
+            words = self.class_words(list(images.labels)) if images.labels else None
+            self._chosen = set(rows_to_compare(images.count, MOST, pairs_seed, words).tolist())
 
     def fill(
         self, extract: Callable[[Iterator[NDArray[Any]]], Iterator[NDArray[Any]]]
     ) -> Iterator[int]:
         """Make the features part by part, and yield how many images have theirs."""
-        done = 0
-        for rows in extract(self._looked_at()):
-            if not done:
-                self.features = self._room(rows)
-            self.features[done : done + len(rows)] = rows
-            done += len(rows)
-            yield done
-        if not done:
+        parts = []
+        for rows in extract(self._counted()):
+            parts.append(rows)
+            yield sum(map(len, parts))
+        if not parts:
             raise DataError(f"{self.images.what} holds no images.")
+        self.features = np.concatenate(parts)
+
+    def _counted(self) -> Iterator[NDArray[Any]]:
+        """Yield the images in parts of one size, count what they are, and keep a few."""
+        waiting: list[NDArray[Any]] = []
+        for number, image in enumerate(chain.from_iterable(self.images.batches())):
+            if waiting and (len(waiting) == PART or image.shape != waiting[0].shape):
+                yield self._with_masks(waiting)
+                waiting = []
+            waiting.append(image)
+            self.shapes[image.shape] += 1
+            if number in self._chosen:
+                self._kept.append((number, image))
+        if waiting:
+            yield self._with_masks(waiting)
+
+    def _with_masks(self, waiting: list[NDArray[Any]]) -> NDArray[Any]:
+        images = np.stack(waiting)
+        flat = images.reshape(len(images), -1)
+        low, high = flat.min(axis=1, keepdims=True), flat.max(axis=1, keepdims=True)
+        # Two values only, as masks have; an image of one value is empty.
+        self.masks += int((((flat == low) | (flat == high)).all(axis=1) & (low < high)[:, 0]).sum())
+        return images
 
     def class_words(self, factors: Sequence[str]) -> list[str]:
         """Return the classes of each image in words."""
@@ -436,43 +356,73 @@ class _Side:
             for row in zip(*columns, strict=True)
         ]
 
-    def some(self) -> tuple[NDArray[Any], list[int]]:
+    def images_to_compare(self) -> tuple[NDArray[Any], list[int]]:
         """Return images drawn by chance, all of the most common size, and which they are."""
         shape = self.shapes.most_common(1)[0][0]
-        rows = [row for row, one in self._some if one.shape == shape]
-        return np.stack([one for _, one in self._some if one.shape == shape]), rows
-
-    def _room(self, rows: NDArray[Any]) -> NDArray[Any]:
-        shape = (self.images.count, rows.shape[1])
-        if shape[0] * shape[1] * rows.itemsize <= IN_MEMORY:
-            return np.empty(shape, rows.dtype)
-        return np.memmap(self._file, rows.dtype, "w+", shape=shape)
-
-    def _looked_at(self) -> Iterator[NDArray[Any]]:
-        """Yield the images, and remember what is to be said of them."""
-        for images in _in_chunks(self.images.batches()):
-            self.shapes[images.shape[1:]] += len(images)
-            self.masks += int(masks_among(images).sum())
-            start = sum(self.shapes.values()) - len(images)
-            self._some += [
-                (start + place, images[place])
-                for place in range(len(images))
-                if start + place in self._chosen
-            ]
-            yield images
+        kept = [(row, image) for row, image in self._kept if image.shape == shape]
+        if len(self.shapes) > 1 and len(kept) < 2:
+            raise DataError(
+                f"it compares images of one size, and the {self.images.count} {self.name} images "
+                f"are of {len(self.shapes)} sizes; bring them to one."
+            )
+        return np.stack([image for _, image in kept]), [row for row, _ in kept]
 
 
-def _in_chunks(batches: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
-    """Yield the same images in the same order, 256 together where their sizes allow."""
-    waiting: list[NDArray[Any]] = []
-    for batch in batches:
-        if waiting and batch.shape[1:] != waiting[0].shape[1:]:
-            yield np.concatenate(waiting)
-            waiting = []
-        waiting.append(batch)
-        while sum(map(len, waiting)) >= CHUNK:
-            joined = np.concatenate(waiting)
-            yield joined[:CHUNK]
-            waiting = [joined[CHUNK:]] if len(joined) > CHUNK else []
-    if waiting:
-        yield np.concatenate(waiting)
+def _scores(metric: str, extractor: Any, sets: Sequence[FeatureSet], seed: int) -> list[Score]:
+    real, fake = sets[:2]
+    least, counts = FEWEST.get(metric, 2), (real.images.count, fake.images.count)
+    if min(counts) < least:
+        raise DataError(
+            f"it needs at least {least} images on each side, and there are {counts[0]} real and "
+            f"{counts[1]} synthetic ones; give more."
+        )
+    shared = [name for name in real.images.labels if name in fake.images.labels]
+    classes: list[Any] = [side.class_words(shared) if shared else None for side in (real, fake)]
+    if metric in EXTRA:
+        return _ms_ssim(real, fake, classes, seed)
+    measure = partial(score_of, metric, extractor=extractor_name(extractor), seed=seed)
+    scores = measure(
+        real.features,
+        fake.features,
+        other=sets[2].features if len(sets) > 2 else None,
+        real_groups=real.groups,
+        fake_groups=fake.groups,
+    )
+    if metric == "fd" and shared:
+        scores += _within_classes(measure, real, fake, *classes)
+    return scores
+
+
+def _within_classes(
+    measure: Callable[..., list[Score]],
+    real: FeatureSet,
+    fake: FeatureSet,
+    real_classes: Sequence[str],
+    fake_classes: Sequence[str],
+) -> Iterator[Score]:
+    """Yield the distance of each class that has more images than features on both sides."""
+    classes = sorted(set(real_classes) & set(fake_classes))
+    if not 2 <= len(classes) <= MOST_CLASSES:
+        return
+    for kind in classes:
+        reals, fakes = (
+            np.flatnonzero(np.array(words) == kind) for words in (real_classes, fake_classes)
+        )
+        if min(len(reals), len(fakes)) <= real.features.shape[1]:
+            continue
+        groups = None if real.groups is None else [real.groups[row] for row in reals]
+        for row in measure(real.features[reals], fake.features[fakes], real_groups=groups):
+            yield replace(row, name=f"{row.name} ({kind})", why=(), families={})
+
+
+def _ms_ssim(
+    real: FeatureSet, fake: FeatureSet, classes: Sequence[Sequence[str] | None], seed: int
+) -> list[Score]:
+    arguments: dict[str, Any] = {}
+    images = []
+    for side, words, name in ((real, classes[0], "real"), (fake, classes[1], "fake")):
+        pictures, rows = side.images_to_compare()
+        images.append(pictures)
+        arguments[f"{name}_labels"] = words and [words[row] for row in rows]
+        arguments[f"{name}_groups"] = side.groups and [side.groups[row] for row in rows]
+    return ms_ssim_diversity(*images, **arguments, seed=seed)

@@ -15,12 +15,8 @@ from scipy import ndimage, stats
 
 from medgan_widgets.errors import DataError
 from medgan_widgets.images import checked_pixels
-from medgan_widgets.metrics._matrices import (
-    BLOCK,
-    Floats,
-    group_of_each,
-    some_groups,
-)
+from medgan_widgets.metrics.distances import Floats
+from medgan_widgets.metrics.draws import group_of_each, some_groups
 from medgan_widgets.requests import Score
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, Wang 2003
@@ -28,29 +24,18 @@ WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, Wang 2003
 SMALLEST = ((176, 5), (88, 4), (44, 3), (22, 2), (11, 1))
 REACH, SIGMA = 5, 1.5  # of the Gaussian window: 11 pixels
 K1, K2 = 0.01, 0.03
-MOST = 64
-DRAWS = 40
+MOST = 64  # images of a side that are compared in pairs
+DRAWS = 40  # halves for the interval
+BLOCK = 2**20  # numbers in one block of pairs: 8 MiB
 
 
 def ms_ssim_pairs(images: NDArray[Any], *, scales: int | None = None) -> Floats:
     """Return the multi-scale structural similarity of every pair, float64 [N, N], 0 to 1.
 
-    Wang, Simoncelli and Bovik 2003. Five scales need a shorter side of 176 pixels; from 88
-    there are four, from 44 three, from 22 two, from 11 one, and the first weights are then
-    made to sum to one: values of different numbers of scales do not compare. (torchmetrics
-    asks for 99 pixels where four scales fit 88.) Channels are averaged.
-
-    Parameters
-    ----------
-    images
-        uint8 or uint16, [N, H, W] or [N, H, W, C].
-    scales
-        By default as many as the size allows.
-
-    Raises
-    ------
-    DataError
-        For other arrays, a shorter side under 11 pixels, or more scales than fit.
+    Wang, Simoncelli and Bovik 2003, of uint8 or uint16 [N, H, W] or [N, H, W, C]; channels are
+    averaged. Five scales need a shorter side of 176 pixels; from 88 there are four, from 44 three,
+    from 22 two, from 11 one, and the first weights are then made to sum to one: values of different
+    numbers of scales do not compare. (torchmetrics asks for 99 pixels where four scales fit 88.)
 
     Examples
     --------
@@ -61,29 +46,66 @@ def ms_ssim_pairs(images: NDArray[Any], *, scales: int | None = None) -> Floats:
     """
     levels = np.moveaxis(checked_pixels(images), -1, 1).astype(np.float64)
     top = float(np.iinfo(images.dtype).max)
-    scales = _checked_scales(scales, min(levels.shape[2:]))
-    weights = np.array(WEIGHTS[:scales]) / sum(WEIGHTS[:scales])
-    found = np.ones((len(levels), len(levels)))
-    for place, weight in enumerate(weights):
-        found *= _similarity(levels, top, whole=place == scales - 1) ** weight
+    fit = _scales_of(min(levels.shape[2:]))
+    if scales is not None and not 1 <= scales <= fit:
+        raise DataError(
+            f"images of {min(levels.shape[2:])} pixels have 1 to {fit} scales, got {scales}."
+        )
+    weights = np.array(WEIGHTS[: scales or fit]) / sum(WEIGHTS[: scales or fit])
+    pairs = np.ones((len(levels), len(levels)))
+    for scale, weight in enumerate(weights):
+        pairs *= _similarity(levels, top, whole=scale == len(weights) - 1) ** weight
         height, width = (side // 2 * 2 for side in levels.shape[2:])
         even = levels[:, :, :height, :width]
-        levels = (
-            even[..., ::2, ::2]
-            + even[..., 1::2, ::2]
-            + even[..., ::2, 1::2]
-            + even[..., 1::2, 1::2]
-        ) / 4
+        levels = np.mean([even[..., y::2, x::2] for x in (0, 1) for y in (0, 1)], axis=0)
+    return pairs
+
+
+def _scales_of(side: int) -> int:
+    fit = next((count for least, count in SMALLEST if side >= least), 0)
+    if not fit:
+        raise DataError(f"structural similarity needs images of at least 11 pixels, got {side}.")
+    return fit
+
+
+def _similarity(levels: Floats, top: float, *, whole: bool) -> Floats:
+    """Return one scale of every pair: contrast and structure, at the last scale luminance too.
+
+    The last one is taken over the whole image, mirrored at its edges, the others where
+    the window fits: this is what torchmetrics does.
+    """
+    down, across = (_window(side, whole) for side in levels.shape[2:])
+    blurred = down @ levels @ across.T
+    spread = np.maximum(down @ levels**2 @ across.T - blurred**2, 0.0)
+    c1, c2 = (K1 * top) ** 2, (K2 * top) ** 2
+    found = np.ones((len(levels), len(levels)))
+    step = max(1, BLOCK // levels[0].size)
+    for i in range(len(levels)):
+        for j in (slice(start, start + step) for start in range(i, len(levels), step)):
+            together = down @ (levels[i] * levels[j]) @ across.T - blurred[i] * blurred[j]
+            maps = (2 * together + c2) / (spread[i] + spread[j] + c2)
+            if whole:
+                light = 2 * blurred[i] * blurred[j] + c1
+                maps *= light / (blurred[i] ** 2 + blurred[j] ** 2 + c1)
+            found[i, j] = found[j, i] = np.maximum(maps.mean(axis=(1, 2, 3)), 0.0)
     return found
+
+
+def _window(side: int, whole: bool) -> Floats:
+    """Return the Gaussian blur of a line of pixels as a matrix, [side or side - 10, side]."""
+    blur: Floats = ndimage.gaussian_filter1d(
+        np.eye(side), SIGMA, axis=0, mode="mirror", radius=REACH
+    )
+    return blur if whole else blur[REACH:-REACH]
 
 
 def rows_to_compare(
     count: int, most: int, seed: int, labels: Sequence[Any] | None = None
 ) -> NDArray[np.intp]:
-    """Return which of so many images are compared in pairs, ascending, [n], n at most ``most``.
+    """Return which of so many images are compared in pairs, ascending, ``most`` of them at most.
 
-    All where they are few, else drawn by chance; with labels in twos of a class, so that no
-    image is without a partner. One pass over a folder can then keep just these.
+    Drawn by chance; with labels in twos of a class, so that no image is without a partner. One
+    pass over a folder can then keep just these.
 
     Examples
     --------
@@ -120,31 +142,12 @@ def ms_ssim_diversity(
     most: int = MOST,
     seed: int = 0,
 ) -> list[Score]:
-    """Return how alike the synthetic images are: mean MS-SSIM over pairs within a class.
+    """Return how alike the synthetic images are: one score, mean MS-SSIM over pairs.
 
-    The floor is the reals' own mean over pairs: above it the synthetic images are less diverse
-    than real ones. The interval comes from halves of the images, as in `score_of`.
-
-    Parameters
-    ----------
-    real, fake
-        uint8 or uint16, [N, H, W] or [N, H, W, C], N of at least 2.
-    real_labels, fake_labels
-        The class of each image; only pairs of one class count. None: one class.
-    real_groups, fake_groups
-        The patient of each image; two images of one patient are no pair. None: all differ.
-    most
-        At most so many images of each side are compared, drawn by ``seed``.
-
-    Returns
-    -------
-    list of Score
-        One score; its ``extractor`` tells the number of scales.
-
-    Raises
-    ------
-    DataError
-        For what `ms_ssim_pairs` refuses, or when no class has two images.
+    Only pairs of one class (label) and of two patients (groups) count. The floor is the reals' own
+    mean over pairs: above it the synthetic images are less diverse than real ones. At most
+    ``most`` images of each side are compared, drawn by ``seed``; the interval comes from halves
+    of them, and ``extractor`` tells the number of scales.
 
     Examples
     --------
@@ -158,9 +161,14 @@ def ms_ssim_diversity(
             raise DataError(
                 f"pairs need at least 2 {which} images, uint8 or uint16 [N, H, W(, C)]."
             )
-    scales = _checked_scales(None, min(*real.shape[1:3], *fake.shape[1:3]))
+    scales = _scales_of(min(*real.shape[1:3], *fake.shape[1:3]))
     n_real, (floor, *_) = _means(real, real_labels, real_groups, "real", most, scales, seed)
     n_fake, (value, *drawn) = _means(fake, fake_labels, fake_groups, "fake", most, scales, seed)
+    interval = None
+    if len(drawn) > 1:
+        margin = float(stats.t.ppf(0.975, len(drawn) - 1) * np.std(drawn, ddof=1))
+        interval = max(value - margin, 0.0), min(value + margin, 1.0)
+    unlike = "the two sides differ in size, which alone moves the figure."
     return [
         Score(
             name="MS-SSIM",
@@ -168,12 +176,10 @@ def ms_ssim_diversity(
             n_real=n_real,
             n_fake=n_fake,
             extractor=f"pixels-{scales}-scales",
-            interval=_interval(value, drawn),
+            interval=interval,
             floor=floor,
             floor_n=None if n_real == n_fake else n_real,
-            warning=""
-            if real.shape[1:3] == fake.shape[1:3]
-            else "the two sides differ in size, which alone moves the figure.",
+            warning="" if real.shape[1:3] == fake.shape[1:3] else unlike,
         )
     ]
 
@@ -190,57 +196,9 @@ def _means(
     if not alike.any():
         raise DataError("no class has two images (of two patients), so there is no pair.")
     pairs, random = ms_ssim_pairs(images[rows], scales=scales), np.random.default_rng(seed)
-    found = [float(pairs[alike].mean())]
+    means = [float(pairs[alike].mean())]
     for _ in range(DRAWS if len(rows) >= 4 else 0):
         half = np.ix_(*[some_groups(whose, len(rows) // 2, random)] * 2)
         if alike[half].any():
-            found.append(float(pairs[half][alike[half]].mean()))
-    return len(rows), found
-
-
-def _interval(value: float, drawn: list[float]) -> tuple[float, float] | None:
-    if len(drawn) < 2:
-        return None
-    margin = float(stats.t.ppf(0.975, len(drawn) - 1) * np.std(drawn, ddof=1))
-    return max(value - margin, 0.0), min(value + margin, 1.0)
-
-
-def _checked_scales(scales: int | None, side: int) -> int:
-    fits = next((count for least, count in SMALLEST if side >= least), 0)
-    if not fits:
-        raise DataError(f"structural similarity needs images of at least 11 pixels, got {side}.")
-    if scales is None:
-        return fits
-    if not 1 <= scales <= fits:
-        raise DataError(f"images of {side} pixels have 1 to {fits} scales, got {scales}.")
-    return scales
-
-
-def _similarity(levels: Floats, top: float, *, whole: bool) -> Floats:
-    """Return one scale of every pair: contrast and structure, at the last scale luminance too.
-
-    The last one is taken over the whole image, mirrored at its edges, the others where
-    the window fits: this is what torchmetrics does.
-    """
-    down, across = (_window(side, whole) for side in levels.shape[2:])
-    blurred = down @ levels @ across.T
-    spread = np.maximum(down @ levels**2 @ across.T - blurred**2, 0.0)
-    c1, c2 = (K1 * top) ** 2, (K2 * top) ** 2
-    found = np.ones((len(levels), len(levels)))
-    step = max(1, BLOCK // 4 // levels[0].size)
-    every = range(len(levels))
-    for i, j in ((one, slice(k, k + step)) for one in every for k in every[one::step]):
-        together = down @ (levels[i] * levels[j]) @ across.T - blurred[i] * blurred[j]
-        maps = (2 * together + c2) / (spread[i] + spread[j] + c2)
-        if whole:
-            light = 2 * blurred[i] * blurred[j] + c1
-            maps *= light / (blurred[i] ** 2 + blurred[j] ** 2 + c1)
-        found[i, j] = found[j, i] = np.maximum(maps.mean(axis=(1, 2, 3)), 0.0)
-    return found
-
-
-def _window(side: int, whole: bool) -> Floats:
-    """Return the Gaussian blur of a line of pixels as a matrix, [side or side - 10, side]."""
-    line = np.eye(side)
-    found: Floats = ndimage.gaussian_filter1d(line, SIGMA, axis=0, mode="mirror", radius=REACH)
-    return found if whole else found[REACH:-REACH]
+            means.append(float(pairs[half][alike[half]].mean()))
+    return len(rows), means

@@ -12,6 +12,11 @@ import pandas as pd
 from medgan_widgets.datasets import Preprocessing
 from medgan_widgets.requests import Measured, Score
 
+COLUMNS = (
+    "of", "against", "metric", "value", "low", "high", "floor", "relative", "n_real", "n_fake",
+    "floor_n", "value_at_floor_n", "extractor", "kimg", "truncation_psi", "warning",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -20,11 +25,10 @@ class Prepared:
     Attributes
     ----------
     how
-        In words: ``"generated"``, ``"drawn"``, ``"as given"``, ``"pixel by pixel"``, or how
-        files were windowed and resized. ``"as given"`` means that nobody knows.
+        In words: ``"generated"``, ``"drawn"``, ``"as given"`` (nobody knows), ``"pixel by
+        pixel"``, or how files were windowed and resized.
     preprocessing
-        The same as it is computed; for generated images that of the model's training
-        images. None where it is not known, or nothing was done.
+        The same as it is computed; for generated images that of the model's training images.
     jpeg, count
         How many of the images were JPEG files, and of how many.
     """
@@ -37,7 +41,7 @@ class Prepared:
 
 @dataclass(frozen=True, repr=False)
 class Scores(Sequence[Measured]):
-    """What was measured, one row a figure, and what is to be said about all of them.
+    """What was measured, one row a figure, and what to know of all of them.
 
     Attributes
     ----------
@@ -92,7 +96,13 @@ class Scores(Sequence[Measured]):
 
     def to_frame(self) -> pd.DataFrame:
         """Return the rows as a DataFrame; ``relative`` is the value as a multiple of its floor."""
-        return pd.DataFrame([_row(row) for row in self.rows], columns=list(COLUMNS))
+        rows = []
+        for row in self.rows:
+            low, high = row.score.interval or (None, None)
+            known = {"metric": row.score.name, "low": low, "high": high,
+                     "relative": relative(row.score)}  # fmt: skip
+            rows.append({**vars(row.score), **vars(row), **known})
+        return pd.DataFrame(rows, columns=list(COLUMNS))
 
     def _repr_html_(self) -> str:
         frame = self.to_frame().dropna(axis=1, how="all")
@@ -101,20 +111,14 @@ class Scores(Sequence[Measured]):
         return table + "".join(f"<p>{html.escape(note)}</p>" for note in below)
 
     def _apart(self) -> list[str]:
-        """Say which columns differ most, once for all figures of one comparison."""
-        told = []
+        """Return which columns differ most, once for all figures of one comparison."""
+        lines = []
         for row in (row for row in self.rows if row.score.why):
             columns = ", ".join(f"{name} {apart:+.2f}" for name, apart in row.score.why)
-            shares = sorted(row.score.families.items(), key=lambda one: -one[1])
+            shares = sorted(row.score.families.items(), key=lambda pair: -pair[1])
             kinds = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares)
-            told.append(f"{row.of} differs most in {columns} standard deviations; {kinds}")
-        return list(dict.fromkeys(told))
-
-
-COLUMNS = (
-    "of", "against", "metric", "value", "low", "high", "floor", "relative", "n_real", "n_fake",
-    "floor_n", "value_at_floor_n", "extractor", "kimg", "truncation_psi", "warning",
-)  # fmt: skip
+            lines.append(f"{row.of} differs most in {columns} standard deviations; {kinds}")
+        return list(dict.fromkeys(lines))
 
 
 def in_words(score: Score) -> str:
@@ -138,7 +142,7 @@ def in_words(score: Score) -> str:
 
 
 def relative(score: Score) -> float | None:
-    """Return a distance as a multiple of its floor; None for what is no distance, or without one.
+    """Return a Fréchet distance as a multiple of its floor; None for all else.
 
     Where the floor stands at another n the value there counts: fewer images make distances
     larger.
@@ -148,15 +152,3 @@ def relative(score: Score) -> float | None:
     if not distance or value is None or not score.floor or score.floor < 0:
         return None
     return value / score.floor
-
-
-def _row(row: Measured) -> dict[str, object]:
-    score = row.score
-    low, high = score.interval or (None, None)
-    return {
-        "of": row.of, "against": row.against, "metric": score.name, "value": score.value,
-        "low": low, "high": high, "floor": score.floor, "relative": relative(score),
-        "n_real": score.n_real, "n_fake": score.n_fake, "floor_n": score.floor_n,
-        "value_at_floor_n": score.value_at_floor_n, "extractor": score.extractor,
-        "kimg": row.kimg, "truncation_psi": row.truncation_psi, "warning": score.warning,
-    }  # fmt: skip

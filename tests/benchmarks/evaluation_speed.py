@@ -3,27 +3,18 @@
     OMP_NUM_THREADS=2 python tests/benchmarks/evaluation_speed.py            # some eight minutes
     OMP_NUM_THREADS=2 python tests/benchmarks/evaluation_speed.py --quick    # one or two
 
-Three tables. **One FD**: features that are there already, like a network's (never negative,
+Two tables. **One FD**: features that are there already, like a network's (never negative,
 a falling spectrum), without interval and floor. **From images to FD and KID**: the same
 torch module (torch-fidelity's own Inception with random weights, and a small network of
-2,048 outputs) and the same images on both sides, which must give the same FD. **Memory**: the peak
-of the process's anonymous memory (mapped files, such as libraries, do not count) above what it
-holds before the first image, each in a process of its own, images streamed by the batch; freed
-memory goes back at once (glibc's threshold is set low for both), else what is left over decides.
-This table needs Linux.
+2,048 outputs) and the same images on both sides, which must give the same FD.
 Times are wall clock, medians of interleaved repeats.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,8 +28,8 @@ from torch_fidelity import feature_extractor_inceptionv3 as inception
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
-from medgan_widgets.features import feature_batches, features_from_images
-from medgan_widgets.metrics import Gaussian, frechet_distance, kernel_distance
+from medgan_widgets.features import features_from_images
+from medgan_widgets.metrics import frechet_distance, kernel_distance
 
 D = 2048
 BATCH = 64
@@ -113,16 +104,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer images, no large ones")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--child", nargs=2, metavar=("WHO", "N"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     torch_fidelity.register_feature_extractor("small-net", SmallNet)
-    if given.child:
-        print(_peak(given.child[0], int(given.child[1])))
-        return
     print(f"torch {torch.get_num_threads()} threads, torch-fidelity {torch_fidelity.__version__}\n")
     _print_one_fd(2000 if given.quick else 10_000, 512 if given.quick else D, given.repeats)
     _print_from_images(given.quick, given.repeats)
-    _print_memory((1000, 5000) if given.quick else (1000, 10_000, 50_000))
 
 
 def _print_one_fd(n: int, columns: int, repeats: int) -> None:
@@ -223,66 +209,6 @@ def _theirs(
         save_cpu_ram=True, **options,
     )  # fmt: skip
     return float(found["frechet_inception_distance"])
-
-
-def _print_memory(counts: tuple[int, ...]) -> None:
-    print("### Peak memory of one FD above the start, small-net, images streamed\n")
-    print("| images a side | ours, MB | torch-fidelity, MB |\n|---|---|---|")
-    for n in counts:
-        peaks = [
-            subprocess.run(
-                [sys.executable, __file__, "--child", who, str(n)],
-                check=True, capture_output=True, text=True,
-                env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"},
-            ).stdout.split()[-1]
-            for who in ("ours", "theirs")
-        ]  # fmt: skip
-        print(f"| {n:,} | {peaks[0]} | {peaks[1]} |")
-    print()
-
-
-def _peak(who: str, n: int) -> int:
-    """Return by how many MB the process's own memory rose at most."""
-    sides = Streamed(n, 1), Streamed(n, 2)
-    warm = Streamed(BATCH, 1), Streamed(BATCH, 2)
-    way = _streamed_fd if who == "ours" else _their_streamed_fd
-    way(warm)  # libraries take their own room at the first call
-    gc.collect()
-    highest, over = [0], threading.Event()
-
-    def look() -> None:
-        while not over.wait(0.02):
-            highest[0] = max(highest[0], _anonymous())
-
-    before = _anonymous()
-    watcher = threading.Thread(target=look)
-    watcher.start()
-    way(sides)
-    over.set()
-    watcher.join()
-    return round((highest[0] - before) / 1e6)
-
-
-def _anonymous() -> int:
-    """Return the bytes that are this process's own and of no file."""
-    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
-    return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Anonymous:"))
-
-
-def _streamed_fd(sides: tuple[Streamed, Streamed]) -> None:
-    module = Whole(SmallNet())
-    both = Gaussian(), Gaussian()
-    for gaussian, side in zip(both, sides, strict=True):
-        for batch in feature_batches(side.batches(), module, cache=False):
-            gaussian.add(batch)
-    frechet_distance(*both)
-
-
-def _their_streamed_fd(sides: tuple[Streamed, Streamed]) -> None:
-    torch_fidelity.calculate_metrics(
-        input1=sides[1], input2=sides[0], fid=True, feature_extractor="small-net",
-        batch_size=BATCH, cuda=False, cache=False, verbose=False, save_cpu_ram=True,
-    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from medgan_widgets.features import canonical
+from medgan_widgets.features.extraction import to_planes
 from medgan_widgets.features.phantom_cnn import FILE, SIDE, WEIGHTS, PhantomCNN
-from medgan_widgets.features.pixels import to_planes
 from medgan_widgets.files import write_whole
 from medgan_widgets.phantoms import KINDS, Phantoms, draw_phantoms
 
