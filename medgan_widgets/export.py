@@ -4,12 +4,10 @@
 names from this module gets them from the function, which stands in the module's place.
 """
 
-import argparse
 import sys
 import warnings
 
 from medgan_widgets import exporting
-from medgan_widgets.exporting.command import add_arguments, run
 
 warnings.warn(
     "medgan_widgets.export is medgan_widgets.exporting now; on the command line it is "
@@ -18,9 +16,9 @@ warnings.warn(
     stacklevel=2,
 )
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="medgan_widgets.export")
-    add_arguments(parser)
-    sys.exit(run(parser.parse_args()))
+    from medgan_widgets.__main__ import main
+
+    sys.exit(main(["export", *sys.argv[1:]]))
 for name in exporting.__all__:
     setattr(exporting.export, name, getattr(exporting, name))
 sys.modules[__name__] = exporting.export  # type: ignore[assignment]

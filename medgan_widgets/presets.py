@@ -1,11 +1,14 @@
-"""Presets: named ways of training."""
+"""How to train: presets, which are named ways of it, and all settings of one training."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
 
 from medgan_widgets.errors import RequestError
+from medgan_widgets.seeds import whole_number
 
 # Kinds of augmentation. The first ones leave anatomy as it is; flips and quarter-turns do
 # not (the heart is on the left), so no preset has them and whoever asks for them is watched.
@@ -71,6 +74,101 @@ PRESETS = {
         "dcgan", 64, 100, False, 128, 2e-4, (0.5, 0.999), 0.0, 8, 0.0, "fp32", 1.0, 0.0, False
     ),
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """All settings of one training.
+
+    Its fields are the keyword arguments of `train`, the flags of ``python -m medgan_widgets
+    train``, the fields of the monitor's form and the keys of ``config.json``.
+
+    Raises
+    ------
+    RequestError
+        For an unknown preset and numbers out of range.
+
+    Examples
+    --------
+    >>> TrainConfig(data="brain_mri", kimg=10, batch=8).chosen_preset[1].batch
+    8
+    """
+
+    data: Any = None  # a phantom's kind, a path, a torch Dataset, or TrainingImages
+    preset: str | Preset = "residual"  # a key of PRESETS, or one of your own
+    kimg: float | None = None  # stop after so many thousand images …
+    cpu_seconds: float | None = None  # … or so much processor time
+    size: int | None = None  # pixels a side; found from the images when left out
+    labels: Any = None  # where classes come from: "folder", a column, a DICOM keyword
+    group: Any = None  # what keeps a patient together: a column, a DICOM keyword
+    table: Any = None  # a CSV or JSONL file with a column file_name
+    split: str | Path | None = None  # another run whose split is shared
+    read: Mapping[str, Any] | None = None  # further arguments of read_images: window, plane, …
+    skip_unreadable: bool = False  # go on without files that cannot be read
+    pool: int | None = None  # how many phantoms to draw, or images to read at most
+    batch: int | None = None  # images a step, when another number than the preset's
+    start_from: str | Path | None = None  # a run or model whose weights are the first ones
+    freeze_d: int = 0  # so many first layers of the discriminator keep their weights
+    device: str = "auto"  # auto, cpu, cuda, cuda:1, mps
+    seed: int = 0  # decides first weights, order of the images, latents and split
+    tick_kimg: float = 2.0  # how often to report, in thousands of images
+
+    def __post_init__(self) -> None:
+        for name in ("kimg", "cpu_seconds", "tick_kimg"):
+            value = getattr(self, name)
+            optional = value is None and name != "tick_kimg"
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not optional and not (number and 0 < value < 1e9):
+                raise RequestError(f"{name} must be a number above 0, got {value!r}.")
+        for name, least, most in (
+            ("seed", 0, 2**63 - 1), ("freeze_d", 0, 1000), ("batch", 2, 4096)
+        ):  # fmt: skip
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, whole_number(value, name, least, most))
+        if not isinstance(self.preset, Preset):
+            preset_of(self.preset)
+
+    @property
+    def chosen_preset(self) -> tuple[str, Preset]:
+        """The preset's name and itself, with the batch of these settings."""
+        name, preset = preset_of(self.preset)
+        return name, preset if self.batch is None else replace(preset, batch=self.batch)
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """The arguments of ``read_images`` that are given."""
+        given = {
+            "labels": self.labels, "group": self.group, "table": self.table, "split": self.split,
+            "size": self.size, "skip_unreadable": self.skip_unreadable, "most": self.pool,
+            "seed": self.seed, **(self.read or {}),
+        }  # fmt: skip
+        return {name: value for name, value in given.items() if value is not None}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> TrainConfig:
+        """Return the settings that a run's ``config.json`` holds, also one of an older version."""
+        known = {field.name for field in fields(cls)}
+        given = {name: value for name, value in content.items() if name in known}
+        if "data_options" in content:  # until 0.4.0: the arguments of read_images by themselves
+            read = dict(content["data_options"])
+            given["pool"] = read.pop("most", None)
+            given |= {name: read.pop(name) for name in list(read) if name in known}
+            given["read"] = read
+        if "settings" in content:
+            given["preset"] = preset_from(content)
+        given["start_from"] = (content.get("start_from") or {}).get("what")
+        return cls(**given)
+
+
+def preset_from(content: Mapping[str, Any]) -> Preset:
+    """Return the preset that a run's ``config.json`` holds."""
+    known = {field.name for field in fields(Preset)}
+    settings: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in content["settings"].items()
+        if name in known
+    }
+    return Preset(**settings)
 
 
 def preset_of(preset: str | Preset) -> tuple[str, Preset]:

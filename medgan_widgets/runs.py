@@ -29,7 +29,6 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -263,7 +262,7 @@ def _parsed(kind: type[T], line: bytes) -> T:
     Types must be right: a text of digits is no number.
     """
     try:
-        row: T = _adapter(kind).validate_json(line, strict=True)
+        row: T = _ADAPTERS[kind].validate_json(line, strict=True)
         return row
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
@@ -272,9 +271,9 @@ def _parsed(kind: type[T], line: bytes) -> T:
         raise ValueError(f"a line is no {name}: {where} {problem['msg']}") from None
 
 
-@cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+_ADAPTERS: dict[Any, TypeAdapter[Any]] = {
+    kind: TypeAdapter(kind) for kind in (Tick, Alarm, RunState)
+}
 
 
 def pictures(run_dir: str | Path) -> dict[float, Path]:
@@ -424,7 +423,7 @@ def start_process(run_dir: str | Path) -> int:
         clear_command(folder, time.time())
         with (folder / "log.txt").open("ab") as printed:
             process = subprocess.Popen(
-                [sys.executable, "-m", "medgan_widgets.training", str(folder)],
+                [sys.executable, "-m", "medgan_widgets", "train", str(folder)],
                 stdin=subprocess.DEVNULL, stdout=printed, stderr=subprocess.STDOUT,
                 start_new_session=True, cwd=Path.cwd(),
             )  # fmt: skip

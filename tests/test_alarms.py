@@ -14,9 +14,9 @@ from medgan_widgets.datasets import phantom_images
 from medgan_widgets.errors import TrainingError
 from medgan_widgets.presets import PRESETS
 from medgan_widgets.runs import Tick, alarms, run_state
-from medgan_widgets.training import run_writer, train
-from medgan_widgets.training.alarms import Watch
-from medgan_widgets.training.probe import Probe
+from medgan_widgets.training import loop, train
+from medgan_widgets.training.alarms import AlarmRules
+from medgan_widgets.training.evaluate import TrainingEvaluator
 
 STEADY = replace(PRESETS["residual"], decay_from=1.0)
 
@@ -59,14 +59,14 @@ def test_numbers_that_are_none_stop_it_and_the_good_checkpoint_stays(
     next(ticks)
     ticks.close()
     good = (tmp_path / "checkpoint" / "generator.safetensors").read_bytes()
-    real = run_writer.RunWriter.__init__
+    real = loop.one_step
 
-    def hurt(self, folder, state, *rest):
-        real(self, folder, state, *rest)
+    def hurt(state, *rest):
         with torch.no_grad():
             next(state.discriminator.parameters()).fill_(float("inf"))
+        real(state, *rest)
 
-    monkeypatch.setattr(run_writer.RunWriter, "__init__", hurt)
+    monkeypatch.setattr(loop, "one_step", hurt)
     with pytest.raises(TrainingError, match=r"diverged.*the one of 0.064 kimg is kept"):
         list(train(tmp_path, resume=True))
     (alarm,) = alarms(tmp_path)
@@ -78,8 +78,8 @@ def test_numbers_that_are_none_stop_it_and_the_good_checkpoint_stays(
 
 
 def test_losses_that_run_away() -> None:
-    watch = Watch()
-    found = [a.name for n in range(3) for a in watch.alarms(Tick(n, 50.0 * n, 900.0 * n))]
+    rules = AlarmRules()
+    found = [a.name for n in range(3) for a in rules.alarms(Tick(n, 50.0 * n, 900.0 * n))]
     assert found == ["divergence"]
 
 
@@ -120,10 +120,10 @@ class Indifferent(nn.Module):
 
 def test_a_class_whose_images_are_all_alike() -> None:
     learned = phantom_images("brain_mri", 32, 400)
-    probe = Probe(learned, None, conditional=True)
-    looked = probe.look(OneDeadClass(learned.images), Indifferent())  # type: ignore[arg-type]
-    watch = Watch()
-    found = [a for n in range(4) for a in watch.alarms(Tick(n, 1.0, 1.0, **looked))]
+    evaluator = TrainingEvaluator(learned, None, conditional=True)
+    looked = evaluator.evaluate(OneDeadClass(learned.images), Indifferent())  # type: ignore[arg-type]
+    rules = AlarmRules()
+    found = [a for n in range(4) for a in rules.alarms(Tick(n, 1.0, 1.0, **looked))]
     assert "dead class" in {alarm.name for alarm in found}
     assert any("tumour=True" in alarm.text for alarm in found)
     assert not any("tumour=False" in alarm.text for alarm in found)
@@ -131,10 +131,10 @@ def test_a_class_whose_images_are_all_alike() -> None:
 
 
 def test_an_alarm_is_not_repeated_at_every_tick() -> None:
-    watch = Watch()
+    rules = AlarmRules()
     values = [0.9, 0.9, *[0.2] * 30]
     ticks = [Tick(n, 1.0, 1.0, diversity=value) for n, value in enumerate(values)]
-    assert len([a for tick in ticks for a in watch.alarms(tick)]) == 1
+    assert len([a for tick in ticks for a in rules.alarms(tick)]) == 1
 
 
 @pytest.mark.parametrize(
@@ -147,27 +147,29 @@ def test_the_network_that_knows_phantoms_scores_phantoms_only(
     whose = tuple(f"patient {n % 128 // 16 if n < 128 else 100 + n}" for n in range(256))
     sides = ("test",) * 128 + ("train",) * 128
     learned = replace(drawn, phantom=phantom, groups=whose, sides=sides, note=None)
-    probe = Probe(learned.training, learned.held_out, conditional=True)
-    score = probe.score(OneDeadClass(drawn.images))  # type: ignore[arg-type]
+    evaluator = TrainingEvaluator(learned.training, learned.held_out, conditional=True)
+    score = evaluator.score(OneDeadClass(drawn.images))  # type: ignore[arg-type]
     assert score is not None
     assert (score["name"], score["extractor"], score["n_real"]) == ("FD", extractor, 128)
     assert "only 8 patients" in score["warning"], "those held out"
     assert score["interval"] is None
     assert bool(score["why"]) != phantom
     few = replace(learned, sides=("test",) * 109 + ("train",) * 147)
-    assert Probe(few.training, few.held_out, conditional=True).score(Indifferent()) is None  # type: ignore[arg-type]
+    assert (
+        TrainingEvaluator(few.training, few.held_out, conditional=True).score(Indifferent()) is None
+    )  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("augment_p", "sign"), [(0.0, 0.8), (0.4, 0.55)])
 def test_held_out_reals_taken_for_synthetic_are_told_also_while_augmentation_adapts(
     augment_p: float, sign: float
 ) -> None:
-    watch = Watch()
+    rules = AlarmRules()
     ticks = [
         Tick(n, 1.0, 1.0, real_sign=sign, held_out=held, augment_p=augment_p)
         for n, held in enumerate([0.1, 0.9, 0.92, 0.98])
     ]
-    names = [alarm.name for tick in ticks for alarm in watch.alarms(tick)]
+    names = [alarm.name for tick in ticks for alarm in rules.alarms(tick)]
     assert names == ["discriminator overfitting"]
 
 
@@ -182,7 +184,7 @@ def test_the_discriminator_is_asked_in_whole_groups_of_four() -> None:
             return super().__call__(images, classes)
 
     learned = phantom_images("brain_mri", 32, 103)
-    Probe(learned, learned, conditional=True).look(
+    TrainingEvaluator(learned, learned, conditional=True).evaluate(
         OneDeadClass(learned.images),
         Counts(),  # type: ignore[arg-type]
     )

@@ -18,7 +18,7 @@ from medgan_widgets.exporting import image_recipe, restore, save_png
 from medgan_widgets.networks import DISCRIMINATORS, GENERATORS, stylegan2
 from medgan_widgets.panels import GeneratorGrid
 from medgan_widgets.requests import GenerateRequest
-from medgan_widgets.training.probe import settled
+from medgan_widgets.training.evaluate import recalibrate_batchnorm
 
 SETTINGS = {"size": 32, "channels": 1, "z_dim": 16, "classes": 2, "width": 4}
 
@@ -108,7 +108,7 @@ def models(tmp_path_factory) -> Path:
     for name, weights in network.named_parameters():
         if name.endswith("noise_strength"):
             torch.nn.init.normal_(weights, std=0.05)
-    network = settled(network, np.eye(2, dtype=np.float32), True)
+    network = recalibrate_batchnorm(network, np.eye(2, dtype=np.float32), True)
     sha256, size = write_weights(folder / "generator.safetensors", network)
     ModelCard(
         id="styled", title="Styled", modality="MR", organ="brain", region="axial slice",

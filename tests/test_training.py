@@ -19,7 +19,7 @@ from medgan_widgets.errors import DataError, RequestError, WeightsError
 from medgan_widgets.networks import GENERATORS
 from medgan_widgets.presets import PRESETS, Preset
 from medgan_widgets.runs import lock_run, pictures, read_command, read_run, run_state, send_command
-from medgan_widgets.training import estimate_training, prepare_run, run_writer, train
+from medgan_widgets.training import estimate_training, loop, prepare_run, train
 from medgan_widgets.training.state import checkpoints
 
 SMALL = {"data": "brain_mri", "size": 32, "pool": 64}
@@ -252,8 +252,6 @@ def wait_for(happened, seconds: float = 20) -> None:
 def test_an_interrupt_in_the_middle_of_a_step_costs_only_what_was_not_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from medgan_widgets.training import loop
-
     list(train(tmp_path / "whole", **SMALL, kimg=0.096, tick_kimg=0.032))
     ticks = train(tmp_path / "hurt", **SMALL, kimg=0.096, tick_kimg=0.032)
     next(ticks)
@@ -304,7 +302,7 @@ def test_a_table_and_functions_for_labels_are_there_again_at_a_resume(
 def test_a_full_disk_stops_nothing_and_the_last_good_checkpoint_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_writer, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     ticks = train(tmp_path, **SMALL, kimg=0.16, tick_kimg=0.032)
     next(ticks)
     good = checkpoints(tmp_path)[-1].read_bytes()

@@ -27,15 +27,15 @@ SMALL = {"data": "brain_mri", "size": 32, "pool": 64, "seed": 3, "preset": PRESE
 FORKER = """
 import os, sys, tempfile, torch
 torch.set_num_threads(1)
-from medgan_widgets.training import run_writer, train
-from medgan_widgets.training.__main__ import main
-run_writer.CHECKPOINT_SECONDS = 0.15
+from medgan_widgets.__main__ import main
+from medgan_widgets.training import loop, train
+loop.CHECKPOINT_SECONDS = 0.15
 list(train(tempfile.mkdtemp(), data="brain_mri", size=32, pool=32, kimg=0.016))
 print("ready", flush=True)
 for line in sys.stdin:
     pid = os.fork()
     if not pid:
-        os._exit(main([line.strip()]))
+        os._exit(main(["train", line.strip()]))
     print(pid, flush=True)
     _, status = os.waitpid(pid, 0)
     print(status, flush=True)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 MOVES = ("translation", "scale", "rotation", "flip", "quarter-turn")
 
 
-class Draws:
+class BatchRNG:
     """Random numbers for each image of a batch, from a seed of their own."""
 
     def __init__(self, batch: int, *, seed: int, device: str = "cpu") -> None:
@@ -34,7 +34,7 @@ class Draws:
         return drawn * (high - low) + low
 
 
-def augmented(images: Tensor, p: float, kinds: Sequence[str], draws: Draws) -> Tensor:
+def augmented(images: Tensor, p: float, kinds: Sequence[str], rng: BatchRNG) -> Tensor:
     """Return images [N, C, H, W] in -1 … 1, each changed in each way with probability ``p``.
 
     Translation by up to an eighth, scale by 2^(+-0.2), rotation by up to 10 degrees,
@@ -44,34 +44,34 @@ def augmented(images: Tensor, p: float, kinds: Sequence[str], draws: Draws) -> T
     if p <= 0 or not kinds:
         return images
     if any(kind in MOVES for kind in kinds):
-        images = _moved(images, p, kinds, draws)
+        images = _moved(images, p, kinds, rng)
     if "brightness" in kinds:
-        images = images + _chosen(p, draws) * draws.uniform(-0.2, 0.2)[:, None, None, None]
+        images = images + _chosen_images(p, rng) * rng.uniform(-0.2, 0.2)[:, None, None, None]
     if "contrast" in kinds:
-        factor = torch.exp2(_chosen(p, draws)[:, 0, 0, 0] * draws.uniform(-0.3, 0.3))
+        factor = torch.exp2(_chosen_images(p, rng)[:, 0, 0, 0] * rng.uniform(-0.3, 0.3))
         mean = images.mean(dim=(1, 2, 3), keepdim=True)
         images = (images - mean) * factor[:, None, None, None] + mean
     if "cutout" in kinds:
-        images = images * _holes(images, p, draws)
+        images = images * _holes(images, p, rng)
     return images
 
 
-def _moved(images: Tensor, p: float, kinds: Sequence[str], draws: Draws) -> Tensor:
+def _moved(images: Tensor, p: float, kinds: Sequence[str], rng: BatchRNG) -> Tensor:
     """Shift, scale, turn and mirror in one resampling."""
     n = len(images)
     zero, one = images.new_zeros(n), images.new_ones(n)
     angle, size, x, y, side = zero, one, zero, zero, one
     if "translation" in kinds:
-        x = draws.uniform(-0.25, 0.25) * _picked(p, draws)
-        y = draws.uniform(-0.25, 0.25) * _picked(p, draws)
+        x = rng.uniform(-0.25, 0.25) * _chosen_rows(p, rng)
+        y = rng.uniform(-0.25, 0.25) * _chosen_rows(p, rng)
     if "scale" in kinds:
-        size = torch.exp2(draws.uniform(-0.2, 0.2) * _picked(p, draws))
+        size = torch.exp2(rng.uniform(-0.2, 0.2) * _chosen_rows(p, rng))
     if "rotation" in kinds:
-        angle = draws.uniform(-math.pi / 18, math.pi / 18) * _picked(p, draws)
+        angle = rng.uniform(-math.pi / 18, math.pi / 18) * _chosen_rows(p, rng)
     if "flip" in kinds:  # half of the chosen ones
-        side = 1 - 2 * _picked(p, draws) * (draws.uniform(0, 1) < 0.5).float()
+        side = 1 - 2 * _chosen_rows(p, rng) * (rng.uniform(0, 1) < 0.5).float()
     if "quarter-turn" in kinds:
-        turns = (draws.uniform(0, 4).floor() * _picked(p, draws)) % 4
+        turns = (rng.uniform(0, 4).floor() * _chosen_rows(p, rng)) % 4
         angle = angle + turns * (math.pi / 2)
     cos, sin = torch.cos(angle) * size, torch.sin(angle) * size
     rows = [torch.stack([cos * side, -sin, x], dim=1), torch.stack([sin * side, cos, y], dim=1)]
@@ -86,22 +86,22 @@ def _moved(images: Tensor, p: float, kinds: Sequence[str], draws: Draws) -> Tens
     return torch.where(same, images, moved)
 
 
-def _holes(images: Tensor, p: float, draws: Draws) -> Tensor:
+def _holes(images: Tensor, p: float, rng: BatchRNG) -> Tensor:
     """Return 0 in a square of half the side, anywhere, and 1 elsewhere."""
     height, width = images.shape[2:]
-    top = draws.uniform(0, 1) * height
-    left = draws.uniform(0, 1) * width
+    top = rng.uniform(0, 1) * height
+    left = rng.uniform(0, 1) * width
     down = torch.arange(height, device=images.device)[None, :] - top[:, None]
     across = torch.arange(width, device=images.device)[None, :] - left[:, None]
     inside = (down.abs() < height / 4)[:, None, :, None] & (across.abs() < width / 4)[
         :, None, None, :
     ]
-    return 1 - inside.float() * _chosen(p, draws)
+    return 1 - inside.float() * _chosen_images(p, rng)
 
 
-def _picked(p: float, draws: Draws) -> Tensor:
-    return (draws.uniform(0, 1) < p).float()
+def _chosen_rows(p: float, rng: BatchRNG) -> Tensor:
+    return (rng.uniform(0, 1) < p).float()
 
 
-def _chosen(p: float, draws: Draws) -> Tensor:
-    return _picked(p, draws)[:, None, None, None]
+def _chosen_images(p: float, rng: BatchRNG) -> Tensor:
+    return _chosen_rows(p, rng)[:, None, None, None]

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from medgan_widgets.datasets import TrainingImages
 from medgan_widgets.devices import checked_device, free_bytes
-from medgan_widgets.presets import Preset, preset_of
-from medgan_widgets.training._train import check_enough, network_settings, read_from
-from medgan_widgets.training.loop import one_step
-from medgan_widgets.training.run_writer import memory_mb
+from medgan_widgets.presets import Preset, TrainConfig
+from medgan_widgets.training.loop import memory_mb, one_step
+from medgan_widgets.training.prepare import (
+    check_enough,
+    network_settings,
+    read_data,
+    with_settings,
+)
 from medgan_widgets.training.state import first_state, write_checkpoint
 
-WARM, MEASURED = 2, 8
+WARM, MEASURED = 2, 8  # steps before and while the time is taken
 SHARE = 0.7  # of the free memory that a training may take
+IMAGES = 256  # to measure with; speed does not depend on how many there are
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,8 @@ class Estimate:
         Of one checkpoint on disk; two are kept.
     batch
         A batch that fits, the preset's where it does.
+    asked_batch
+        The preset's batch.
     """
 
     images_per_second: float
@@ -50,29 +57,26 @@ class Estimate:
     @property
     def text(self) -> str:
         """One sentence for the screen."""
-        long = "" if self.seconds is None else f"about {_duration(self.seconds)}, "
-        fits = f"; a batch of {self.asked_batch} would not fit, {self.batch} does"
-        return (
-            f"{long}{self.images_per_second:.0f} images/s, {self.memory_mb:,.0f} MB of memory, "
-            f"{2 * self.checkpoint_mb:,.0f} MB on disk for checkpoints"
-            + fits
-            * (self.batch != self.asked_batch)
+        time_needed = "" if self.seconds is None else f"about {_duration(self.seconds)}, "
+        text = (
+            f"{time_needed}{self.images_per_second:.0f} images/s, {self.memory_mb:,.0f} MB of "
+            f"memory, {2 * self.checkpoint_mb:,.0f} MB on disk for checkpoints"
         )
+        if self.batch != self.asked_batch:
+            text += f"; a batch of {self.asked_batch} would not fit, {self.batch} does"
+        return text
 
 
-def estimate_training(
-    data: Any,
-    *,
-    preset: str | Preset = "residual",
-    kimg: float | None = None,
-    size: int | None = None,
-    labels: Any = None,
-    group: Any = None,
-    table: str | Path | None = None,
-    read: Mapping[str, Any] | None = None,
-    device: str = "auto",
-) -> Estimate:
+@with_settings
+def estimate_training(data: Any, **settings: Any) -> Estimate:
     """Run a few steps on the images and say what the whole training would take.
+
+    Parameters
+    ----------
+    data
+        As for `train`.
+    settings
+        Further fields of `TrainConfig`, as for `train`.
 
     Raises
     ------
@@ -84,55 +88,52 @@ def estimate_training(
     >>> estimate_training("mammogram", size=32, kimg=10, read={"most": 64}).batch
     16
     """
-    _, recipe = preset_of(preset)
-    options = {"labels": labels, "group": group, "table": table, "size": size, "most": 256,
-               **(read or {})}  # fmt: skip
-    learned = read_from(data, options)
+    config = TrainConfig(data=data, **settings)
+    _, preset = config.chosen_preset
+    learned = read_data(replace(config, pool=config.pool or IMAGES))
     check_enough(learned, 2)
-    place = checked_device(device)
-    free = free_bytes(place) / 1e6
-    batch = recipe.batch
+    device = checked_device(config.device)
+    free = free_bytes(device) / 1e6
+    batch = preset.batch
     while True:
         try:
-            tried = replace(recipe, batch=batch)
-            speed, memory, grown, checkpoint = _measured(tried, learned, place)
+            tried = replace(preset, batch=batch)
+            speed, memory, grown, checkpoint = _measured(tried, learned, device)
             if grown <= SHARE * free or batch <= 4:
                 break
         except (MemoryError, RuntimeError) as error:
             if batch <= 4 or "memory" not in str(error).lower():
                 raise
         batch //= 2
-    seconds = None if kimg is None else kimg * 1000 / speed
-    return Estimate(speed, seconds, memory, checkpoint, batch, recipe.batch)
+    seconds = None if config.kimg is None else config.kimg * 1000 / speed
+    return Estimate(speed, seconds, memory, checkpoint, batch, preset.batch)
 
 
 def _measured(
-    preset: Preset, learned: Any, place: torch.device
+    preset: Preset, learned: TrainingImages, device: torch.device
 ) -> tuple[float, float, float, float]:
     """Return images/s, memory, growth of it, and the size of a checkpoint, all in MB."""
-    before = memory_mb(place)
-    settings = network_settings(preset, learned)
-    state = first_state(preset, settings, 0, str(place))
-    most, began = before, 0.0
+    before = memory_mb(device)
+    state = first_state(preset, network_settings(preset, learned), 0, str(device))
+    peak, start = before, 0.0
     # A lazy penalty falls into some steps only: whole rounds are measured.
-    rounds = max(MEASURED, preset.r1_every)
-    for step in range(WARM + rounds):
+    steps = max(MEASURED, preset.r1_every)
+    for step in range(WARM + steps):
         if step == WARM:
-            _wait(place)
-            began = time.perf_counter()
-        one_step(state, learned.training, preset, str(place), 0.0, ())
-        most = max(most, memory_mb(place))
-    _wait(place)
-    speed = rounds * preset.batch / (time.perf_counter() - began)
+            _wait(device)
+            start = time.perf_counter()
+        one_step(state, learned.training, preset, str(device), 0.0, ())
+        peak = max(peak, memory_mb(device))
+    _wait(device)
+    speed = steps * preset.batch / (time.perf_counter() - start)
     with tempfile.TemporaryDirectory() as folder:
-        path = write_checkpoint(Path(folder), state, {})
-        checkpoint = path.stat().st_size / 1e6
-    return speed, max(most, memory_mb(place)), most - before, checkpoint
+        checkpoint = write_checkpoint(Path(folder), state, {}).stat().st_size / 1e6
+    return speed, peak, peak - before, checkpoint
 
 
-def _wait(place: torch.device) -> None:
-    if place.type == "cuda":
-        torch.cuda.synchronize(place)
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def _duration(seconds: float) -> str:

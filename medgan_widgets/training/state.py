@@ -24,11 +24,12 @@ from medgan_widgets.errors import DataError, WeightsError
 from medgan_widgets.files import write_whole
 from medgan_widgets.networks import DISCRIMINATORS, GENERATORS, Discriminator, Generator
 from medgan_widgets.presets import Preset
-from medgan_widgets.training.augment import Draws
+from medgan_widgets.training.augment import BatchRNG
 
 log = logging.getLogger(__name__)
 
-KEPT = 2
+KEPT = 2  # checkpoints, so that a whole one is there while the newest is written
+COUNTERS = ("shown", "step", "since", "augment_p", "cpu_seconds", "seconds")
 SUMS = ("generator_loss", "discriminator_loss", "real_sign", "fake_sign", "r1", "penalties")
 
 
@@ -42,7 +43,7 @@ class TrainingState:
     optimisers: dict[str, torch.optim.Optimizer]
     scaler: torch.amp.GradScaler
     rows: np.random.Generator  # draws which images come next
-    draws: Draws  # latents, noise, augmentation
+    rng: BatchRNG  # latents, noise, augmentation
     sums: Tensor  # since the last tick, see SUMS
     sign: Tensor  # running mean of the discriminator's sign for reals
     shown: int = 0  # real images so far
@@ -51,6 +52,11 @@ class TrainingState:
     augment_p: float = 0.0
     cpu_seconds: float = 0.0
     seconds: float = 0.0
+
+    @property
+    def kimg(self) -> float:
+        """Thousands of real images shown so far."""
+        return self.shown / 1000
 
     def networks(self) -> dict[str, nn.Module]:
         """Return the three networks by name."""
@@ -84,7 +90,7 @@ def first_state(preset: Preset, settings: dict[str, int], seed: int, device: str
         },
         scaler=torch.amp.GradScaler(device.split(":")[0], enabled=preset.precision == "fp16"),
         rows=np.random.default_rng(seed),
-        draws=Draws(preset.batch, seed=seed, device=device),
+        rng=BatchRNG(preset.batch, seed=seed, device=device),
         sums=torch.zeros(len(SUMS), device=device),
         sign=torch.zeros((), device=device),
         augment_p=0.0 if preset.augment == "off" else preset.augment_p,
@@ -102,24 +108,28 @@ def _first_weights(generator: Generator, discriminator: Discriminator, preset: P
                 nn.init.zeros_(layer.bias)
 
 
-def write_checkpoint(run_dir: Path, state: TrainingState, marks: dict[str, str]) -> Path:
+def write_checkpoint(run_dir: Path, state: TrainingState, identity: dict[str, str]) -> Path:
     """Write all of a training, then let the oldest checkpoint go.
 
-    ``marks`` is what a resume must find unchanged: run id and the data's fingerprint.
+    ``identity`` is what a resume must find unchanged: run id and the data's fingerprint.
+
+    Raises
+    ------
+    WeightsError
+        For weights that are not finite; nothing is written.
     """
-    tensors = {"sums": state.sums, "sign": state.sign, "draws": state.draws.generator.get_state()}
+    tensors = {"sums": state.sums, "sign": state.sign, "draws": state.rng.generator.get_state()}
     for name, network in state.networks().items():
         for key, value in network.state_dict().items():
             if not bool(torch.isfinite(value).all()):
                 raise WeightsError(f"{name}.{key} holds values that are not finite.")
             tensors[f"{name}.{key}"] = value
     for name, optimiser in state.optimisers.items():
-        for number, kept in optimiser.state_dict()["state"].items():
-            tensors.update({f"{name}_optimiser.{number}.{key}": v for key, v in kept.items()})
+        for number, moments in optimiser.state_dict()["state"].items():
+            tensors |= {f"{name}_optimiser.{number}.{key}": v for key, v in moments.items()}
     counters = {
-        "shown": state.shown, "step": state.step, "since": state.since,
-        "augment_p": state.augment_p, "cpu_seconds": state.cpu_seconds, "seconds": state.seconds,
-        "rows": state.rows.bit_generator.state, "scaler": state.scaler.state_dict(), **marks,
+        **{name: getattr(state, name) for name in COUNTERS},
+        "rows": state.rows.bit_generator.state, "scaler": state.scaler.state_dict(), **identity,
     }  # fmt: skip
     content = bytes_from_tensors(
         {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
@@ -137,73 +147,68 @@ def checkpoints(run_dir: Path) -> list[Path]:
     return sorted((run_dir / "checkpoint").glob("state-*.safetensors"))
 
 
-def read_checkpoint(run_dir: Path, state: TrainingState, marks: dict[str, str]) -> bool:
-    """Fill a fresh state from the newest checkpoint that is whole; False without any."""
-    problems = []
+def read_checkpoint(run_dir: Path, state: TrainingState, identity: dict[str, str]) -> bool:
+    """Fill a fresh state from the newest checkpoint that is whole; False without any.
+
+    Raises
+    ------
+    DataError
+        When the newest checkpoint belongs to another run or other images.
+    WeightsError
+        When there are checkpoints and none is whole.
+    """
+    damaged = []
     for path in reversed(checkpoints(run_dir)):
         try:
-            counters, tensors = _read(path)
-            _same_marks(counters, marks, run_dir)
-            _fill(state, counters, tensors)
+            with safe_open(path, framework="pt") as file:
+                counters = json.loads(file.metadata()["state"])
+            for name, value in identity.items():
+                if counters[name] != value:
+                    raise DataError(
+                        f"{run_dir} was trained on other data: {name} was {counters[name][:12]}…, "
+                        f"now {value[:12]}…; resume with the same images, or begin a new run with "
+                        "start_from=."
+                    )
+            _fill(state, counters, tensors_from_bytes(path.read_bytes()))
         except DataError:
             raise
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             log.warning("%s cannot be used (%s); trying the one before it.", path, error)
-            problems.append(path.name)
+            damaged.append(path.name)
             continue
         return True
-    if problems:
+    if damaged:
         raise WeightsError(
-            f"no checkpoint in {run_dir} can be read ({', '.join(problems)}); start a new run, "
+            f"no checkpoint in {run_dir} can be read ({', '.join(damaged)}); start a new run, "
             "with start_from= if its generator is still whole."
         )
     return False
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    with safe_open(path, framework="pt") as file:
-        counters = json.loads(file.metadata()["state"])
-    return counters, tensors_from_bytes(path.read_bytes())
-
-
-def _same_marks(counters: dict[str, Any], marks: dict[str, str], run_dir: Path) -> None:
-    for name, value in marks.items():
-        if counters[name] != value:
-            raise DataError(
-                f"{run_dir} was trained on other data: {name} was {counters[name][:12]}…, now "
-                f"{value[:12]}…; resume with the same images, or begin a new run with start_from=."
-            )
+def tensors_of(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with a prefix, by the rest of their names."""
+    start = f"{prefix}."
+    return {name[len(start) :]: t for name, t in tensors.items() if name.startswith(start)}
 
 
 def _fill(state: TrainingState, counters: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     for name, network in state.networks().items():
-        start = f"{name}."
-        own = {k[len(start) :]: v for k, v in tensors.items() if k.startswith(start)}
-        network.load_state_dict(own)  # copied in place, so the layout in memory stays
+        # Copied in place, so that the layout in memory stays.
+        network.load_state_dict(tensors_of(tensors, name))
     for name, optimiser in state.optimisers.items():
-        _fill_optimiser(optimiser, f"{name}_optimiser.", tensors)
+        (group,) = optimiser.param_groups
+        for key, tensor in tensors_of(tensors, f"{name}_optimiser").items():
+            number, _, moment = key.partition(".")
+            weight = group["params"][int(number)]
+            if moment == "step":
+                ready = tensor.to(weight.device) if group["fused"] else tensor
+            else:  # laid out as the weights are: else the last bits may differ
+                ready = torch.empty_like(weight, requires_grad=False).copy_(tensor)
+            optimiser.state[weight][moment] = ready
     state.sums.copy_(tensors["sums"])
     state.sign.copy_(tensors["sign"])
-    state.draws.generator.set_state(tensors["draws"])
+    state.rng.generator.set_state(tensors["draws"])
     state.rows.bit_generator.state = counters["rows"]
     state.scaler.load_state_dict(counters["scaler"])
-    for name in ("shown", "step", "since", "augment_p", "cpu_seconds", "seconds"):
+    for name in COUNTERS:
         setattr(state, name, counters[name])
-
-
-def _fill_optimiser(
-    optimiser: torch.optim.Optimizer, start: str, tensors: dict[str, Tensor]
-) -> None:
-    parameters = [one for group in optimiser.param_groups for one in group["params"]]
-    for name, tensor in tensors.items():
-        if not name.startswith(start):
-            continue
-        number, key = name[len(start) :].split(".")
-        parameter = parameters[int(number)]
-        kept = optimiser.state[parameter]
-        if key == "step":
-            fused = optimiser.param_groups[0]["fused"]
-            kept[key] = tensor.to(parameter.device) if fused else tensor
-        else:  # laid out as the weights are: else the last bits may differ
-            kept[key] = torch.empty_like(parameter).copy_(tensor)
-            kept[key].requires_grad_(False)

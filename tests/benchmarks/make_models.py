@@ -2,8 +2,8 @@
 
 Run it after the two trainings that a model's card names::
 
-    python -m medgan_widgets.training runs/brain --data brain_mri --cpu-seconds 1380 --seed 1
-    python -m medgan_widgets.training runs/brain-dcgan --preset dcgan \
+    python -m medgan_widgets train runs/brain --data brain_mri --cpu-seconds 1380 --seed 1
+    python -m medgan_widgets train runs/brain-dcgan --preset dcgan \
         --data brain_mri --cpu-seconds 1380 --seed 1
     python tests/benchmarks/make_models.py phantom-brain-mri runs/brain runs/brain-dcgan
 
@@ -147,7 +147,7 @@ def _card(model_id: str, models: Path, run: Path, config: dict[str, Any]) -> Mod
         "data": f"{config['pool']} phantoms, seeds 0 to {config['pool'] - 1}",
         "cpu_seconds": seconds,
         "command": (
-            f"python -m medgan_widgets.training runs/{model_id} --data {config['data']} "
+            f"python -m medgan_widgets train runs/{model_id} --data {config['data']} "
             f"--preset {config['preset']} --size {config['size']} --cpu-seconds {seconds} "
             f"--seed {config['seed']}"
         ),

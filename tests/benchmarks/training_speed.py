@@ -34,7 +34,7 @@ from medgan_widgets.metrics import score_of
 from medgan_widgets.phantoms import KINDS, draw_phantoms
 from medgan_widgets.runs import read_run
 from medgan_widgets.seeds import labels_from_seeds, one_hot
-from medgan_widgets.training.probe import images_of
+from medgan_widgets.training.evaluate import images_of
 
 COUNT = 3000
 REAL, OTHER = 2**40, 2**41  # seeds of phantoms kept for evaluation
@@ -112,7 +112,7 @@ def compare(chosen: list[Entry], given: argparse.Namespace, place: Path) -> None
 
 def begin(entry: Entry, given: argparse.Namespace, place: Path) -> subprocess.Popen:
     command = [
-        sys.executable, "-m", "medgan_widgets.training", str(place / entry.name),
+        sys.executable, "-m", "medgan_widgets", "train", str(place / entry.name),
         "--data", given.data, "--size", str(given.size), "--cpu-seconds", str(given.seconds),
         "--seed", str(given.seed), "--threads", "1", "--device", "cpu", *entry.arguments,
     ]  # fmt: skip

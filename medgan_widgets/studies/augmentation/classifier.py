@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from medgan_widgets.devices import is_out_of_memory
 from medgan_widgets.errors import RequestError, TrainingError
 from medgan_widgets.studies.augmentation.arms import Images, TrainingSet
-from medgan_widgets.training.augment import Draws, augmented
+from medgan_widgets.training.augment import BatchRNG, augmented
 
 # Anatomy has sides, so flips are not among them.
 CLASSICAL_KINDS = ("translation", "scale", "rotation", "brightness", "contrast")
@@ -189,7 +189,7 @@ def _augmented(
     images = as_tensor(learned.images[rows], training.device)
     changed = torch.from_numpy(learned.changed[rows]).to(training.device)
     if changed.any():
-        draws = Draws(len(rows), seed=seed % 2**63, device=training.device)
+        draws = BatchRNG(len(rows), seed=seed % 2**63, device=training.device)
         other = augmented(images, CHANCE_OF_CHANGE, training.kinds, draws)
         images = torch.where(changed[:, None, None, None], other, images)
     return images

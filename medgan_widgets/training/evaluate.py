@@ -1,7 +1,7 @@
-"""A look at a training from outside: how different, how like the reals, how well held out.
+"""How good a training's images are: how different, how like the reals, how well held out.
 
 All of it is made from latents of fixed seeds, apart from the training's own
-random numbers, so that looking changes nothing.
+random numbers, so that evaluating changes nothing.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from medgan_widgets.metrics import score_of
 from medgan_widgets.networks import Discriminator, Generator, dcgan
 from medgan_widgets.seeds import latents_from_seeds, normals_from_seed
 
-LOOKED_AT = 128  # images of each kind
-SHOWN = 16  # of them on the picture
+COMPARED = 128  # images of each kind, for the figures of a tick
+PICTURED = 16  # of them on the picture
 SCORED = 500
 FEWEST_OF_A_CLASS = 8
 # An FD needs more images than features (64 and 55): twice as many at least.
@@ -36,73 +36,76 @@ POOLED = 16  # pixels a side on which images are compared: anatomy, not grain
 Images = NDArray[np.uint8]
 
 
-class Probe:
-    """What a training is compared with: some reals, held-out reals or None, and fixed latents.
+class TrainingEvaluator:
+    """Compares a training with some reals, with held-out reals where there are any.
 
     ``leaks`` are the augmentations that must not show in the images: flip, quarter-turn.
     """
 
     def __init__(
         self,
-        learned: TrainingImages,
+        training: TrainingImages,
         held_out: TrainingImages | None,
         *,
         conditional: bool,
         leaks: Sequence[str] = (),
     ) -> None:
         random = np.random.default_rng(0)
-        drawn = random.permutation(len(learned.images))[:LOOKED_AT]
-        rows = np.array(list(dict.fromkeys([*_one_of_each(learned.classes), *drawn]))[:LOOKED_AT])
+        # One image of each combination of classes first, so that the picture shows them all.
+        drawn = random.permutation(len(training.images))[:COMPARED]
+        _, first = np.unique(training.classes, axis=0, return_index=True)
+        rows = np.array(list(dict.fromkeys([*np.sort(first)[:PICTURED], *drawn]))[:COMPARED])
         self.conditional = conditional
-        self.classes = learned.classes[rows]
-        self.shown = np.take(self.classes, range(SHOWN), axis=0, mode="wrap")
-        self.names = [f"{name}={one}" for name, some in learned.factors.items() for one in some]
-        few = random.permutation(len(learned.images))[:4096]
-        self.known = learned.images[few[:LOOKED_AT]], learned.classes[few[:LOOKED_AT]]
-        self.held = None
+        self.classes = training.classes[rows]
+        self.names = [f"{name}={v}" for name, values in training.factors.items() for v in values]
+
+        # What the discriminator is asked about: images it has seen and images it has not.
+        few = random.permutation(len(training.images))[:4096]
+        self.seen = training.images[few[:COMPARED]], training.classes[few[:COMPARED]]
+        self.unseen = None
         if held_out is not None and len(held_out.images) >= 4:
-            some = random.permutation(len(held_out.images))
-            self.held = held_out.images[some[:LOOKED_AT]], held_out.classes[some[:LOOKED_AT]]
-        pooled = _pooled(learned.images[few])
+            other = random.permutation(len(held_out.images))[:COMPARED]
+            self.unseen = held_out.images[other], held_out.classes[other]
+
+        # The reals' own mean, spread and distances from each other.
+        pooled = _pooled(training.images[few])
         self.spread, self.mean = float(np.sqrt(pooled.var(axis=0).sum())), pooled.mean(axis=0)
-        reals = _pooled(learned.images[rows])
-        self.apart = _apart(reals)
-        self.class_apart = _class_apart(reals, self.classes, self.names)
-        self.templates = {kind: _template(learned.images[few], kind) for kind in leaks}
-        self.real_leaks = {
-            kind: _changed(learned.images[few], template)
-            for kind, template in self.templates.items()
-        }
+        reals = _pooled(training.images[rows])
+        self.distance = _nearest_distance(reals)
+        self.class_distances = self._class_distances(reals)
+        self.templates = {kind: _template(training.images[few], kind) for kind in leaks}
+        self.real_leaks = {kind: _changed(pooled, t) for kind, t in self.templates.items()}
+
         # The small network reads the phantoms' own parameters and knows nothing of patients.
-        self.extractor = PHANTOM_CNN if learned.phantom else CANONICAL
-        self._judges: list[tuple[TrainingImages, NDArray[np.intp]]] = []
-        count = min(SCORED, len(learned), 0 if held_out is None else len(held_out))
+        self.extractor = PHANTOM_CNN if training.phantom else CANONICAL
+        self._scored: list[tuple[TrainingImages, NDArray[np.intp]]] = []
+        count = min(SCORED, len(training), 0 if held_out is None else len(held_out))
         if held_out is not None and count >= FEWEST_SCORED[self.extractor]:
-            self._judges = [
-                (side, random.permutation(len(side))[:count]) for side in (held_out, learned)
+            self._scored = [
+                (images, random.permutation(len(images))[:count]) for images in (held_out, training)
             ]
 
     def pictures(self, generator: Generator) -> Images:
         """Return what the fixed latents show, uint8 [16, H, W, C]."""
-        return images_of(generator, range(SHOWN), self.shown, self.conditional)
+        classes = np.take(self.classes, range(PICTURED), axis=0, mode="wrap")
+        return images_of(generator, range(PICTURED), classes, self.conditional)
 
-    def look(self, generator: Generator, discriminator: Discriminator) -> dict[str, Any]:
+    def evaluate(self, generator: Generator, discriminator: Discriminator) -> dict[str, Any]:
         """Return the figures of a tick: diversity, distance, class_diversity, leaks, held_out."""
         made = images_of(generator, range(len(self.classes)), self.classes, self.conditional)
         pooled = _pooled(made)
-        ours = _class_apart(pooled, self.classes, self.names) if self.conditional else {}
+        apart = self._class_distances(pooled) if self.conditional else {}
+        from_mean = np.linalg.norm(pooled.mean(axis=0) - self.mean)
         return {
-            "diversity": _apart(pooled) / self.apart if self.apart > 0 else None,
-            "distance": float(np.linalg.norm(pooled.mean(axis=0) - self.mean) / self.spread)
-            if self.spread > 0
-            else None,
+            "diversity": _nearest_distance(pooled) / self.distance if self.distance > 0 else None,
+            "distance": float(from_mean / self.spread) if self.spread > 0 else None,
             "class_diversity": {
-                name: ours[name] / apart
-                for name, apart in self.class_apart.items()
-                if apart > 0 and name in ours
+                name: apart[name] / real
+                for name, real in self.class_distances.items()
+                if real > 0 and name in apart
             },
             "leaks": {
-                kind: max(0.0, _changed(made, template) - self.real_leaks[kind])
+                kind: max(0.0, _changed(pooled, template) - self.real_leaks[kind])
                 for kind, template in self.templates.items()
             },
             "held_out": self._held_out(discriminator, made),
@@ -115,36 +118,44 @@ class Probe:
         None when fewer than 128 phantoms or 110 other images were held out: the figure would
         say nothing.
         """
-        if not self._judges:
+        if not self._scored:
             return None
-        (held_out, rows), (learned, others) = self._judges
-        classes = held_out.classes[rows]
-        made = images_of(generator, range(len(rows)), classes, self.conditional)
+        (held_out, rows), (training, others) = self._scored
+        made = images_of(generator, range(len(rows)), held_out.classes[rows], self.conditional)
         real, other = self._real_features
         score = score_of(
             "fd", real, self._features(made), extractor=self.extractor, other=other,
             real_groups=[held_out.groups[row] for row in rows],
-            other_groups=[learned.groups[row] for row in others],
+            other_groups=[training.groups[row] for row in others],
         )[0]  # fmt: skip
         return score.to_dict()
 
     @cached_property
     def _real_features(self) -> list[NDArray[Any]]:
         """Features of the reals, made when a score first needs them: that may take seconds."""
-        return [self._features(side.images[rows]) for side, rows in self._judges]
+        return [self._features(images.images[rows]) for images, rows in self._scored]
 
     def _features(self, images: Images) -> NDArray[Any]:
         return features_from_images(images, self.extractor, cache=False)
 
     def _held_out(self, discriminator: Discriminator, made: Images) -> float | None:
-        if self.held is None:
+        """Return how far unseen reals are taken for synthetic; None while it tells nothing."""
+        if self.unseen is None:
             return None
-        known, held, synthetic = (
+        seen, unseen, synthetic = (
             _mean_logit(discriminator, images, classes)
-            for images, classes in (self.known, self.held, (made, self.classes))
+            for images, classes in (self.seen, self.unseen, (made, self.classes))
         )
-        apart = known - synthetic
-        return None if apart < 0.2 else float(np.clip((known - held) / apart, -1, 2))
+        apart = seen - synthetic
+        return None if apart < 0.2 else float(np.clip((seen - unseen) / apart, -1, 2))
+
+    def _class_distances(self, pooled: NDArray[np.float32]) -> dict[str, float]:
+        members = {name: self.classes[:, n] > 0.5 for n, name in enumerate(self.names)}
+        return {
+            name: _nearest_distance(pooled[rows])
+            for name, rows in members.items()
+            if rows.sum() >= FEWEST_OF_A_CLASS
+        }
 
 
 @torch.no_grad()
@@ -157,8 +168,8 @@ def images_of(
     generator.eval()
     parts = []
     for start in range(0, len(seeds), CHUNK):
-        some = seeds[start : start + CHUNK]
-        made = generator(*inputs_of(generator, some, classes[start:], conditional, device))
+        part = seeds[start : start + CHUNK]
+        made = generator(*inputs_of(generator, part, classes[start:], conditional, device))
         parts.append(((made.float().clamp(-1, 1) + 1) * 127.5).round().byte().cpu())
     generator.train(was)
     return torch.cat(parts).permute(0, 2, 3, 1).contiguous().numpy()
@@ -185,7 +196,7 @@ def inputs_of(
 
 
 @torch.no_grad()
-def settled(
+def recalibrate_batchnorm(
     averaged: Generator, classes: NDArray[np.float32], conditional: bool, count: int = 512
 ) -> Generator:
     """Return a copy with what averaged weights need but gradient steps do not give them.
@@ -195,14 +206,15 @@ def settled(
     """
     ready = copy.deepcopy(averaged)
     device = next(ready.parameters()).device
-    norms = [one for one in ready.modules() if isinstance(one, nn.BatchNorm2d)]
+    norms = [layer for layer in ready.modules() if isinstance(layer, nn.BatchNorm2d)]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over the chunks below
     ready.train()
     for start in range(0, count if norms else 0, CHUNK):
-        some = np.take(classes, range(start, start + CHUNK), axis=0, mode="wrap")
-        ready(*inputs_of(ready, range(start, start + CHUNK), some, conditional, device))
+        seeds = range(start, start + CHUNK)
+        labels = np.take(classes, seeds, axis=0, mode="wrap")
+        ready(*inputs_of(ready, seeds, labels, conditional, device))
     ready.eval()
     if not isinstance(ready, dcgan.Generator):
         every = np.take(classes, range(4096), axis=0, mode="wrap")
@@ -235,27 +247,14 @@ def _mean_logit(
     return float(torch.cat(logits).float().mean())
 
 
-def _one_of_each(classes: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Return rows that show every combination of classes, as far as the picture goes."""
-    _, first = np.unique(classes, axis=0, return_index=True)
-    return np.sort(first)[:SHOWN]
-
-
 def _pooled(images: Images) -> NDArray[np.float32]:
     """Return images as grey means over blocks, float32 [N, 256]: anatomy without grain."""
-    grey = torch.from_numpy(np.ascontiguousarray(_grey(images)[..., 0])).float()[:, None]
-    return F.adaptive_avg_pool2d(grey, POOLED).flatten(1).numpy()
+    grey = images if images.shape[3] == 1 else np.rint(images.mean(axis=3, keepdims=True))
+    tensor = torch.from_numpy(np.ascontiguousarray(grey[..., 0])).float()[:, None]
+    return F.adaptive_avg_pool2d(tensor, POOLED).flatten(1).numpy()
 
 
-def _grey(images: Images) -> Images:
-    """Return images with one channel, the mean of the others, uint8 [N, H, W, 1]."""
-    if images.shape[3] == 1:
-        return images
-    grey: Images = np.rint(images.mean(axis=3, keepdims=True)).astype(np.uint8)
-    return grey
-
-
-def _apart(pooled: NDArray[np.float32]) -> float:
+def _nearest_distance(pooled: NDArray[np.float32]) -> float:
     """Return how far images are from the one most like them, the median over all.
 
     A generator that makes a few images again and again has small distances here,
@@ -266,23 +265,12 @@ def _apart(pooled: NDArray[np.float32]) -> float:
     return float(np.median(distances.min(axis=1)))
 
 
-def _class_apart(
-    pooled: NDArray[np.float32], classes: NDArray[np.float32], names: Sequence[str]
-) -> dict[str, float]:
-    found = {}
-    for column, name in enumerate(names):
-        own = pooled[classes[:, column] > 0.5]
-        if len(own) >= FEWEST_OF_A_CLASS:
-            found[name] = _apart(own)
-    return found
-
-
 def _template(images: Images, kind: str) -> NDArray[np.float64]:
     """Return how the mean image differs from itself changed that way, [256]."""
     turned = images[:, :, ::-1] if kind == "flip" else np.rot90(images, axes=(1, 2))
     return np.asarray(_pooled(images).mean(axis=0) - _pooled(turned).mean(axis=0), np.float64)
 
 
-def _changed(images: Images, template: NDArray[np.float64]) -> float:
+def _changed(pooled: NDArray[np.float32], template: NDArray[np.float64]) -> float:
     """Return the share of images that are more like the changed mean than like the mean."""
-    return float((_pooled(images) @ template < 0).mean())
+    return float((pooled @ template < 0).mean())

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from medgan_widgets.catalogue import Catalogue
 from medgan_widgets.errors import MedganError, RequestError, WeightsError
 from medgan_widgets.runs import WEIGHTS, run_config
-from medgan_widgets.training.state import TrainingState, checkpoints
+from medgan_widgets.training.state import TrainingState, checkpoints, tensors_of
 
 log = logging.getLogger(__name__)
 
@@ -82,9 +82,7 @@ def start_weights(
         kept = checkpoints(path.parent.parent)
         if path.parent.name == "checkpoint" and kept:
             whole = tensors_from_bytes(kept[-1].read_bytes())
-            start = "discriminator."
-            own = {k[len(start) :]: v for k, v in whole.items() if k.startswith(start)}
-            _take(state.discriminator, own)
+            _take(state.discriminator, tensors_of(whole, "discriminator"))
     return _frozen(state.discriminator, freeze_d)
 
 
