@@ -105,7 +105,35 @@ def generator_of(
     Errors name ``file``, and tensors as ``saved_as`` says that they are called in it.
     """
     network = build_generator(name, settings)
-    network.load_state_dict(_checked(tensors, network, file, saved_as), strict=False, assign=True)
+    expected = {k: v for k, v in network.state_dict().items() if not k.endswith(COUNTER)}
+    missing, extra = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
+    if missing or extra:
+        example = saved_as(sorted(extra or missing)[0])  # rather one that is in the file
+        raise WeightsError(
+            f"{file} does not fit the network: {len(missing)} tensors are missing and "
+            f"{len(extra)} are unknown, e.g. {example!r}."
+        )
+    # A counter of training steps; nothing reads it, but no tensor may stay on the meta device.
+    ready = {
+        key: torch.zeros_like(tensor, device="cpu")
+        for key, tensor in network.state_dict().items()
+        if key.endswith(COUNTER)
+    }
+    for key, tensor in tensors.items():
+        ready[key] = tensor.float() if tensor.is_floating_point() else tensor  # doubles too
+        shape, wanted = tuple(tensor.shape), tuple(expected[key].shape)
+        problem = ""
+        if shape != wanted:
+            problem = f"does not fit the network: {{}} has shape {shape}, expected {wanted}"
+        elif not tensor.is_floating_point():
+            problem = f"holds {tensor.dtype} in {{}}, expected real numbers"
+        elif not torch.isfinite(ready[key]).all():
+            problem = "holds values that are not finite, first in {}"
+        elif key.endswith("running_var") and bool((ready[key] < 0).any()):
+            problem = "holds a negative variance in {}; it is damaged"
+        if problem:
+            raise WeightsError(f"{file} {problem.format(saved_as(key))}.")
+    network.load_state_dict(ready, assign=True)
     return network.eval().requires_grad_(False)
 
 
@@ -171,41 +199,3 @@ def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     named = [line for line in lines if "nsupported" in line]  # the type that was refused
     return (named or lines or [type(error).__name__])[0][:200]
-
-
-def _checked(
-    tensors: dict[str, Tensor], network: nn.Module, file: str, saved_as: Callable[[str], str] = str
-) -> dict[str, Tensor]:
-    expected = {k: v for k, v in network.state_dict().items() if not k.endswith(COUNTER)}
-    missing, extra = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
-    if missing or extra:
-        name = saved_as(sorted(extra or missing)[0])  # rather one that is in the file
-        raise WeightsError(
-            f"{file} does not fit the network: {len(missing)} tensors are missing and "
-            f"{len(extra)} are unknown, e.g. {name!r}."
-        )
-    ready = {}
-    for name, tensor in tensors.items():
-        if tensor.shape != expected[name].shape:
-            raise WeightsError(
-                f"{file} does not fit the network: {saved_as(name)} has shape "
-                f"{tuple(tensor.shape)}, expected {tuple(expected[name].shape)}."
-            )
-        if not tensor.is_floating_point():
-            raise WeightsError(
-                f"{file} holds {tensor.dtype} in {saved_as(name)}, expected real numbers."
-            )
-        ready[name] = tensor.float()  # a double may be too large for it
-        if not torch.isfinite(ready[name]).all():
-            raise WeightsError(
-                f"{file} holds values that are not finite, first in {saved_as(name)}."
-            )
-        if name.endswith("running_var") and bool((ready[name] < 0).any()):
-            raise WeightsError(
-                f"{file} holds a negative variance in {saved_as(name)}; it is damaged."
-            )
-    # A counter of training steps; nothing reads it, but no tensor may stay on the meta device.
-    for name, tensor in network.state_dict().items():
-        if name.endswith(COUNTER):
-            ready[name] = torch.zeros_like(tensor, device="cpu")
-    return ready

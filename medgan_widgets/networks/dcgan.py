@@ -86,11 +86,8 @@ class FoldedDeconvolution(nn.Module):
 
     def __init__(self, layer: nn.ConvTranspose2d) -> None:
         super().__init__()
-        self.kernel, self.stride, self.padding = (
-            layer.kernel_size[0],
-            layer.stride[0],
-            int(layer.padding[0]),
-        )
+        self.kernel, self.stride = layer.kernel_size[0], layer.stride[0]
+        self.padding = int(layer.padding[0])
         self.register_buffer("weight", layer.weight.detach().flatten(1).t().contiguous())
         bias = layer.bias if layer.bias is not None else torch.zeros(layer.out_channels)
         self.register_buffer("bias", bias.detach()[None, :, None, None].clone())

@@ -12,7 +12,6 @@ from __future__ import annotations
 import copy
 import math
 from itertools import pairwise
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -28,41 +27,44 @@ def widths_of(size: int, width: int) -> list[int]:
     return [min(width * 2**stage, width * 8) for stage in range(stages, -1, -1)]
 
 
-class Styled(Protocol):
-    """A network whose layers take styles made of ``w``."""
+class StyledGenerator(nn.Module):
+    """What generators share whose layers take styles made of ``w``."""
 
+    z_dim: int
+    classes: int
+    size: int
+    channels: int
     style_layers: int
-
-    @property
-    def w_mean(self) -> Tensor:
-        """The mean ``w``, [z_dim]."""
+    noise_shapes: list[tuple[int, int, int]]
+    mapping: nn.Sequential
+    w_mean: Tensor
 
     def styles(self, z: Tensor, y: Tensor) -> Tensor:
-        """Return ``w``, [N, z_dim]."""
+        """Return ``w`` before truncation, [N, z_dim]; the class joins it at each layer."""
+        w: Tensor = self.mapping(F.normalize(z, dim=1) * self.z_dim**0.5)
+        return w
 
+    def layer_styles(
+        self, z: Tensor, y: Tensor, psi: float, mix: tuple[Tensor, Tensor] | None
+    ) -> list[Tensor]:
+        """Return the style of each layer, coarse to fine, [N, z_dim + classes] each.
 
-def mixed(
-    network: Styled, z: Tensor, y: Tensor, psi: float, mix: tuple[Tensor, Tensor] | None
-) -> list[Tensor]:
-    """Return the style of each layer, coarse to fine, [N, z_dim + classes] each.
+        ``psi`` < 1 pulls ``w`` to its mean. ``mix`` is another latent [N, z_dim] and a share
+        [N, layers] of 0 … 1: what each layer takes of the other's ``w``. Shares of 0 and 1
+        mix styles (Karras 2019), one share for all layers interpolates.
+        """
+        w = self._truncated(self.styles(z, y), psi)
+        if mix is None:
+            return [torch.cat([w, y], dim=1)] * self.style_layers
+        other, share = mix
+        way = self._truncated(self.styles(other, y), psi) - w
+        return [
+            torch.cat([w + share[:, layer, None] * way, y], dim=1)
+            for layer in range(self.style_layers)
+        ]
 
-    ``psi`` < 1 pulls ``w`` to its mean. ``mix`` is another latent [N, z_dim] and a share
-    [N, layers] of 0 … 1: what each layer takes of the other's ``w``. Shares of 0 and 1
-    mix styles (Karras 2019), one share for all layers interpolates.
-    """
-    w = _truncated(network, network.styles(z, y), psi)
-    if mix is None:
-        return [torch.cat([w, y], dim=1)] * network.style_layers
-    other, share = mix
-    way = _truncated(network, network.styles(other, y), psi) - w
-    return [
-        torch.cat([w + share[:, layer, None] * way, y], dim=1)
-        for layer in range(network.style_layers)
-    ]
-
-
-def _truncated(network: Styled, w: Tensor, psi: float) -> Tensor:
-    return w if psi == 1.0 else network.w_mean + psi * (w - network.w_mean)
+    def _truncated(self, w: Tensor, psi: float) -> Tensor:
+        return w if psi == 1.0 else self.w_mean + psi * (w - self.w_mean)
 
 
 @torch.no_grad()
@@ -116,18 +118,11 @@ class Stage(nn.Module):
         return bent
 
 
-class Generator(nn.Module):
+class Generator(StyledGenerator):
     """Latents, classes and noise to images of ``size`` pixels, -1 … 1."""
 
-    w_mean: Tensor
-
     def __init__(
-        self,
-        size: int = 128,
-        channels: int = 1,
-        z_dim: int = 64,
-        classes: int = 0,
-        width: int = 16,
+        self, size: int = 128, channels: int = 1, z_dim: int = 64, classes: int = 0, width: int = 16
     ) -> None:
         super().__init__()
         widths = widths_of(size, width)
@@ -139,10 +134,8 @@ class Generator(nn.Module):
         self.register_buffer("w_mean", torch.zeros(z_dim))
         self.start: nn.Module = nn.Linear(style, widths[0] * 16)
         # At the finest stage noise has a channel for each of the four pixels to come.
-        self.noise_shapes: list[tuple[int, int, int]] = [
-            (1, 4 * 2**i, 4 * 2**i) for i in range(len(widths))
-        ]
-        self.noise_shapes += [(4, size // 2, size // 2)]
+        sides = [4 * 2**i for i in range(len(widths))]
+        self.noise_shapes = [*((1, side, side) for side in sides), (4, size // 2, size // 2)]
         pairs = [(widths[0], widths[0]), *pairwise(widths), (widths[-1], widths[-1])]
         self.stages = nn.ModuleList(
             Stage(a, b, style, noise[0], up=0 < i < len(widths))
@@ -152,11 +145,6 @@ class Generator(nn.Module):
         self.last = nn.Conv2d(widths[-1], 4 * channels, 3, padding=1)
         start_even(self.last)
 
-    def styles(self, z: Tensor, y: Tensor) -> Tensor:
-        """Return ``w`` before truncation, [N, z_dim]; the class joins it at each layer."""
-        w: Tensor = self.mapping(F.normalize(z, dim=1) * self.z_dim**0.5)
-        return w
-
     def forward(
         self,
         z: Tensor,
@@ -165,8 +153,8 @@ class Generator(nn.Module):
         truncation_psi: float = 1.0,
         mix: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """Return images [N, C, size, size]; see `mixed` for psi and mix."""
-        first, *styles = mixed(self, z, y, truncation_psi, mix)
+        """Return images [N, C, size, size]; see `layer_styles` for psi and mix."""
+        first, *styles = self.layer_styles(z, y, truncation_psi, mix)
         x = self.start(first).view(len(z), -1, 4, 4)
         x = x.contiguous(memory_format=torch.channels_last)
         for stage, style, grain in zip(self.stages, styles, noise, strict=True):

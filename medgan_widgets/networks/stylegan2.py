@@ -18,7 +18,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medgan_widgets.networks.residual import Aligned, Discriminator, mixed, start_even, widths_of
+from medgan_widgets.networks.residual import (
+    Aligned,
+    Discriminator,
+    StyledGenerator,
+    start_even,
+    widths_of,
+)
 
 __all__ = ["Discriminator", "Generator"]
 
@@ -85,18 +91,11 @@ class ToImage(nn.Module):
         return part
 
 
-class Generator(nn.Module):
+class Generator(StyledGenerator):
     """Latents, classes and noise to images of ``size`` pixels, -1 … 1."""
 
-    w_mean: Tensor
-
     def __init__(
-        self,
-        size: int = 128,
-        channels: int = 1,
-        z_dim: int = 64,
-        classes: int = 0,
-        width: int = 12,
+        self, size: int = 128, channels: int = 1, z_dim: int = 64, classes: int = 0, width: int = 12
     ) -> None:
         super().__init__()
         widths = widths_of(size, width)
@@ -115,12 +114,10 @@ class Generator(nn.Module):
         pairs = [(widths[0], widths[0], False)]
         for before, after in pairwise(widths):
             pairs += [(before, after, True), (after, after, False)]
-        sides = [4 * 2 ** ((place + 1) // 2) for place in range(len(pairs))]
+        sides = [4 * 2 ** ((layer + 1) // 2) for layer in range(len(pairs))]
         # At the finest maps noise has a channel for each of the four pixels to come.
         grains = [4 if side == size // 2 else 1 for side in sides]
-        self.noise_shapes: list[tuple[int, int, int]] = [
-            (grain, side, side) for grain, side in zip(grains, sides, strict=True)
-        ]
+        self.noise_shapes = [(n, side, side) for n, side in zip(grains, sides, strict=True)]
         self.convolutions = nn.ModuleList(
             StyledConvolution(before, after, style, grain, up)
             for (before, after, up), grain in zip(pairs, grains, strict=True)
@@ -134,11 +131,6 @@ class Generator(nn.Module):
         )
         start_even(self.images[-1].conv)  # type: ignore[arg-type]
 
-    def styles(self, z: Tensor, y: Tensor) -> Tensor:
-        """Return ``w`` before truncation, [N, z_dim]; the class joins it at each layer."""
-        w: Tensor = self.mapping(F.normalize(z, dim=1) * self.z_dim**0.5)
-        return w
-
     def forward(
         self,
         z: Tensor,
@@ -147,16 +139,16 @@ class Generator(nn.Module):
         truncation_psi: float = 1.0,
         mix: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """Return images [N, C, size, size]; see `residual.mixed` for psi and mix."""
-        styles = mixed(self, z, y, truncation_psi, mix)
+        """Return images [N, C, size, size]; see `layer_styles` for psi and mix."""
+        styles = self.layer_styles(z, y, truncation_psi, mix)
         x = self.start.expand(len(z), -1, -1, -1)
         x = x.contiguous(memory_format=torch.channels_last)
         image: Tensor | None = None
-        for place, (layer, grain) in enumerate(zip(self.convolutions, noise, strict=True)):
-            x = layer(x, styles[place], grain)
-            if place % 2 == 0:  # the second of a resolution
-                part = self.images[place // 2](x, styles[place])
-                if place == self.style_layers - 1:
+        for number, (layer, grain) in enumerate(zip(self.convolutions, noise, strict=True)):
+            x = layer(x, styles[number], grain)
+            if number % 2 == 0:  # the second of a resolution
+                part = self.images[number // 2](x, styles[number])
+                if number == self.style_layers - 1:
                     part = F.pixel_shuffle(part, 2)
                 if image is not None:
                     side = part.shape[2:]
