@@ -59,16 +59,16 @@ def read_parameters(namespace: dict[str, Any], **allowed: Container[Any]) -> lis
 
 
 def _read(name: str, value: Any, kind: Any, allowed: Any, notes: list[str]) -> Any:
-    several = get_origin(kind) or kind
-    if several in (list, dict):
+    container = get_origin(kind) or kind
+    if container in (list, dict):
         of = get_args(kind)[-1] if get_args(kind) else str if isinstance(allowed, str) else object
-        given = _several(name, value, several)
-        if several is list:
-            return [_read(name, one, of, allowed, notes) for one in given]
-        return {key: _read(name, one, of, allowed, notes) for key, one in given.items()}
+        entries = _entries(name, value, container)
+        if container is list:
+            return [_read(name, entry, of, allowed, notes) for entry in entries]
+        return {key: _read(name, entry, of, allowed, notes) for key, entry in entries.items()}
     if kind is str and not isinstance(value, str):
         if allowed == "model" and type(value) is int and value >= 0:
-            if value > 7:
+            if value > 7:  # 00010 is octal in YAML
                 notes.append(
                     f"{name}: {value} was chosen by its number, and YAML makes {value} of "
                     f'{value:05o} too; if you meant that, quote it: "{value:05o}".'
@@ -91,17 +91,17 @@ def _read(name: str, value: Any, kind: Any, allowed: Any, notes: list[str]) -> A
     return _allowed(name, value, allowed)
 
 
-def _several(name: str, value: Any, kind: type) -> Any:
+def _entries(name: str, value: Any, kind: type) -> Any:
     """Return a list or dictionary that came as such, as its text, or a list of one as its entry."""
     if value is None or value == "":
         return kind()
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-        for read in (json.loads, ast.literal_eval):
-            with suppress(ValueError, SyntaxError):
-                value = read(value)
-                break
+        with suppress(ValueError, SyntaxError):
+            value = ast.literal_eval(value)  # as Python writes it
+        with suppress(ValueError, TypeError):
+            value = json.loads(value)
     elif kind is list and isinstance(value, str | int | float):
-        value = [one.strip() for one in value.split(",")] if isinstance(value, str) else [value]
+        value = [word.strip() for word in value.split(",")] if isinstance(value, str) else [value]
     if isinstance(value, kind):
         return value
     what, like = ("a list", '["a", "b"]') if kind is list else ("names with values", '{"a": "b"}')
@@ -123,7 +123,7 @@ def _allowed(name: str, value: Any, allowed: Any) -> Any:
         if not allowed[0] <= value <= allowed[1]:
             raise RequestError(f"{name} must be from {allowed[0]} to {allowed[1]}, got {value}.")
     elif allowed not in (None, "model") and value not in allowed:
-        every = list(map(str, allowed))
-        some = every if len(every) < 15 else [*every[:3], "…", every[-1]]
-        raise RequestError(f"{name} must be one of {', '.join(some)}; got {value!r}.")
+        names = list(map(str, allowed))
+        shown = names if len(names) < 15 else [*names[:3], "…", names[-1]]
+        raise RequestError(f"{name} must be one of {', '.join(shown)}; got {value!r}.")
     return value
