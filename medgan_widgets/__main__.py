@@ -134,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     export.set_defaults(command=_export)
     export.add_argument("model_id")
     export.add_argument("out", help="a zip, or a folder with --format png")
-    export.add_argument("--format", choices=("zip", "png"), default="zip")
+    export.add_argument("--format", default="zip", help="zip or png")
     export.add_argument("--training", help="what the model was trained on")
     export.add_argument("--gate", choices=("warn", "stop", "none"), default="warn")
     export.add_argument("--runs", default="runs", help="where the model's run may be")
