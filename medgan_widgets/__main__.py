@@ -15,15 +15,11 @@ import argparse
 import inspect
 import json
 import logging
-import os
 import re
-import signal
 import sys
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from medgan_widgets.errors import MedganError, RequestError
 from medgan_widgets.presets import PRESETS, TrainConfig
@@ -44,33 +40,11 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _train(run_dir: Path, threads: int | None, **settings: Any) -> None:
+def _train(**settings: Any) -> None:
     """Train one run and log a line a tick."""
-    import torch
+    from medgan_widgets.training.process import train_here  # torch is slow to load
 
-    from medgan_widgets.runs import RunState, run_config, run_state, send_command, write_state
-    from medgan_widgets.training import prepare_run
-    from medgan_widgets.training.loop import training_loop
-
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
-        if settings["data"] is not None:
-            prepare_run(run_dir, **settings)
-        content = run_config(run_dir)
-        if threads is None and content.get("device") == "cpu":  # their number decides the last bits
-            torch.set_num_threads(content.get("threads", torch.get_num_threads()))
-        signal.signal(signal.SIGTERM, lambda *_: send_command(run_dir, "stop"))
-        start = psutil.Process().create_time()
-        for tick in training_loop(run_dir, TrainConfig(), resume=True, process_start=start):
-            figures = {k: round(v, 3) for k, v in asdict(tick).items() if isinstance(v, float)}
-            log.info("%s", json.dumps(figures))
-    except MedganError as error:
-        state = run_state(run_dir)
-        if state.pid == os.getpid() and state.state != "failed":
-            message = " ".join(str(error).split())
-            write_state(run_dir, RunState("failed", os.getpid(), message=message))
-        raise
+    train_here(**settings)
 
 
 def _export(
