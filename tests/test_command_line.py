@@ -12,7 +12,7 @@ import pytest
 
 import medgan_widgets as mw
 from medgan_widgets.__main__ import main
-from medgan_widgets.panels._run_forms import training_form
+from medgan_widgets.panels._run_forms import training_arguments
 from medgan_widgets.presets import TrainConfig
 from medgan_widgets.runs import read_run, run_state
 
@@ -45,7 +45,7 @@ def test_the_settings_of_a_training_are_in_one_place(function, capsys) -> None:
     assert all(f"--{name.replace('_', '-')}" in shown for name in names)
     assert "what keeps a patient together" in shown
     form = {"data": "brain_mri", "preset": "residual", "size": "32", "kimg": "1", "labels": "a"}
-    assert set(training_form(form)) <= names
+    assert set(training_arguments(form)) <= names
     with pytest.raises(TypeError, match="kimgs"):
         mw.train("run", data="brain_mri", kimgs=1)
 
