@@ -287,7 +287,8 @@ def test_nothing_outlives_a_kernel_that_is_killed(bench):
 
 def test_workers_that_do_not_fit_or_idle_end_least_recently_used_first(bench, monkeypatch):
     other = bench.add("90208_OTHER", NET, latent=8, weights=weights())
-    third = bench.add("90209_THIRD", NET, latent=8, weights=weights())
+    slow = "import time\ntime.sleep(3)\n" + NET  # so that it is looked at while it opens
+    third = bench.add("90209_THIRD", slow, latent=8, weights=weights())
     for model in (GOOD, other, GOOD):
         bench.images(model)
     monkeypatch.setattr("medgan_widgets.medigan.client.memory_limit", lambda held=0: held - 1)

@@ -15,8 +15,9 @@ from medgan_widgets.phantoms import draw_phantoms
 from medgan_widgets.presets import PRESETS
 
 KINDS = ("brain_mri", "chest_xray", "mammogram", "colour")
-TRAINING, FRESH, PLANTED = 120, 30, 12
+TRAINING, FRESH, PLANTED = 400, 100, 40
 CHANGES = ("exact", "flipped", "noisy", "cropped", "contrast", "shifted", "turned")
+FULL = tuning.REALS, tuning.CONTROLS
 BORDERS = (cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE, cv2.BORDER_WRAP)
 
 
@@ -53,7 +54,7 @@ def warped(image: np.ndarray, matrix: np.ndarray, number: int) -> np.ndarray:
     )
 
 
-def drawn(kind: str, seeds: range, size: int = 48) -> np.ndarray:
+def drawn(kind: str, seeds: range, size: int = 64) -> np.ndarray:
     """Phantoms; in colour, brains under lights of different colours."""
     if kind != "colour":
         return draw_phantoms(kind, seeds, size=size).images
@@ -98,7 +99,13 @@ def known(kind):
 
 @pytest.fixture(scope="module")
 def detector(known):
-    return CopyDetector(known)
+    """With the threshold that everybody gets."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tuning, "REALS", FULL[0])
+        patch.setattr(tuning, "CONTROLS", FULL[1])
+        made = CopyDetector(known)
+        made.check(known[:1])
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -118,13 +125,14 @@ def test_planted_copies_are_found_and_fresh_images_are_not(kind, known, detector
     right = dict.fromkeys(CHANGES, 0)
     for pair in report.copies:
         right[CHANGES[pair.index // PLANTED]] += rows[pair.index % PLANTED] == pair.training
-    assert all(count >= PLANTED - 1 for count in right.values()), right
-    assert sum(right.values()) >= len(copies) - 2, right
+    moved = [right.pop("shifted"), right.pop("turned")]
+    assert min(moved) >= 0.95 * PLANTED, moved
+    assert sum(right.values()) >= 0.99 * PLANTED * len(right), right
     report = detector.check(drawn(kind, range(10**6, 10**6 + FRESH)))
-    assert len(report.copies) <= 1, f"{kind}: {report.text}"
+    assert report.copy_rate <= 0.02, f"{kind}: {report.text}"
     told = report.calibration.found
-    assert all(told[name][0] >= 0.8 * told[name][1] for name in ("shifted", "turned")), told
-    noise = np.random.default_rng(3).integers(0, 256, (12, *known.shape[1:])).astype(np.uint8)
+    assert all(told[name][0] >= 0.9 * told[name][1] for name in ("shifted", "turned")), told
+    noise = np.random.default_rng(3).integers(0, 256, (FRESH, *known.shape[1:])).astype(np.uint8)
     assert not detector.check(noise).copies, "noise is a copy of nothing"
 
 

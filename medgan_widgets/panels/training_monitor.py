@@ -362,13 +362,18 @@ class TrainingMonitor(Panel):
             self.plots.show(run_charts(self.snapshots))
         self._show_controls()
 
+    @property
+    def look(self) -> RunSnapshot:
+        """The first run as it was last read; ``snapshots`` has all of them."""
+        return self.snapshots[0] if self.snapshots else RunSnapshot(Path())
+
     def _show_controls(self, _: object = None) -> None:
         with self._lock:
             self.controls.show(self.snapshots, self._states, self.runs)
             self._show_problems()
 
     def _facts(self) -> Mapping[str, object]:
-        run = self.snapshots[0] if self.snapshots else RunSnapshot(Path())
+        run = self.look
         return {
             "run": str(self.run) if self.run is not None else None,
             "state": run.state.state,

@@ -229,7 +229,8 @@ class Check:
         full = Engine(device=self.card.device)
         full.images(asked[0])
         told = ""
-        with patch.object(full, "_forward", side_effect=torch.OutOfMemoryError("out of memory")):
+        full_card = torch.OutOfMemoryError("out of memory")
+        with patch("medgan_widgets.generators.LocalGenerators._forward", side_effect=full_card):
             try:
                 full.images(asked[1])
             except mw.errors.DeviceMemoryError as error:

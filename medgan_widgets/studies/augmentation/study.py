@@ -218,6 +218,11 @@ class AugmentationStudy:
         self._source = source_of(engine, OWN, self._own, self.target)
 
     @property
+    def plan(self) -> AugmentationStudy:
+        """The study itself, for ``study.plan.arms`` of 0.4.0: its arms, ratios and seeds."""
+        return self
+
+    @property
     def rows(self) -> tuple[dict[str, Any], ...]:
         """The rows so far, also those of an earlier sitting, in the order of the plan."""
         path, tested = self.folder / "rows.jsonl", len(self._truth)
