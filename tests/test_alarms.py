@@ -121,7 +121,7 @@ class Indifferent(nn.Module):
 def test_a_class_whose_images_are_all_alike() -> None:
     learned = phantom_images("brain_mri", 32, 400)
     evaluator = TrainingEvaluator(learned, None, conditional=True)
-    looked = evaluator.evaluate(OneDeadClass(learned.images), Indifferent())  # type: ignore[arg-type]
+    looked = evaluator.evaluate(OneDeadClass(learned.images), Indifferent())
     rules = AlarmRules()
     found = [a for n in range(4) for a in rules.alarms(Tick(n, 1.0, 1.0, **looked))]
     assert "dead class" in {alarm.name for alarm in found}
@@ -148,7 +148,7 @@ def test_the_network_that_knows_phantoms_scores_phantoms_only(
     sides = ("test",) * 128 + ("train",) * 128
     learned = replace(drawn, phantom=phantom, groups=whose, sides=sides, note=None)
     evaluator = TrainingEvaluator(learned.training, learned.held_out, conditional=True)
-    score = evaluator.score(OneDeadClass(drawn.images))  # type: ignore[arg-type]
+    score = evaluator.score(OneDeadClass(drawn.images))
     assert score is not None
     assert (score["name"], score["extractor"], score["n_real"]) == ("FD", extractor, 128)
     assert "only 8 patients" in score["warning"], "those held out"
@@ -157,7 +157,7 @@ def test_the_network_that_knows_phantoms_scores_phantoms_only(
     few = replace(learned, sides=("test",) * 109 + ("train",) * 147)
     assert (
         TrainingEvaluator(few.training, few.held_out, conditional=True).score(Indifferent()) is None
-    )  # type: ignore[arg-type]
+    )
 
 
 @pytest.mark.parametrize(("augment_p", "sign"), [(0.0, 0.8), (0.4, 0.55)])
@@ -186,6 +186,6 @@ def test_the_discriminator_is_asked_in_whole_groups_of_four() -> None:
     learned = phantom_images("brain_mri", 32, 103)
     TrainingEvaluator(learned, learned, conditional=True).evaluate(
         OneDeadClass(learned.images),
-        Counts(),  # type: ignore[arg-type]
+        Counts(),
     )
     assert set(asked) == {32, 4}

@@ -100,8 +100,8 @@ def test_a_run_becomes_a_model_that_the_catalogue_finds_at_once(made: Made) -> N
     assert [path.name for path in models.iterdir()] == ["knee-1"], "nothing else stays"
     for name in ("preview.png", "grid.png"):
         with Image.open(made.folder / name) as picture:
-            assert picture.text["Synthetic"] == "true"  # type: ignore[attr-defined]
-            assert "SYNTHETIC" in picture.text["Comment"]  # type: ignore[attr-defined]
+            assert picture.text["Synthetic"] == "true"
+            assert "SYNTHETIC" in picture.text["Comment"]
 
 
 def test_fp16_is_taken_where_no_pixel_moves_by_more_than_a_grey_level(made: Made) -> None:

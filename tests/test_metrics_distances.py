@@ -294,7 +294,7 @@ def test_labels_must_fit() -> None:
 
 
 @pytest.mark.parametrize("measure", EVERY)
-def test_lists_float32_integers_and_files_give_the_same(measure, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_lists_float32_integers_and_files_give_the_same(measure, tmp_path) -> None:
     whole = np.random.default_rng(0).integers(-40, 40, (2, 40, 3))
     want = repr(measure(*whole.astype(np.float64)))
     np.save(tmp_path / "features.npy", whole.astype(np.float32))
@@ -321,7 +321,7 @@ def test_lists_float32_integers_and_files_give_the_same(measure, tmp_path) -> No
         (np.full((40, 3), 1e150), "too large to square"),
     ],
 )
-def test_what_cannot_be_measured_is_refused_in_a_sentence(measure, bad, why) -> None:  # type: ignore[no-untyped-def]
+def test_what_cannot_be_measured_is_refused_in_a_sentence(measure, bad, why) -> None:
     good = points(40, 3)
     for sides in ((good, bad), (bad, good)):
         with pytest.raises(DataError, match=why):

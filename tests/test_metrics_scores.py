@@ -240,7 +240,7 @@ def test_an_interval_that_cannot_be_drawn_is_none_and_the_value_stands() -> None
     real, fake = points(2, 60, 2)
     assert score_of("kid", real, fake, extractor="e", draws=0)[0].interval is None
     with pytest.raises(RequestError, match="metric must be one of fd"):
-        score_of(["fd"], real, fake, extractor="e")  # type: ignore[arg-type]
+        score_of(["fd"], real, fake, extractor="e")
     with pytest.raises(DataError, match="at least 2 draws"):
         score_of("fd", real, fake, extractor="e", draws=1)
 

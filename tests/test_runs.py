@@ -163,7 +163,7 @@ def test_what_is_asked_counts_from_when_it_was_begun(tmp_path: Path) -> None:
     (tmp_path / "control.json").write_text("{nonsense")
     assert read_command(tmp_path) == "go on"
     with pytest.raises(RequestError, match="can be asked to"):
-        send_command(tmp_path, "explode")  # type: ignore[arg-type]
+        send_command(tmp_path, "explode")
 
 
 def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,7 +109,7 @@ def test_a_limit_a_preset_and_data_are_needed(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="augmentations are"):
         Preset(augmentations=("swirl",))
     with pytest.raises(RequestError, match="precision"):
-        Preset(precision="fp8")  # type: ignore[arg-type]
+        Preset(precision="fp8")
 
 
 def test_a_folder_with_a_run_in_it_is_not_overwritten(tmp_path: Path) -> None:

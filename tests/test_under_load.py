@@ -82,7 +82,7 @@ class Load:
     def job(self, number: int, random: np.random.Generator, most: int = 4) -> Job[Any]:
         request = self.request(random, most)
         job = submit(lambda: self.engine.generate(request), owner=("script", number))
-        job.request = request  # type: ignore[attr-defined]
+        job.request = request
         return job
 
     def waited(self, number: int, random: np.random.Generator) -> None:
@@ -117,7 +117,7 @@ class Load:
             self.wrong.append(f"a job was {job.state}: {job.error}")
         elif job.items:
             images = np.concatenate([batch.images for batch in job.items])
-            self.check(job.request, images, whole=job.state == "done")  # type: ignore[attr-defined]
+            self.check(job.request, images, whole=job.state == "done")
 
     def check(self, request: GenerateRequest, images: np.ndarray, *, whole: bool) -> None:
         if whole and len(images) != len(request.seeds):

@@ -133,7 +133,7 @@ def images_from(
         notes = _notes_on_units(decoded, outlines, preprocessing)
     else:
         preprocessing, notes = _preprocessing(decoded, outlines, learned, options, as_pixels), []
-    pixel_notes = _pixel_notes(outlines, preprocessing, options.percentiles is not None)
+    pixel_notes = _pixel_notes(outlines, preprocessing)
 
     # Turn values into pixels.
     images = _room(len(order), preprocessing, options.cache)
@@ -292,8 +292,8 @@ def _notes_on_units(
     ]
 
 
-def _pixel_notes(outlines: Sequence[Pixels], made: Preprocessing, stretched: bool) -> list[str]:
-    """Return what is to be said of how the pixels came about, ``stretched`` if so requested."""
+def _pixel_notes(outlines: Sequence[Pixels], made: Preprocessing) -> list[str]:
+    """Return what is to be said of how the pixels came about."""
     notes = []
     aspects = [round(image.aspect, 3) for image in outlines]
     if uneven := [max(aspect, 1 / aspect) for aspect in aspects if aspect != 1]:

@@ -115,7 +115,7 @@ class Package:
             found["rows"][name] = None
             try:
                 rows, draws = self._call({**message, **kind}, latents, cached=message["cached"])
-            except Exception:
+            except Exception:  # a stranger's code raises anything
                 if message["must"]:
                     raise
                 traceback.print_exc()
@@ -168,12 +168,12 @@ class Package:
                     began = time.process_time()
                     rows, _ = self._call(asked, z, cached=True, how=how)
                     taken = time.process_time() - began
-                except Exception:
+                except Exception:  # a way that this package cannot go
                     continue
                 pixels = [self.answers.to_pixels(row["image"], known["scales"]["image"])[0]
                           .astype(np.int32) for row in rows]  # fmt: skip
                 exact = exact or pixels
-                if all(np.abs(a - b).max() <= 1 for a, b in zip(exact, pixels)):  # noqa: B905
+                if all(np.abs(a - b).max() <= 1 for a, b in zip(exact, pixels)):  # noqa: B905, new in 3.10
                     seconds[how] = taken
             self._ways[ask] = min(seconds, key=lambda how: seconds[how])
         return self._ways[ask]
@@ -308,7 +308,7 @@ def _failure(error: BaseException) -> dict[str, Any]:
 
 def _leave(folder: str) -> None:
     """End with all that the package started, and leave no files behind."""
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(Exception):  # psutil may lack here, and the folder goes all the same
         psutil: Any = importlib.import_module("psutil")
         for process in psutil.Process().children(recursive=True):
             process.kill()
