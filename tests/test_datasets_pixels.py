@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import io
+import shutil
+import subprocess
 from pathlib import Path
 
 import cv2
@@ -459,6 +461,23 @@ def test_dicom_files_look_as_another_viewer_shows_them(name, window, greys):
     height, width = shown.shape[:2]
     row = shown[height // 2, :: width // 6][:6]
     assert np.abs(row - greys).max() <= 1
+
+
+@pytest.mark.skipif(shutil.which("dcmj2pnm") is None, reason="DCMTK is not installed")
+@pytest.mark.parametrize(
+    ("name", "window"),
+    [
+        ("MR_small.dcm", "file"), ("examples_overlay.dcm", "file"), ("CT_small.dcm", (40, 400)),
+        ("examples_palette.dcm", None), ("examples_ybr_color.dcm", None),
+        ("SC_jpeg_no_color_transform.dcm", None), ("image_dfl.dcm", None),
+    ],
+)  # fmt: skip
+def test_every_pixel_is_as_dcmtk_shows_it(tmp_path, name, window):
+    options = {"file": ["+Wi", "1"], None: []}
+    asked = ["+Ww", *map(str, window)] if isinstance(window, tuple) else options[window]
+    out = tmp_path / "a.pnm"
+    subprocess.run(["dcmj2pnm", "-q", "-O", *asked, get_testdata_file(name), out], check=True)
+    assert np.abs(as_shown(name, window) - np.asarray(Image.open(out))).max() <= 1
 
 
 # ---------------------------------------------------------------- volumes

@@ -234,6 +234,17 @@ def test_cancel_is_felt_in_the_middle_of_a_forward(bench):
     assert len(bench.images()) == 2
 
 
+def test_a_newer_request_of_the_same_panel_replaces_one_in_a_forward(bench):
+    model = bench.add("90206_SLOW", SLOW)
+    engine = bench.ready(model)
+    good = bench.ready(GOOD)
+    old = submit(lambda: engine.generate(GenerateRequest(model, seeds=[1])), owner="panel")
+    wait_for(lambda: shared_workers().pid(model) is not None)
+    new = submit(lambda: good.generate(GenerateRequest(GOOD, seeds=[1])), owner="panel")
+    assert len(new.wait(timeout=60)) == 1
+    assert old.state == "cancelled"
+
+
 def test_two_threads_share_a_worker_and_one_cancels(bench):
     engine = bench.ready(GOOD)
     expected = engine.images(GenerateRequest(GOOD, seeds=range(12)))
